@@ -1,0 +1,24 @@
+//===- Arguments.h - what users write on command lines ----------*- C++ -*-===//
+#pragma once
+
+#include "runtime/Plan/Plan.h"
+#include "support/Result.h"
+
+#include <cstdint>
+#include <string_view>
+
+namespace moe::driver {
+
+/// "76GiB", "80GB", "512MiB", "1000": a number with an optional binary (KiB,
+/// MiB, GiB, TiB) or decimal (KB, MB, GB, TB) unit, as bytes. Fractions are
+/// rounded down. At least one byte, at most 2^53.
+Result<int64_t> parseBytes(std::string_view text);
+
+/// "pp=4,ep=8,dp=2": sizes of the parallel groups (pp, ep, dp, tp, cp), 1 where
+/// not given. The batch fields of the layout are left alone.
+Result<plan::Layout> parseLayout(std::string_view text);
+
+/// A capacity factor: "max" (as 0) or a number of at least 1.
+Result<double> parseCapacityFactor(std::string_view text);
+
+} // namespace moe::driver

@@ -1,0 +1,287 @@
+//===- StagePrograms.cpp - regions of a stage as programs -----------------===//
+
+#include "compiler/Export/IR/StagePrograms.h"
+
+#include "compiler/Cost/Cost.h"
+#include "dialects/MoE/IR/MoE.h"
+#include "llvm/ADT/MapVector.h"
+#include "llvm/ADT/StringSet.h"
+#include "llvm/ADT/TypeSwitch.h"
+
+using namespace mlir;
+using namespace moe;
+
+static DType toDType(Type type) {
+  if (isa<HandleType>(type))
+    return DType::i32;
+  Type element = cast<RankedTensorType>(type).getElementType();
+  if (element.isBF16())
+    return DType::bf16;
+  if (element.isF64())
+    return DType::f64;
+  return element.isF32() ? DType::f32 : DType::i32;
+}
+
+static std::vector<int64_t> toShape(Type type) {
+  if (auto handle = dyn_cast<HandleType>(type))
+    return {handle.getElements()};
+  SmallVector<int64_t> shape = getCapacityShape(cast<RankedTensorType>(type));
+  return {shape.begin(), shape.end()};
+}
+
+/// Names of the results of kinds that have several, as plans spell them.
+static ArrayRef<StringRef> resultNames(StringRef kind) {
+  static const std::pair<StringRef, SmallVector<StringRef, 4>> names[] = {
+      {"rms_norm", {"", "inverse"}},
+      {"attention", {"", "log_sum_exp"}},
+      {"route", {"probabilities", "experts", "scores"}},
+      {"dispatch", {"rows", "row_probabilities", "counts", "handle"}},
+      {"cross_entropy", {"", "log_sum_exp"}},
+      {"mla_key_input_grad", {"nope", "pe"}},
+      {"attention_input_grad", {"q", "k", "v"}},
+      {"dispatch_input_grad", {"x", "probabilities"}},
+      {"swiglu_input_grad", {"", "row_scale"}}};
+  for (auto &[name, results] : names)
+    if (name == kind)
+      return results;
+  return {};
+}
+
+static plan::Attribute toAttribute(Attribute attribute) {
+  return llvm::TypeSwitch<Attribute, plan::Attribute>(attribute)
+      .Case([](BoolAttr flag) { return flag.getValue(); })
+      .Case([](IntegerAttr number) { return number.getInt(); })
+      .Case([](FloatAttr real) { return real.getValueAsDouble(); })
+      .Case([](StringAttr text) { return text.str(); });
+}
+
+namespace {
+
+class StageBuilder {
+public:
+  StageBuilder(pipe::StageOp op, const TimingInputs &timing)
+      : op(op), timing(timing), symbols(op->getParentOp()) {}
+
+  FailureOr<plan::Stage> run() {
+    stage.name = op.getSymName();
+    stage.rank = op.getRank();
+    for (StringRef block : op.getBlocks().getAsValueRange<StringAttr>())
+      stage.blocks.push_back(block.str());
+    numberValues();
+    for (pipe::Phase phase :
+         {pipe::Phase::Forward, pipe::Phase::Backward, pipe::Phase::WeightGrad})
+      if (!op.getRegion(phase).empty() && failed(addProgram(phase)))
+        return failure();
+    return std::move(stage);
+  }
+
+private:
+  static pipe::YieldOp yieldOf(Region &region) {
+    return cast<pipe::YieldOp>(region.front().getTerminator());
+  }
+
+  /// Gives every value an index; arguments of the backward and weight_grad
+  /// regions share that of the kept value they stand for.
+  void numberValues() {
+    Region &forward = op.getForward();
+    pipe::YieldOp forwardYield = yieldOf(forward);
+    bool trained = !op.getBackward().empty();
+    for (auto [role, argument] :
+         llvm::zip(op.getInputs().getAsValueRange<StringAttr>(),
+                   forward.getArguments()))
+      add(argument, role == "hidden" ? "input" : role.str(),
+          plan::MemoryClass::receive,
+          llvm::is_contained(forwardYield.getKept(), argument));
+    addResults(forward, trained);
+    for (auto [role, value] :
+         llvm::zip(op.getOutputs().getAsValueRange<StringAttr>(),
+                   forwardYield.getResults()))
+      if (role == "hidden")
+        at(value).memoryClass = plan::MemoryClass::send;
+    if (!trained)
+      return;
+
+    Region &backward = op.getBackward();
+    pipe::YieldOp backwardYield = yieldOf(backward);
+    unsigned entering = op.getNumHiddenOutputs();
+    for (BlockArgument argument : backward.getArguments().take_front(entering))
+      add(argument, "output_grad", plan::MemoryClass::receive,
+          llvm::is_contained(backwardYield.getKept(), argument));
+    for (auto [argument, value] :
+         llvm::zip(backward.getArguments().drop_front(entering),
+                   forwardYield.getKept()))
+      index[argument] = index.lookup(value);
+    addResults(backward, !op.getWeightGrad().empty());
+    for (Value value : backwardYield.getResults())
+      at(value).memoryClass = plan::MemoryClass::send;
+    if (op.getWeightGrad().empty())
+      return;
+    for (auto [argument, value] :
+         llvm::zip(op.getWeightGrad().getArguments(), backwardYield.getKept()))
+      index[argument] = index.lookup(value);
+    addResults(op.getWeightGrad(), false);
+  }
+
+  void addResults(Region &region, bool mayKeep) {
+    pipe::YieldOp yield = yieldOf(region);
+    llvm::SmallDenseSet<Value> kept;
+    if (mayKeep)
+      kept.insert(yield.getKept().begin(), yield.getKept().end());
+    for (Operation &each : region.front()) {
+      ArrayRef<StringRef> names = resultNames(each.getName().stripDialect());
+      std::string base = getOpName(&each).str();
+      for (OpResult result : each.getResults()) {
+        std::string name = base;
+        unsigned number = result.getResultNumber();
+        if (number < names.size() && !names[number].empty())
+          name += ":" + names[number].str();
+        plan::MemoryClass memoryClass =
+            isa<HandleType>(result.getType()) ? plan::MemoryClass::handles
+            : kept.contains(result)           ? plan::MemoryClass::saved
+                                              : plan::MemoryClass::transient;
+        add(result, name, memoryClass, kept.contains(result));
+      }
+    }
+  }
+
+  void add(Value value, std::string name, plan::MemoryClass memoryClass,
+           bool kept) {
+    plan::Value entry;
+    entry.name = std::move(name);
+    entry.dtype = toDType(value.getType());
+    entry.shape = toShape(value.getType());
+    entry.bytes = plan::alignUp(getByteSize(value.getType()));
+    entry.memoryClass = memoryClass;
+    entry.placement = kept ? plan::Placement::slot : plan::Placement::fixed;
+    index[value] = stage.values.size();
+    stage.values.push_back(std::move(entry));
+  }
+
+  plan::Value &at(Value value) { return stage.values[index.lookup(value)]; }
+
+  LogicalResult addProgram(pipe::Phase phase) {
+    Block &block = op.getRegion(phase).front();
+    pipe::YieldOp yield = cast<pipe::YieldOp>(block.getTerminator());
+    plan::Program program;
+    program.phase = static_cast<plan::Phase>(phase);
+    for (BlockArgument argument : block.getArguments())
+      program.inputs.push_back(index.lookup(argument));
+    for (Value value : yield.getOperands())
+      program.outputs.push_back(index.lookup(value));
+
+    plan::ByteCounts live;
+    for (Operation &each : block.without_terminator()) {
+      if (auto release = dyn_cast<pipe::ReleaseOp>(each)) {
+        if (program.ops.empty())
+          return release.emitOpError()
+                 << "stands before the first kernel; a plan frees behind one";
+        plan::ValueIndex value = index.lookup(release.getValue());
+        program.ops.back().releases.push_back(value);
+        live[stage.values[value].memoryClass] -= stage.values[value].bytes;
+        continue;
+      }
+      auto kernel = dyn_cast<KernelOpInterface>(each);
+      if (!kernel)
+        return each.emitOpError() << "is no kernel that a plan could hold";
+      program.ops.push_back(toOp(kernel));
+      plan::Op &made = program.ops.back();
+      for (plan::ValueIndex value : made.outputs)
+        if (value >= 0)
+          live[stage.values[value].memoryClass] += stage.values[value].bytes;
+      made.live = live;
+      made.live[made.scratchClass] += made.scratchBytes;
+    }
+    stage.programs.push_back(std::move(program));
+    return success();
+  }
+
+  plan::Op toOp(KernelOpInterface kernel) {
+    Operation *each = kernel;
+    plan::Op made;
+    made.kind = each->getName().stripDialect();
+    made.name = getOpName(each);
+    for (Value input : kernel.getKernelInputs())
+      made.inputs.push_back(input ? index.lookup(input) : -1);
+    for (Value output : kernel.getKernelOutputs())
+      made.outputs.push_back(output ? index.lookup(output) : -1);
+    for (const ParameterUse &use : kernel.getParameters())
+      made.parameters.push_back(use.symbol ? parameter(use.symbol) : -1);
+    for (NamedAttribute attribute : getKernelAttributes(each))
+      made.attributes[attribute.getName().str()] =
+          toAttribute(attribute.getValue());
+    if (auto stream = dyn_cast<StreamOpInterface>(each))
+      if (stream.getStreamKind() != StreamKind::compute)
+        made.stream = plan::Stream::expert_communication;
+    if (auto scratch = dyn_cast<ScratchOpInterface>(each)) {
+      Scratch needed = scratch.getScratch();
+      made.scratchBytes = plan::alignUp(needed.bytes);
+      if (made.scratchBytes)
+        made.scratchClass = *plan::parseMemoryClass(needed.memoryClass);
+    }
+    made.timeNs = estimate(each);
+    return made;
+  }
+
+  int64_t estimate(Operation *each) {
+    auto costs = dyn_cast<CostOpInterface>(each);
+    if (!costs)
+      return 0;
+    OpCost cost = costs.getCost();
+    cost::OpWork work;
+    work.opClass = *cost::parseOpClass(cost.opClass);
+    auto routed = [](Type type) {
+      auto tensor = dyn_cast<RankedTensorType>(type);
+      return tensor && getRows(tensor);
+    };
+    bool skewed = llvm::any_of(each->getOperandTypes(), routed) ||
+                  llvm::any_of(each->getResultTypes(), routed);
+    double factor = skewed ? timing.imbalance : 1;
+    work.flops = cost.flops * factor;
+    work.bytes = static_cast<int64_t>(cost.bytes * factor);
+    work.linkBytes = static_cast<int64_t>(cost.linkBytes * factor);
+    for (Type type : llvm::concat<const Type>(each->getOperandTypes(),
+                                              each->getResultTypes()))
+      if (auto tensor = dyn_cast<RankedTensorType>(type)) {
+        work.dtype = toDType(tensor);
+        break;
+      }
+    return cost::estimateNs(timing.machine, work, timing.expertRanks);
+  }
+
+  plan::ParameterIndex parameter(FlatSymbolRefAttr symbol) {
+    auto [entry, inserted] =
+        parameters.insert({symbol.getAttr(), stage.parameters.size()});
+    if (!inserted)
+      return entry->second;
+    auto declared = symbols.lookup<ParameterOp>(symbol.getValue());
+    plan::Parameter made;
+    made.name = symbol.getValue();
+    made.dtype = toDType(declared.getType());
+    made.shape = toShape(declared.getType());
+    made.replication = declared.getReplication() == Replication::expert
+                           ? plan::Replication::expert
+                           : plan::Replication::dense;
+    made.trainable = declared.getTrainable();
+    made.decay = declared.getDecay();
+    InitializerAttr initializer = declared.getInitializer();
+    made.initializer.kind =
+        stringifyInitializerKind(initializer.getKind()).str();
+    made.initializer.standardDeviation = initializer.getStandardDeviation();
+    stage.parameters.push_back(std::move(made));
+    return entry->second;
+  }
+
+  pipe::StageOp op;
+  const TimingInputs &timing;
+  SymbolTable symbols;
+  plan::Stage stage;
+  DenseMap<Value, plan::ValueIndex> index;
+  DenseMap<StringAttr, plan::ParameterIndex> parameters;
+};
+
+} // namespace
+
+FailureOr<plan::Stage> moe::buildStagePrograms(pipe::StageOp stage,
+                                               const TimingInputs &timing) {
+  return StageBuilder(stage, timing).run();
+}

@@ -1,0 +1,22 @@
+//===- StagePrograms.h - regions of a stage as programs ---------*- C++ -*-===//
+#pragma once
+
+#include "compiler/Cost/Machine.h"
+#include "dialects/Pipe/IR/Pipe.h"
+#include "runtime/Plan/Plan.h"
+
+namespace moe {
+
+/// What op times are estimated from.
+struct TimingInputs {
+  const cost::Machine &machine;
+  double imbalance = 1;
+  int64_t expertRanks = 1;
+};
+
+/// The stage with its parameters, values, programs, releases and relative live
+/// bytes; offsets are left for placement.
+mlir::FailureOr<plan::Stage> buildStagePrograms(pipe::StageOp stage,
+                                                const TimingInputs &timing);
+
+} // namespace moe

@@ -1,0 +1,57 @@
+//===- Offsets.h - static packing of lifetimes ------------------*- C++ -*-===//
+//
+// Buffers with known sizes and lifetimes get offsets in one arena, such that
+// buffers that live at the same time do not share bytes. NP-hard; the greedy
+// here is exact enough for regular programs and reports the bound it is
+// measured against.
+//
+//===----------------------------------------------------------------------===//
+#pragma once
+
+#include "support/Result.h"
+
+#include <cstdint>
+#include <string_view>
+#include <vector>
+
+namespace moe::optimize {
+
+/// Lives over the half-open interval [begin, end) of any discrete time.
+struct Buffer {
+  int64_t size = 0; ///< bytes, >= 0; a buffer of 0 bytes goes to offset 0
+  int64_t begin = 0;
+  int64_t end = 0;
+  int64_t alignment = 1; ///< the offset is a multiple of it
+  bool operator==(const Buffer &) const = default;
+};
+
+struct PackingProblem {
+  std::vector<Buffer> buffers;
+
+  /// Whether every buffer has size >= 0, begin < end, alignment >= 1, and the
+  /// sum of all sizes and alignments fits 62 bits.
+  Status check() const;
+};
+
+struct PackingSolution {
+  std::vector<int64_t> offsets; ///< one for each buffer of the problem
+  int64_t height = 0;           ///< end of the highest buffer
+  int64_t lowerBound = 0;       ///< maxLive of the problem
+  std::string_view order;       ///< the greedy order that won
+};
+
+/// The most bytes live at any time: no packing is lower. O(n log n).
+int64_t maxLive(const PackingProblem &problem);
+
+/// Whether the solution is legal: an aligned offset >= 0 for each buffer, no
+/// two live buffers overlap, and `height` is the end of the highest one. The
+/// error names the buffers.
+Status verify(const PackingProblem &problem, const PackingSolution &solution);
+
+/// The lowest of several deterministic greedy packings: buffers are taken in
+/// order of size, lifetime, area, or begin, and each goes to the lowest offset
+/// that is free over its lifetime. Stops early at the bound. The problem must
+/// pass check(). O(n log n + k log k) for k pairs of overlapping lifetimes.
+PackingSolution pack(const PackingProblem &problem);
+
+} // namespace moe::optimize

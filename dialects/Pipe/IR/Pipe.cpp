@@ -1,0 +1,189 @@
+//===- Pipe.cpp - the pipe dialect ----------------------------------------===//
+
+#include "dialects/Pipe/IR/Pipe.h"
+
+#include "mlir/IR/Builders.h"
+#include "mlir/IR/DialectImplementation.h"
+#include "llvm/ADT/STLExtras.h"
+#include "llvm/ADT/TypeSwitch.h"
+
+using namespace mlir;
+using namespace moe::pipe;
+
+#include "dialects/Pipe/IR/PipeDialect.cpp.inc"
+#include "dialects/Pipe/IR/PipeEnums.cpp.inc"
+
+#define GET_ATTRDEF_CLASSES
+#include "dialects/Pipe/IR/PipeAttrs.cpp.inc"
+
+#define GET_OP_CLASSES
+#include "dialects/Pipe/IR/PipeOps.cpp.inc"
+
+void PipeDialect::initialize() {
+  addAttributes<
+#define GET_ATTRDEF_LIST
+#include "dialects/Pipe/IR/PipeAttrs.cpp.inc"
+      >();
+  addOperations<
+#define GET_OP_LIST
+#include "dialects/Pipe/IR/PipeOps.cpp.inc"
+      >();
+}
+
+LogicalResult LayoutAttr::verify(function_ref<InFlightDiagnostic()> emitError,
+                                 int64_t pipelineRanks, int64_t expertRanks,
+                                 int64_t dataRanks, int64_t tensorRanks,
+                                 int64_t contextRanks, int64_t microbatches,
+                                 int64_t microbatchSize,
+                                 int64_t sequenceLength) {
+  std::pair<StringRef, int64_t> sizes[] = {
+      {"pipeline_ranks", pipelineRanks},   {"expert_ranks", expertRanks},
+      {"data_ranks", dataRanks},           {"tensor_ranks", tensorRanks},
+      {"context_ranks", contextRanks},     {"microbatches", microbatches},
+      {"microbatch_size", microbatchSize}, {"sequence_length", sequenceLength}};
+  for (auto [name, size] : sizes)
+    if (size < 1)
+      return emitError() << name << " must be at least 1, is " << size;
+  for (auto [name, size] : ArrayRef(sizes).slice(3, 2))
+    if (size != 1)
+      return emitError() << name << " must be 1, is " << size
+                         << ": this parallelism is not supported";
+  return success();
+}
+
+LayoutAttr LayoutAttr::get(ModuleOp module) {
+  auto layout = module->getAttrOfType<LayoutAttr>(kName);
+  if (!layout)
+    module.emitError() << "needs the attribute '" << kName
+                       << "' (#pipe.layout<...>)";
+  return layout;
+}
+
+//===----------------------------------------------------------------------===//
+// StageOp
+//===----------------------------------------------------------------------===//
+
+Region &StageOp::getRegion(Phase phase) {
+  switch (phase) {
+  case Phase::Forward:
+    return getForward();
+  case Phase::Backward:
+    return getBackward();
+  case Phase::WeightGrad:
+    return getWeightGrad();
+  }
+  llvm_unreachable("all phases are named");
+}
+
+static unsigned countHidden(ArrayAttr roles) {
+  return llvm::count_if(roles.getAsValueRange<StringAttr>(),
+                        [](StringRef role) { return role == "hidden"; });
+}
+
+unsigned StageOp::getNumHiddenInputs() { return countHidden(getInputs()); }
+unsigned StageOp::getNumHiddenOutputs() { return countHidden(getOutputs()); }
+
+LogicalResult StageOp::verify() {
+  for (StringRef role : getInputs().getAsValueRange<StringAttr>())
+    if (role != "hidden" && role != "tokens" && role != "labels")
+      return emitOpError() << "input role \"" << role
+                           << "\" is none of hidden, tokens, labels";
+  for (StringRef role : getOutputs().getAsValueRange<StringAttr>())
+    if (role != "hidden" && role != "loss")
+      return emitOpError() << "output role \"" << role
+                           << "\" is none of hidden, loss";
+  if (getForward().empty())
+    return emitOpError() << "needs a forward region";
+  if (getBackward().empty() && !getWeightGrad().empty())
+    return emitOpError() << "has a weight_grad region but no backward region";
+  return success();
+}
+
+/// Compares types of two lists that stand for the same values.
+static LogicalResult verifySameTypes(StageOp stage, StringRef what,
+                                     TypeRange given, TypeRange taken) {
+  if (given.size() != taken.size())
+    return stage.emitOpError() << what << ": " << given.size() << " given, "
+                               << taken.size() << " taken";
+  for (auto [index, pair] : llvm::enumerate(llvm::zip(given, taken)))
+    if (std::get<0>(pair) != std::get<1>(pair))
+      return stage.emitOpError()
+             << what << ": number " << index << " is given as "
+             << std::get<0>(pair) << " and taken as " << std::get<1>(pair);
+  return success();
+}
+
+LogicalResult StageOp::verifyRegions() {
+  auto yieldOf = [&](Region &region) -> YieldOp {
+    return region.front().empty() ? YieldOp()
+                                  : dyn_cast<YieldOp>(region.front().back());
+  };
+  for (Phase phase : {Phase::Forward, Phase::Backward, Phase::WeightGrad}) {
+    Region &region = getRegion(phase);
+    if (!region.empty() && !yieldOf(region))
+      return emitOpError() << stringifyPhase(phase)
+                           << " region must end with pipe.yield";
+  }
+  YieldOp forward = yieldOf(getForward());
+  if (getForward().getNumArguments() != getInputs().size())
+    return emitOpError() << "forward region has "
+                         << getForward().getNumArguments() << " arguments for "
+                         << getInputs().size() << " input roles";
+  if (forward.getResults().size() != getOutputs().size())
+    return emitOpError() << "forward region yields "
+                         << forward.getResults().size() << " results for "
+                         << getOutputs().size() << " output roles";
+  if (getBackward().empty()) {
+    if (!forward.getKept().empty())
+      return emitOpError() << "keeps values but has no backward region";
+    return success();
+  }
+
+  SmallVector<Type> entering;
+  for (auto [role, value] : llvm::zip(
+           getOutputs().getAsValueRange<StringAttr>(), forward.getResults()))
+    if (role == "hidden")
+      entering.push_back(value.getType());
+  llvm::append_range(entering, TypeRange(forward.getKept()));
+  if (failed(verifySameTypes(*this, "values entering the backward region",
+                             entering, getBackward().getArgumentTypes())))
+    return failure();
+
+  YieldOp backward = yieldOf(getBackward());
+  SmallVector<Type> leaving;
+  for (auto [role, argument] :
+       llvm::zip(getInputs().getAsValueRange<StringAttr>(),
+                 getForward().getArguments()))
+    if (role == "hidden")
+      leaving.push_back(argument.getType());
+  if (failed(verifySameTypes(*this, "gradients of the hidden inputs",
+                             TypeRange(backward.getResults()), leaving)))
+    return failure();
+  if (getWeightGrad().empty()) {
+    if (!backward.getKept().empty())
+      return emitOpError()
+             << "backward region keeps values but there is no weight_grad "
+                "region";
+    return success();
+  }
+  if (failed(verifySameTypes(*this, "values entering the weight_grad region",
+                             TypeRange(backward.getKept()),
+                             getWeightGrad().getArgumentTypes())))
+    return failure();
+  YieldOp weightGrad = yieldOf(getWeightGrad());
+  if (!weightGrad.getResults().empty() || !weightGrad.getKept().empty())
+    return emitOpError() << "weight_grad region must yield nothing";
+  return success();
+}
+
+//===----------------------------------------------------------------------===//
+// RankOp
+//===----------------------------------------------------------------------===//
+
+LogicalResult RankOp::verifyRegions() {
+  for (Operation &op : getBody().front())
+    if (!isa<LoadOp, ReceiveOp, SendOp, WaitSendOp, RunOp, CollectLossOp,
+             ReduceGradientsOp, UpdateOp>(op))
+      return op.emitOpError() << "is not a step; pipe.rank holds steps only";
+  return success();
+}

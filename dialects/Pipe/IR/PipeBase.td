@@ -1,0 +1,84 @@
+//===- PipeBase.td - the pipe dialect and its attributes ---*- tablegen -*-===//
+
+#ifndef MOE_DIALECTS_PIPE_IR_PIPEBASE_TD
+#define MOE_DIALECTS_PIPE_IR_PIPEBASE_TD
+
+include "mlir/IR/AttrTypeBase.td"
+include "mlir/IR/EnumAttr.td"
+include "mlir/IR/OpBase.td"
+
+def Pipe_Dialect : Dialect {
+  let name = "pipe";
+  let cppNamespace = "::moe::pipe";
+  let summary = "who runs which part of a model when, and until when bytes live";
+  let description = [{
+    The `pipe` dialect places blocks of the `moe` dialect on pipeline ranks and
+    orders their execution. It makes three things explicit that a framework
+    hides in its run time:
+
+    * **where**: a `pipe.stage` is a run of consecutive blocks on one rank, with
+      a forward, a backward and a weight-gradient region;
+    * **when**: a `pipe.rank` lists the steps of one pipeline rank in order;
+      regions are written once and run for many microbatches, so the IR grows
+      with layers, and only the step lists with microbatches;
+    * **until when**: `pipe.release` ends the storage of a value. What a stage
+      keeps from forward to backward is listed by the terminator of its forward
+      region, so nothing is kept silently.
+
+    Passes bring the IR here in this order: partition (stages), build-schedule
+    (ranks), fuse-weight-gradients, place-releases, verify-plan.
+  }];
+  let useDefaultAttributePrinterParser = 1;
+}
+
+class Pipe_Op<string mnemonic, list<Trait> traits = []>
+    : Op<Pipe_Dialect, mnemonic, traits>;
+
+def Pipe_Phase : I32EnumAttr<"Phase", "what a stage does for a microbatch", [
+    I32EnumAttrCase<"Forward", 0, "forward">,
+    I32EnumAttrCase<"Backward", 1, "backward">,
+    I32EnumAttrCase<"WeightGrad", 2, "weight_grad">]> {
+  let cppNamespace = "::moe::pipe";
+  let genSpecializedAttr = 0;
+}
+def Pipe_PhaseAttr : EnumAttr<Pipe_Dialect, Pipe_Phase, "phase"> {
+  let assemblyFormat = "$value";
+}
+
+def Pipe_LayoutAttr : AttrDef<Pipe_Dialect, "Layout"> {
+  let mnemonic = "layout";
+  let summary = "how the machine's devices share the model and the batch";
+  let description = [{
+    Sizes of the parallel groups and of the batch. The world has
+    `pipeline_ranks * expert_ranks * data_ranks` devices; every expert- and
+    data-parallel rank works on its own microbatches of `microbatch_size`
+    sequences. `tensor_ranks` and `context_ranks` are part of the layout and
+    must be 1 today.
+
+    Example:
+
+    ```mlir
+    module attributes {pipe.layout = #pipe.layout<pipeline_ranks = 4,
+      expert_ranks = 8, data_ranks = 1, tensor_ranks = 1, context_ranks = 1,
+      microbatches = 32, microbatch_size = 1, sequence_length = 4096>} {}
+    ```
+  }];
+  let parameters = (ins
+    "int64_t":$pipeline_ranks, "int64_t":$expert_ranks, "int64_t":$data_ranks,
+    "int64_t":$tensor_ranks, "int64_t":$context_ranks, "int64_t":$microbatches,
+    "int64_t":$microbatch_size, "int64_t":$sequence_length);
+  let assemblyFormat = "`<` struct(params) `>`";
+  let genVerifyDecl = 1;
+  let extraClassDeclaration = [{
+    /// Tokens of one microbatch on one device.
+    int64_t getTokens() const {
+      return getMicrobatchSize() * getSequenceLength();
+    }
+    /// The attribute's name on the module.
+    static constexpr llvm::StringLiteral kName = "pipe.layout";
+    /// The layout of `module`, or null after an error at the module.
+    static LayoutAttr get(::mlir::ModuleOp module);
+  }];
+}
+
+#endif // MOE_DIALECTS_PIPE_IR_PIPEBASE_TD

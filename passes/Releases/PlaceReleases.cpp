@@ -1,0 +1,65 @@
+//===- PlaceReleases.cpp - end storage after the last use -----------------===//
+
+#include "passes/Passes.h"
+#include "passes/Releases/StorageUses.h"
+
+#include "mlir/IR/Builders.h"
+#include "llvm/ADT/MapVector.h"
+
+namespace moe {
+#define GEN_PASS_DEF_PLACERELEASES
+#include "passes/Passes.h.inc"
+} // namespace moe
+
+using namespace mlir;
+using namespace moe;
+
+namespace {
+
+/// Arguments and results of `block` that its terminator does not yield, in
+/// order of definition.
+SmallVector<Value> valuesEndingIn(Block &block) {
+  SmallVector<Value> values(block.getArguments());
+  for (Operation &op : block)
+    llvm::append_range(values, op.getResults());
+  llvm::erase_if(values, [&](Value value) {
+    return llvm::is_contained(block.getTerminator()->getOperands(), value);
+  });
+  return values;
+}
+
+void placeReleases(Block &block) {
+  // Null: the front of the block.
+  llvm::MapVector<Operation *, SmallVector<Value>> releasesBehind;
+  for (Value value : valuesEndingIn(block))
+    releasesBehind[getEndOfUses(value)].push_back(value);
+  for (auto &[op, values] : releasesBehind) {
+    OpBuilder builder(block.getParentOp()->getContext());
+    if (!op)
+      builder.setInsertionPointToStart(&block);
+    else if (op == block.getTerminator())
+      builder.setInsertionPoint(op);
+    else
+      builder.setInsertionPointAfter(op);
+    for (Value value : values)
+      pipe::ReleaseOp::create(builder, value.getLoc(), value);
+  }
+}
+
+struct PlaceReleases : public moe::impl::PlaceReleasesBase<PlaceReleases> {
+  void runOnOperation() override {
+    pipe::StageOp stage = getOperation();
+    bool released = false;
+    stage.walk([&](pipe::ReleaseOp) { released = true; });
+    if (released) {
+      stage.emitOpError() << "holds releases already";
+      return signalPassFailure();
+    }
+    for (Region *region :
+         {&stage.getForward(), &stage.getBackward(), &stage.getWeightGrad()})
+      if (!region->empty())
+        placeReleases(region->front());
+  }
+};
+
+} // namespace

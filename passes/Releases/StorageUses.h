@@ -1,0 +1,20 @@
+//===- StorageUses.h - until when an op needs what it reads -----*- C++ -*-===//
+#pragma once
+
+#include "mlir/IR/Operation.h"
+
+namespace moe {
+
+/// The op of `user`'s block behind which everything that `user` reads and
+/// writes is no longer touched by it. For an op on the compute stream that is
+/// `user` itself. An op on the expert-communication stream runs beside the
+/// compute stream; it is known to be done once an op on the compute stream has
+/// waited for it, which the first later user of one of its results does. When
+/// nothing waits, the end of the region joins the streams: the terminator.
+mlir::Operation *getEndOfUse(mlir::Operation *user);
+
+/// The last of the ends of all uses of `value` in its own block, releases left
+/// out; its defining op's when it has no uses; null for an unused argument.
+mlir::Operation *getEndOfUses(mlir::Value value);
+
+} // namespace moe

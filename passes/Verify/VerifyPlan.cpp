@@ -1,0 +1,100 @@
+//===- VerifyPlan.cpp - releases and transfers are right ------------------===//
+
+#include "compiler/Schedule/IR/StepLists.h"
+#include "passes/Passes.h"
+#include "passes/Releases/StorageUses.h"
+
+namespace moe {
+#define GEN_PASS_DEF_VERIFYPLAN
+#include "passes/Passes.h.inc"
+} // namespace moe
+
+using namespace mlir;
+using namespace moe;
+
+namespace {
+
+/// Checks the life of one value in its block.
+LogicalResult verifyStorage(Value value, StringRef what) {
+  Block *block = value.getParentBlock();
+  pipe::ReleaseOp release;
+  bool yielded = false;
+  for (Operation *user : value.getUsers()) {
+    yielded |= user == block->getTerminator();
+    auto another = dyn_cast<pipe::ReleaseOp>(user);
+    if (!another)
+      continue;
+    if (release)
+      return (another.emitOpError() << what << " is released twice")
+                 .attachNote(release.getLoc())
+             << "the other release";
+    release = another;
+  }
+  if (release && yielded)
+    return (release.emitOpError() << what << " is released but also yielded")
+               .attachNote(block->getTerminator()->getLoc())
+           << "yielded here";
+  if (yielded)
+    return success();
+  if (!release)
+    return emitError(value.getLoc())
+           << what << " of type " << value.getType()
+           << " leaks: it is neither released nor yielded";
+
+  for (Operation *user : value.getUsers()) {
+    if (user == release)
+      continue;
+    if (release->isBeforeInBlock(user))
+      return (user->emitOpError() << "uses " << what << " after its release")
+                 .attachNote(release.getLoc())
+             << "released here";
+    Operation *end = getEndOfUse(user);
+    if (end != block->getTerminator() && release->isBeforeInBlock(end)) {
+      InFlightDiagnostic error =
+          release.emitOpError()
+          << what << " is released while an exchange may still read it";
+      error.attachNote(user->getLoc()) << "the exchange";
+      error.attachNote(end->getLoc()) << "the first op that waits for it";
+      return error;
+    }
+  }
+  return success();
+}
+
+LogicalResult verifyStage(pipe::StageOp stage) {
+  for (Region *region :
+       {&stage.getForward(), &stage.getBackward(), &stage.getWeightGrad()}) {
+    if (region->empty())
+      continue;
+    Block &block = region->front();
+    for (BlockArgument argument : block.getArguments())
+      if (failed(verifyStorage(
+              argument, "argument " + std::to_string(argument.getArgNumber()))))
+        return failure();
+    for (Operation &op : block)
+      for (OpResult result : op.getResults())
+        if (failed(verifyStorage(
+                result, "result " + std::to_string(result.getResultNumber()))))
+          return failure();
+  }
+  return success();
+}
+
+struct VerifyPlan : public moe::impl::VerifyPlanBase<VerifyPlan> {
+  void runOnOperation() override {
+    markAllAnalysesPreserved();
+    ModuleOp module = getOperation();
+    for (pipe::StageOp stage : module.getOps<pipe::StageOp>())
+      if (failed(verifyStage(stage)))
+        return signalPassFailure();
+    FailureOr<StepLists> lists = readSteps(module);
+    if (failed(lists))
+      return signalPassFailure();
+    if (Status legal = schedule::verify(lists->steps); !legal) {
+      module.emitError() << legal.error().message;
+      signalPassFailure();
+    }
+  }
+};
+
+} // namespace

@@ -1,0 +1,77 @@
+//===- Checks.h - the parts of check() --------------------------*- C++ -*-===//
+//
+// Each part may rely on the parts before it: structure, programs, ranks,
+// exchange. Private to runtime/Plan.
+//
+//===----------------------------------------------------------------------===//
+#pragma once
+
+#include "runtime/Plan/Plan.h"
+#include "runtime/Plan/Replay.h"
+
+namespace moe::plan {
+
+/// The error of the object at `path`.
+inline Error errorAt(const std::string &path, const std::string &reason) {
+  return Error{path + ": " + reason};
+}
+
+/// `list[index]`, as in "$.stages[2]".
+inline std::string element(const std::string &list, int64_t index) {
+  return list + "[" + std::to_string(index) + "]";
+}
+
+inline std::string quoted(std::string_view name) {
+  return "\"" + std::string(name) + "\"";
+}
+
+/// Product of `shape` times the size of `dtype`, rounded up to kAlignment.
+/// `shape` must have passed the structural checks.
+int64_t alignedBytes(const std::vector<int64_t> &shape, DType dtype);
+
+/// A buffer that lives as long as the plan runs.
+struct PersistentBuffer {
+  int64_t begin;
+  int64_t end;
+  MemoryClass memoryClass;
+  int64_t stage;
+  int64_t parameter;
+  std::string_view field; ///< key of the offset, e.g. "weight_offset"
+
+  /// Where its offset stands in the document.
+  std::string path() const {
+    return "$.stages[" + std::to_string(stage) + "].parameters[" +
+           std::to_string(parameter) + "]." + std::string(field);
+  }
+};
+
+/// The buffers of the parameters of `stage` that have an offset.
+void appendPersistentBuffers(const Plan &plan, int64_t stage,
+                             std::vector<PersistentBuffer> &buffers);
+
+/// The part of checkStructure() for a rank and its steps; stages were checked.
+Status checkRankStructure(const Plan &plan, int64_t rank);
+
+/// The part of checkStructure() that the buffers of a rank's parameters overlap
+/// neither each other nor what else has a place in the arena.
+Status checkPersistentBuffers(const Plan &plan, int64_t rank);
+
+/// One number at a time: types, ranges, references, names, sizes and
+/// alignment, and that persistent buffers, slots and fixed values fit into the
+/// arena beside each other.
+Status checkStructure(const Plan &plan);
+
+/// Sends and receives: each pair carries the same bytes of the same
+/// microbatch, and no rank waits for ever. Needs checkStructure().
+Status checkExchange(const Plan &plan);
+
+/// The reader of a value at a slot: where its bytes begin in the arena.
+inline int64_t placeOf(const Stage &stage, const Value &value, int64_t slot) {
+  return value.placement == Placement::fixed ? value.offset
+                                             : stage.slots[slot] + value.offset;
+}
+
+/// replay() without its structural checks.
+Result<Replay> replayChecked(const Plan &plan, int64_t rank);
+
+} // namespace moe::plan

@@ -1,0 +1,327 @@
+//===- Plan.h - the plan document -------------------------------*- C++ -*-===//
+//
+// The one contract between the compiler and whoever executes, simulates or
+// exports a plan. docs/plan-format.md explains every field;
+// runtime/Plan/plan.schema.json is the JSON Schema of the same structures.
+//
+// Sizes are bytes, times nanoseconds. References between objects are indices
+// into the arrays of the document (`ValueIndex` into the values of the same
+// stage, `ParameterIndex` into the parameters of the same stage).
+//
+//===----------------------------------------------------------------------===//
+#pragma once
+
+#include "support/DType.h"
+#include "support/Result.h"
+
+#include <array>
+#include <cstdint>
+#include <map>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <variant>
+#include <vector>
+
+namespace moe::plan {
+
+/// Version of the document. A reader refuses any other.
+inline constexpr int64_t kFormatVersion = 1;
+
+/// Every buffer starts at a multiple of this and its size is counted rounded up
+/// to it, so that counted bytes are arena bytes.
+inline constexpr int64_t kAlignment = 256;
+
+constexpr int64_t alignUp(int64_t bytes) {
+  return (bytes + kAlignment - 1) / kAlignment * kAlignment;
+}
+
+/// What a device byte is spent on. Budgets and counters are kept per class.
+enum class MemoryClass : uint8_t {
+  parameters,
+  gradients,
+  optimizer,
+  saved,     ///< activations kept from forward to backward
+  transient, ///< values that live inside one program
+  receive,   ///< stage inputs and gradients that arrive from a neighbour
+  send,      ///< stage outputs and gradients until they have been sent
+  expert_communication, ///< staging of dispatch and combine
+  handles,              ///< dispatch handles
+  workspace,            ///< scratch of kernels
+};
+inline constexpr size_t kMemoryClassCount = 10;
+std::string_view name(MemoryClass memoryClass);
+std::optional<MemoryClass> parseMemoryClass(std::string_view text);
+
+/// Bytes per memory class, indexed by MemoryClass.
+struct ByteCounts {
+  std::array<int64_t, kMemoryClassCount> bytes{};
+
+  int64_t &operator[](MemoryClass c) { return bytes[static_cast<size_t>(c)]; }
+  int64_t operator[](MemoryClass c) const {
+    return bytes[static_cast<size_t>(c)];
+  }
+  ByteCounts &operator+=(const ByteCounts &other) {
+    for (size_t i = 0; i < kMemoryClassCount; ++i)
+      bytes[i] += other.bytes[i];
+    return *this;
+  }
+  int64_t total() const {
+    int64_t sum = 0;
+    for (int64_t b : bytes)
+      sum += b;
+    return sum;
+  }
+  bool operator==(const ByteCounts &) const = default;
+};
+
+/// An attribute of an op, as the kernels read it.
+using Attribute =
+    std::variant<bool, int64_t, double, std::string, std::vector<int64_t>>;
+
+using ValueIndex = int64_t;
+using ParameterIndex = int64_t;
+
+/// Where a value's bytes lie.
+enum class Placement : uint8_t {
+  fixed, ///< at `offset` in the rank's arena, whatever the microbatch
+  slot,  ///< at `offset` behind the base of the microbatch's slot
+};
+std::string_view name(Placement placement);
+std::optional<Placement> parsePlacement(std::string_view text);
+
+/// A buffer of a stage: one instance for each microbatch that is in flight when
+/// `placement` is slot, a single one otherwise.
+struct Value {
+  std::string name; ///< unique in its stage, e.g. "layers.3.self_attn.q_rope"
+  DType dtype = DType::bf16;
+  /// Rows that depend on routing are given at their capacity.
+  std::vector<int64_t> shape;
+  int64_t bytes = 0; ///< aligned size: alignUp(elements * byteSize(dtype))
+  MemoryClass memoryClass = MemoryClass::transient;
+  Placement placement = Placement::fixed;
+  int64_t offset = 0;
+  bool operator==(const Value &) const = default;
+};
+
+/// How the elements of a parameter are made at the start of training.
+struct Initializer {
+  std::string kind; ///< "normal", "zeros" or "ones"
+  double standardDeviation = 0;
+  bool operator==(const Initializer &) const = default;
+};
+
+/// Which ranks hold the same bytes, hence sum their gradients.
+enum class Replication : uint8_t {
+  dense,  ///< equal on all expert- and data-parallel ranks of the stage
+  expert, ///< sharded over expert parallelism along dimension 0
+};
+std::string_view name(Replication replication);
+std::optional<Replication> parseReplication(std::string_view text);
+
+struct Parameter {
+  std::string name; ///< unique in the plan, e.g. "layers.3.mlp.experts.gate_up"
+  DType dtype = DType::bf16;
+  std::vector<int64_t> shape; ///< local shard
+  Replication replication = Replication::dense;
+  bool trainable = true; ///< false: no gradient, no optimizer state
+  bool decay = true;     ///< weight decay applies
+  Initializer initializer;
+  // Offsets into the rank's arena; -1 where there is no such buffer.
+  int64_t weightOffset = -1;       ///< dtype
+  int64_t gradientOffset = -1;     ///< f32 (f64 when dtype is f64)
+  int64_t masterOffset = -1;       ///< f32 copy, only when dtype is bf16
+  int64_t firstMomentOffset = -1;  ///< f32 (f64 when dtype is f64)
+  int64_t secondMomentOffset = -1; ///< f32 (f64 when dtype is f64)
+  bool operator==(const Parameter &) const = default;
+};
+
+/// The stream that an op is issued on.
+enum class Stream : uint8_t { compute, expert_communication };
+std::string_view name(Stream stream);
+std::optional<Stream> parseStream(std::string_view text);
+
+/// One kernel or collective of a program.
+struct Op {
+  std::string kind; ///< mnemonic of the moe dialect op, e.g. "rms_norm"
+  std::string name; ///< unique in its stage, e.g. "layers.3.input_norm"
+  std::vector<ValueIndex> inputs;  ///< -1: an optional operand that is absent
+  std::vector<ValueIndex> outputs; ///< -1: an optional result that is absent
+  std::vector<ParameterIndex> parameters; ///< -1: absent
+  std::map<std::string, Attribute> attributes;
+  Stream stream = Stream::compute;
+  int64_t scratchBytes = 0; ///< live only while the op runs
+  MemoryClass scratchClass = MemoryClass::workspace;
+  int64_t scratchOffset = 0; ///< fixed placement
+  /// Freed as soon as the op is done.
+  std::vector<ValueIndex> releases;
+  /// Bytes live while the op runs (inputs, outputs, scratch), relative to the
+  /// start of the program: what the step's `live` has to be added to.
+  ByteCounts live;
+  int64_t timeNs = 0; ///< estimate
+  bool operator==(const Op &) const = default;
+};
+
+enum class Phase : uint8_t { forward, backward, weight_grad };
+std::string_view name(Phase phase);
+std::optional<Phase> parsePhase(std::string_view text);
+
+/// What a stage does for one microbatch in one phase.
+struct Program {
+  Phase phase = Phase::forward;
+  std::vector<ValueIndex> inputs;  ///< live when the program starts
+  std::vector<ValueIndex> outputs; ///< still live when it ends
+  std::vector<Op> ops;
+  bool operator==(const Program &) const = default;
+};
+
+/// A model chunk on one pipeline rank.
+struct Stage {
+  std::string name; ///< "s0", "s1", ... in model order
+  int64_t rank = 0;
+  std::vector<std::string> blocks; ///< e.g. "embedding", "layers.0", "head"
+  std::vector<Parameter> parameters;
+  std::vector<Value> values;
+  std::vector<int64_t> slots; ///< base offset of each slot in the arena
+  std::vector<Program> programs;
+  bool operator==(const Stage &) const = default;
+};
+
+enum class StepKind : uint8_t {
+  load,             ///< allocate `value` and fill it from the data set
+  receive,          ///< allocate `value` and wait for the bytes of `peer`
+  run,              ///< execute the program of `phase`
+  send,             ///< post `value` to `peer`; it stays live
+  wait_send,        ///< wait until `value` was taken by `peer`; free it
+  collect_loss,     ///< add the scalar `value` to the step's loss; free it
+  reduce_gradients, ///< sum gradients over the ranks that share a parameter
+  update,           ///< optimizer step
+};
+std::string_view name(StepKind kind);
+std::optional<StepKind> parseStepKind(std::string_view text);
+
+/// Whether a step belongs to a stage and microbatch: all but the last two.
+constexpr bool isOfMicrobatch(StepKind kind) {
+  return kind < StepKind::reduce_gradients;
+}
+/// Whether a step names a value.
+constexpr bool hasValue(StepKind kind) {
+  return isOfMicrobatch(kind) && kind != StepKind::run;
+}
+/// Whether a step names a peer.
+constexpr bool hasPeer(StepKind kind) {
+  return kind == StepKind::receive || kind == StepKind::send ||
+         kind == StepKind::wait_send;
+}
+
+/// One entry of a rank's schedule.
+struct Step {
+  StepKind kind = StepKind::run;
+  int64_t stage = -1;      ///< index into Plan::stages; -1 for the last two
+  int64_t microbatch = -1; ///< -1 for the last two kinds
+  int64_t slot = -1;       ///< slot of this stage and microbatch
+  Phase phase = Phase::forward;
+  ValueIndex value = -1; ///< of every kind but run and the last two
+  int64_t peer = -1;     ///< pipeline rank, of receive, send and wait_send
+  /// load: "tokens", or "labels" (the tokens one position later).
+  std::string role;
+  /// Bytes live on the rank before the step, everything included.
+  ByteCounts live;
+  bool operator==(const Step &) const = default;
+};
+
+struct Rank {
+  int64_t rank = 0; ///< pipeline rank = index in Plan::ranks
+  std::vector<int64_t> stages;
+  std::vector<Step> steps;
+  int64_t arenaBytes = 0; ///< size of the one arena
+  // Predicted peak of live bytes, and where it occurs.
+  ByteCounts peak;
+  int64_t peakStep = -1; ///< index into steps
+  std::string peakOp;    ///< name of the op, empty when it is the step itself
+  ByteCounts persistent; ///< parameters, gradients and optimizer state
+  int64_t busyNs = 0;    ///< estimated time spent in programs
+  bool operator==(const Rank &) const = default;
+};
+
+/// A number or a choice that the plan rests on, and where it comes from.
+struct Assumption {
+  std::string name;
+  std::string value;
+  std::string source;
+  bool operator==(const Assumption &) const = default;
+};
+
+struct Model {
+  std::string name;         ///< file name or the user's name for it
+  std::string architecture; ///< model_type of the configuration
+  std::vector<std::string>
+      reductions; ///< "hidden=256", ...; empty: as published
+  int64_t layers = 0;
+  int64_t hidden = 0;
+  int64_t vocabulary = 0;
+  int64_t totalParameters = 0;  ///< of the whole model
+  int64_t activeParameters = 0; ///< per token
+  bool operator==(const Model &) const = default;
+};
+
+struct Machine {
+  std::string name;
+  int64_t memoryBytes = 0; ///< per device
+  int64_t reserveBytes =
+      0;                   ///< taken by context and libraries, outside the plan
+  int64_t budgetBytes = 0; ///< what the plan may use, reserve included
+  bool operator==(const Machine &) const = default;
+};
+
+struct Layout {
+  int64_t pipeline = 1, expert = 1, data = 1, tensor = 1, context = 1;
+  int64_t microbatches = 1;   ///< per data/expert-parallel rank and step
+  int64_t microbatchSize = 1; ///< sequences
+  int64_t sequenceLength = 1; ///< tokens
+  bool operator==(const Layout &) const = default;
+};
+
+struct Prediction {
+  int64_t stepNs = 0;
+  double bubble = 0; ///< 1 - busiest rank's busy time / step time
+  bool fits = false; ///< arena + reserve <= budget on every rank
+  bool operator==(const Prediction &) const = default;
+};
+
+struct Plan {
+  std::string generator; ///< program and version that wrote the plan
+  Model model;
+  Machine machine;
+  Layout layout;
+  std::string schedule; ///< "gpipe" or "1f1b"
+  DType dtype = DType::bf16;
+  double capacityFactor = 0; ///< rows planned / balanced rows, see docs
+  double imbalance = 0;      ///< rows assumed for time / balanced rows
+  std::vector<Assumption> assumptions;
+  std::vector<Stage> stages;
+  std::vector<Rank> ranks;
+  Prediction prediction;
+  bool operator==(const Plan &) const = default;
+};
+
+/// Parses and checks a document: syntax, types, ranges, references, and that
+/// values do not leave the arena. The error names the JSON path, e.g.
+/// "$.stages[2].values[17].bytes: must be a multiple of 256, is 100".
+Result<Plan> parse(std::string_view json);
+
+/// Reads and parses a file.
+Result<Plan> read(const std::string &path);
+
+/// The document as text; parse(print(plan)) == plan, and equal plans print
+/// equal bytes.
+std::string print(const Plan &plan);
+
+/// Writes the document to `path` through a temporary file beside it, so that a
+/// failure leaves no half-written plan.
+Status write(const Plan &plan, const std::string &path);
+
+/// The semantic checks that parse() ends with; also for plans made in memory.
+Status check(const Plan &plan);
+
+} // namespace moe::plan

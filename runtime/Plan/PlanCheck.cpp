@@ -1,0 +1,135 @@
+//===- PlanCheck.cpp - the claims of a plan against its replay ------------===//
+
+#include "runtime/Plan/Checks.h"
+#include "runtime/Plan/ProgramReplay.h"
+
+namespace moe::plan {
+namespace {
+
+/// Compares claimed counts with replayed ones, class by class.
+Status compare(const std::string &path, const ByteCounts &claimed,
+               const ByteCounts &replayed) {
+  for (size_t i = 0; i < kMemoryClassCount; ++i)
+    if (claimed.bytes[i] != replayed.bytes[i])
+      return errorAt(path, "claims " + std::to_string(claimed.bytes[i]) +
+                               " bytes of class " +
+                               quoted(name(static_cast<MemoryClass>(i))) +
+                               ", the replay has " +
+                               std::to_string(replayed.bytes[i]));
+  return {};
+}
+
+Status checkPrograms(const Plan &plan) {
+  for (size_t s = 0; s < plan.stages.size(); ++s) {
+    const std::vector<Program> &programs = plan.stages[s].programs;
+    for (size_t p = 0; p < programs.size(); ++p) {
+      Result<ProgramAccount> account = accountProgram(plan, s, p);
+      if (!account)
+        return account.error();
+      std::string ops =
+          element(element("$.stages", s) + ".programs", p) + ".ops";
+      for (size_t o = 0; o < programs[p].ops.size(); ++o)
+        if (programs[p].ops[o].live != account->live[o])
+          return compare(element(ops, o) + ".live", programs[p].ops[o].live,
+                         account->live[o]);
+    }
+  }
+  return {};
+}
+
+/// The bytes that live at the moment that a rank names as its peak; nothing
+/// when there is no such moment.
+std::optional<ByteCounts> liveAt(const Plan &plan, const Rank &rank,
+                                 const Replay &replayed) {
+  const Step &step = rank.steps[rank.peakStep];
+  ByteCounts live = replayed.stepLive[rank.peakStep];
+  if (rank.peakOp.empty()) {
+    if (step.kind == StepKind::load || step.kind == StepKind::receive) {
+      const Value &value = plan.stages[step.stage].values[step.value];
+      live[value.memoryClass] += value.bytes;
+    }
+    return live;
+  }
+  if (step.kind != StepKind::run)
+    return std::nullopt;
+  for (const Program &program : plan.stages[step.stage].programs)
+    if (program.phase == step.phase)
+      for (const Op &op : program.ops)
+        if (op.name == rank.peakOp) {
+          live += op.live; // compared with the replay by checkPrograms()
+          return live;
+        }
+  return std::nullopt;
+}
+
+/// Any moment with the largest total will do as the place of the peak.
+Status checkPeak(const Plan &plan, const Rank &rank, const Replay &replayed,
+                 const std::string &path) {
+  std::string found = "the replay has its peak of " +
+                      std::to_string(replayed.peak.total()) +
+                      " bytes at step " + std::to_string(replayed.peakStep) +
+                      ", op " + quoted(replayed.peakOp);
+  if (rank.peak.total() != replayed.peak.total())
+    return errorAt(path + ".peak", "claims " +
+                                       std::to_string(rank.peak.total()) +
+                                       " bytes, " + found);
+  if (rank.peakStep == -1) {
+    if (!rank.steps.empty())
+      return errorAt(path + ".peak_step",
+                     "is only -1 for a rank without steps; " + found);
+    if (!rank.peakOp.empty())
+      return errorAt(path + ".peak_op", "must be empty without a step");
+    return compare(path + ".peak", rank.peak, replayed.peak);
+  }
+  std::optional<ByteCounts> live = liveAt(plan, rank, replayed);
+  if (!live)
+    return errorAt(path + ".peak_op", "step " + std::to_string(rank.peakStep) +
+                                          " has no op " + quoted(rank.peakOp) +
+                                          "; " + found);
+  if (live->total() != replayed.peak.total())
+    return errorAt(path + ".peak_step", std::to_string(live->total()) +
+                                            " bytes are live there; " + found);
+  return compare(path + ".peak", rank.peak, *live);
+}
+
+Status checkRank(const Plan &plan, int64_t index) {
+  Result<Replay> replayed = replayChecked(plan, index);
+  if (!replayed)
+    return replayed.error();
+  const Rank &rank = plan.ranks[index];
+  std::string path = element("$.ranks", index);
+  MOE_RETURN_IF_ERROR(
+      compare(path + ".persistent", rank.persistent, replayed->persistent));
+  for (size_t i = 0; i < rank.steps.size(); ++i)
+    if (rank.steps[i].live != replayed->stepLive[i])
+      return compare(element(path + ".steps", i) + ".live", rank.steps[i].live,
+                     replayed->stepLive[i]);
+  return checkPeak(plan, rank, *replayed, path);
+}
+
+Status checkFits(const Plan &plan) {
+  bool fits = true;
+  for (const Rank &rank : plan.ranks)
+    fits &=
+        rank.arenaBytes + plan.machine.reserveBytes <= plan.machine.budgetBytes;
+  if (plan.prediction.fits == fits)
+    return {};
+  return errorAt("$.prediction.fits",
+                 fits ? "claims false, but arena and reserve of every rank "
+                        "are within the budget"
+                      : "claims true, but arena and reserve of some rank "
+                        "exceed the budget");
+}
+
+} // namespace
+
+Status check(const Plan &plan) {
+  MOE_RETURN_IF_ERROR(checkStructure(plan));
+  MOE_RETURN_IF_ERROR(checkPrograms(plan));
+  for (size_t i = 0; i < plan.ranks.size(); ++i)
+    MOE_RETURN_IF_ERROR(checkRank(plan, static_cast<int64_t>(i)));
+  MOE_RETURN_IF_ERROR(checkExchange(plan));
+  return checkFits(plan);
+}
+
+} // namespace moe::plan

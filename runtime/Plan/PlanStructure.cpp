@@ -1,0 +1,335 @@
+//===- PlanStructure.cpp - checks of single fields and references ---------===//
+
+#include "runtime/Plan/Fields.h"
+
+#include <algorithm>
+#include <set>
+
+namespace moe::plan {
+namespace {
+
+/// Refuses names that were seen before.
+class UniqueNames {
+public:
+  Status add(std::string_view name, const std::string &path) {
+    auto [entry, isNew] = seen.emplace(name, path);
+    if (isNew)
+      return {};
+    return errorAt(path + ".name",
+                   quoted(name) + " is already the name of " + entry->second);
+  }
+
+private:
+  std::map<std::string_view, std::string> seen;
+};
+
+bool isPersistent(MemoryClass memoryClass) {
+  return memoryClass == MemoryClass::parameters ||
+         memoryClass == MemoryClass::gradients ||
+         memoryClass == MemoryClass::optimizer;
+}
+
+Status checkHeader(const Plan &plan) {
+  Fields document("$");
+  MOE_RETURN_IF_ERROR(document.text("generator", plan.generator));
+  if (plan.schedule != "gpipe" && plan.schedule != "1f1b")
+    return document.fail("schedule", R"(expected "gpipe" or "1f1b", is )" +
+                                         quoted(plan.schedule));
+  if (plan.dtype == DType::i32)
+    return document.fail("dtype", R"(expected "bf16", "f32" or "f64")");
+  MOE_RETURN_IF_ERROR(
+      document.real("capacity_factor", plan.capacityFactor, 0, kLargestReal));
+  MOE_RETURN_IF_ERROR(
+      document.real("imbalance", plan.imbalance, 0, kLargestReal));
+  for (size_t i = 0; i < plan.assumptions.size(); ++i) {
+    const Assumption &assumption = plan.assumptions[i];
+    Fields fields(element("$.assumptions", i));
+    MOE_RETURN_IF_ERROR(fields.name("name", assumption.name));
+    MOE_RETURN_IF_ERROR(fields.text("value", assumption.value));
+    MOE_RETURN_IF_ERROR(fields.text("source", assumption.source));
+  }
+
+  Fields model("$.model");
+  MOE_RETURN_IF_ERROR(model.text("name", plan.model.name));
+  MOE_RETURN_IF_ERROR(model.text("architecture", plan.model.architecture));
+  for (size_t i = 0; i < plan.model.reductions.size(); ++i)
+    MOE_RETURN_IF_ERROR(
+        model.name(element("reductions", i), plan.model.reductions[i]));
+  MOE_RETURN_IF_ERROR(model.range("layers", plan.model.layers, 0, kLargest));
+  MOE_RETURN_IF_ERROR(model.range("hidden", plan.model.hidden, 0, kLargest));
+  MOE_RETURN_IF_ERROR(
+      model.range("vocabulary", plan.model.vocabulary, 0, kLargest));
+  MOE_RETURN_IF_ERROR(
+      model.range("total_parameters", plan.model.totalParameters, 0, kLargest));
+  MOE_RETURN_IF_ERROR(model.range("active_parameters",
+                                  plan.model.activeParameters, 0,
+                                  plan.model.totalParameters));
+
+  Fields machine("$.machine");
+  MOE_RETURN_IF_ERROR(machine.text("name", plan.machine.name));
+  MOE_RETURN_IF_ERROR(
+      machine.range("memory_bytes", plan.machine.memoryBytes, 0, kLargest));
+  MOE_RETURN_IF_ERROR(
+      machine.range("reserve_bytes", plan.machine.reserveBytes, 0, kLargest));
+  MOE_RETURN_IF_ERROR(
+      machine.range("budget_bytes", plan.machine.budgetBytes, 0, kLargest));
+
+  Fields layout("$.layout");
+  const Layout &l = plan.layout;
+  MOE_RETURN_IF_ERROR(layout.range("pipeline", l.pipeline, 1, kLargest));
+  MOE_RETURN_IF_ERROR(layout.range("expert", l.expert, 1, kLargest));
+  MOE_RETURN_IF_ERROR(layout.range("data", l.data, 1, kLargest));
+  MOE_RETURN_IF_ERROR(layout.range("tensor", l.tensor, 1, kLargest));
+  MOE_RETURN_IF_ERROR(layout.range("context", l.context, 1, kLargest));
+  MOE_RETURN_IF_ERROR(
+      layout.range("microbatches", l.microbatches, 1, kLargest));
+  MOE_RETURN_IF_ERROR(
+      layout.range("microbatch_size", l.microbatchSize, 1, kLargest));
+  MOE_RETURN_IF_ERROR(
+      layout.range("sequence_length", l.sequenceLength, 1, kLargest));
+
+  Fields prediction("$.prediction");
+  MOE_RETURN_IF_ERROR(
+      prediction.range("step_ns", plan.prediction.stepNs, 0, kLargest));
+  return prediction.real("bubble", plan.prediction.bubble, 0, 1);
+}
+
+Status checkParameter(const Parameter &parameter, const std::string &path,
+                      int64_t arenaBytes) {
+  Fields fields(path);
+  MOE_RETURN_IF_ERROR(fields.name("name", parameter.name));
+  if (parameter.dtype == DType::i32)
+    return fields.fail("dtype", R"(expected "bf16", "f32" or "f64")");
+  MOE_RETURN_IF_ERROR(fields.shape("shape", parameter.shape, parameter.dtype));
+  DType wide = parameter.dtype == DType::f64 ? DType::f64 : DType::f32;
+  MOE_RETURN_IF_ERROR(fields.shape("shape", parameter.shape, wide));
+  const Initializer &initializer = parameter.initializer;
+  if (initializer.kind != "normal" && initializer.kind != "zeros" &&
+      initializer.kind != "ones")
+    return fields.fail("initializer.kind",
+                       R"(expected "normal", "zeros" or "ones", is )" +
+                           quoted(initializer.kind));
+  MOE_RETURN_IF_ERROR(fields.real("initializer.standard_deviation",
+                                  initializer.standardDeviation, 0,
+                                  kLargestReal));
+
+  struct {
+    std::string_view key;
+    int64_t offset;
+    DType dtype;
+    bool wanted;
+  } buffers[] = {
+      {"weight_offset", parameter.weightOffset, parameter.dtype, true},
+      {"gradient_offset", parameter.gradientOffset, wide, parameter.trainable},
+      {"master_offset", parameter.masterOffset, DType::f32,
+       parameter.trainable && parameter.dtype == DType::bf16},
+      {"first_moment_offset", parameter.firstMomentOffset, wide,
+       parameter.trainable},
+      {"second_moment_offset", parameter.secondMomentOffset, wide,
+       parameter.trainable}};
+  for (const auto &buffer : buffers) {
+    if (!buffer.wanted && buffer.offset != -1)
+      return fields.fail(buffer.key,
+                         std::string("must be -1, because ") +
+                             (parameter.trainable
+                                  ? "only bf16 parameters have a master copy"
+                                  : "the parameter is not trainable") +
+                             ", is " + std::to_string(buffer.offset));
+    if (buffer.wanted)
+      MOE_RETURN_IF_ERROR(fields.buffer(
+          buffer.key, buffer.offset,
+          alignedBytes(parameter.shape, buffer.dtype), arenaBytes));
+  }
+  return {};
+}
+
+Status checkValue(const Value &value, const std::string &path) {
+  Fields fields(path);
+  MOE_RETURN_IF_ERROR(fields.name("name", value.name));
+  MOE_RETURN_IF_ERROR(fields.shape("shape", value.shape, value.dtype));
+  MOE_RETURN_IF_ERROR(fields.range("bytes", value.bytes, 1, kLargest));
+  int64_t bytes = alignedBytes(value.shape, value.dtype);
+  if (value.bytes % kAlignment != 0)
+    return fields.fail("bytes", "must be a multiple of " +
+                                    std::to_string(kAlignment) + ", is " +
+                                    std::to_string(value.bytes));
+  if (value.bytes != bytes)
+    return fields.fail("bytes", "must be " + std::to_string(bytes) +
+                                    " for this shape and dtype, is " +
+                                    std::to_string(value.bytes));
+  if (isPersistent(value.memoryClass))
+    return fields.fail("class", quoted(name(value.memoryClass)) +
+                                    " is for buffers of parameters");
+  return fields.buffer("offset", value.offset, value.bytes, kLargest);
+}
+
+Status checkOp(const Stage &stage, const Op &op, const std::string &path,
+               int64_t arenaBytes) {
+  Fields fields(path);
+  MOE_RETURN_IF_ERROR(fields.name("kind", op.kind));
+  MOE_RETURN_IF_ERROR(fields.name("name", op.name));
+  size_t valueCount = stage.values.size();
+  auto checkIndices = [&](const char *key, const std::vector<int64_t> &list,
+                          size_t size, const char *array,
+                          bool optional) -> Status {
+    for (size_t i = 0; i < list.size(); ++i)
+      if (list[i] < (optional ? -1 : 0) ||
+          list[i] >= static_cast<int64_t>(size))
+        return fields.index(element(key, i), list[i], size, array, optional);
+    return {};
+  };
+  const char *values = "the stage's values";
+  MOE_RETURN_IF_ERROR(
+      checkIndices("inputs", op.inputs, valueCount, values, true));
+  MOE_RETURN_IF_ERROR(
+      checkIndices("outputs", op.outputs, valueCount, values, true));
+  MOE_RETURN_IF_ERROR(checkIndices("parameters", op.parameters,
+                                   stage.parameters.size(),
+                                   "the stage's parameters", true));
+  MOE_RETURN_IF_ERROR(
+      checkIndices("releases", op.releases, valueCount, values, false));
+  for (const auto &[key, attribute] : op.attributes) {
+    if (!json::isUtf8(key))
+      return fields.fail("attributes", "has a key that is not UTF-8");
+    std::string keyPath = "attributes." + key;
+    auto inRange = [&](int64_t number) {
+      return number >= -kLargest && number <= kLargest;
+    };
+    if (const int64_t *number = std::get_if<int64_t>(&attribute);
+        number && !inRange(*number))
+      return fields.fail(keyPath, "must be from -2^53 to 2^53");
+    if (const double *number = std::get_if<double>(&attribute);
+        number && !std::isfinite(*number))
+      return fields.fail(keyPath, "must be finite");
+    if (const std::string *text = std::get_if<std::string>(&attribute))
+      MOE_RETURN_IF_ERROR(fields.text(keyPath, *text));
+    if (const auto *list = std::get_if<std::vector<int64_t>>(&attribute))
+      if (!std::all_of(list->begin(), list->end(), inRange))
+        return fields.fail(keyPath, "must be from -2^53 to 2^53");
+  }
+  MOE_RETURN_IF_ERROR(
+      fields.range("scratch_bytes", op.scratchBytes, 0, kLargest));
+  if (op.scratchBytes % kAlignment != 0)
+    return fields.fail("scratch_bytes",
+                       "must be a multiple of " + std::to_string(kAlignment) +
+                           ", is " + std::to_string(op.scratchBytes));
+  if (isPersistent(op.scratchClass))
+    return fields.fail("scratch_class", quoted(name(op.scratchClass)) +
+                                            " is for buffers of parameters");
+  MOE_RETURN_IF_ERROR(fields.buffer("scratch_offset", op.scratchOffset,
+                                    op.scratchBytes, arenaBytes));
+  for (size_t c = 0; c < kMemoryClassCount; ++c)
+    if (op.live.bytes[c] < -kLargest || op.live.bytes[c] > kLargest)
+      return fields.fail(element("live", c), "must be from -2^53 to 2^53");
+  return fields.range("time_ns", op.timeNs, 0, kLargest);
+}
+
+Status checkProgram(const Stage &stage, const Program &program,
+                    const std::string &path, int64_t arenaBytes) {
+  Fields fields(path);
+  for (const auto &[key, list] : {std::pair{"inputs", &program.inputs},
+                                  std::pair{"outputs", &program.outputs}}) {
+    std::set<ValueIndex> seen;
+    for (size_t i = 0; i < list->size(); ++i) {
+      MOE_RETURN_IF_ERROR(fields.index(element(key, i), (*list)[i],
+                                       stage.values.size(),
+                                       "the stage's values"));
+      if (!seen.insert((*list)[i]).second)
+        return fields.fail(element(key, i),
+                           "value " + quoted(stage.values[(*list)[i]].name) +
+                               " is already in the list");
+    }
+  }
+  for (size_t i = 0; i < program.ops.size(); ++i)
+    MOE_RETURN_IF_ERROR(
+        checkOp(stage, program.ops[i], element(path + ".ops", i), arenaBytes));
+  return {};
+}
+
+Status checkStage(const Plan &plan, const Stage &stage,
+                  const std::string &path) {
+  Fields fields(path);
+  MOE_RETURN_IF_ERROR(fields.name("name", stage.name));
+  MOE_RETURN_IF_ERROR(
+      fields.index("rank", stage.rank, plan.ranks.size(), "$.ranks"));
+  int64_t arenaBytes = plan.ranks[stage.rank].arenaBytes;
+  for (size_t i = 0; i < stage.blocks.size(); ++i)
+    MOE_RETURN_IF_ERROR(fields.name(element("blocks", i), stage.blocks[i]));
+  for (size_t i = 0; i < stage.parameters.size(); ++i)
+    MOE_RETURN_IF_ERROR(checkParameter(
+        stage.parameters[i], element(path + ".parameters", i), arenaBytes));
+  UniqueNames valueNames;
+  int64_t slotBytes = 0;
+  for (size_t i = 0; i < stage.values.size(); ++i) {
+    const Value &value = stage.values[i];
+    std::string valuePath = element(path + ".values", i);
+    MOE_RETURN_IF_ERROR(checkValue(value, valuePath));
+    MOE_RETURN_IF_ERROR(valueNames.add(value.name, valuePath));
+    if (value.placement == Placement::slot)
+      slotBytes = std::max(slotBytes, value.offset + value.bytes);
+    else
+      MOE_RETURN_IF_ERROR(Fields(valuePath).buffer("offset", value.offset,
+                                                   value.bytes, arenaBytes));
+  }
+  for (size_t i = 0; i < stage.slots.size(); ++i)
+    MOE_RETURN_IF_ERROR(fields.buffer(element("slots", i), stage.slots[i],
+                                      slotBytes, arenaBytes));
+  UniqueNames opNames;
+  for (size_t p = 0; p < stage.programs.size(); ++p) {
+    const Program &program = stage.programs[p];
+    std::string programPath = element(path + ".programs", p);
+    for (size_t q = 0; q < p; ++q)
+      if (stage.programs[q].phase == program.phase)
+        return errorAt(programPath + ".phase",
+                       "there is already a " +
+                           std::string(name(program.phase)) +
+                           " program in the stage");
+    MOE_RETURN_IF_ERROR(checkProgram(stage, program, programPath, arenaBytes));
+    for (size_t o = 0; o < program.ops.size(); ++o)
+      MOE_RETURN_IF_ERROR(
+          opNames.add(program.ops[o].name, element(programPath + ".ops", o)));
+  }
+  return {};
+}
+
+} // namespace
+
+Status checkStructure(const Plan &plan) {
+  MOE_RETURN_IF_ERROR(checkHeader(plan));
+  if (static_cast<int64_t>(plan.ranks.size()) != plan.layout.pipeline)
+    return errorAt("$.ranks", "there must be one for each of the " +
+                                  std::to_string(plan.layout.pipeline) +
+                                  " pipeline ranks of $.layout, there are " +
+                                  std::to_string(plan.ranks.size()));
+  for (size_t i = 0; i < plan.ranks.size(); ++i)
+    MOE_RETURN_IF_ERROR(
+        Fields(element("$.ranks", i))
+            .buffer("arena_bytes", plan.ranks[i].arenaBytes, 0, kLargest));
+  UniqueNames stageNames;
+  UniqueNames parameterNames;
+  for (size_t i = 0; i < plan.stages.size(); ++i) {
+    const Stage &stage = plan.stages[i];
+    std::string path = element("$.stages", i);
+    MOE_RETURN_IF_ERROR(checkStage(plan, stage, path));
+    MOE_RETURN_IF_ERROR(stageNames.add(stage.name, path));
+    for (size_t p = 0; p < stage.parameters.size(); ++p)
+      MOE_RETURN_IF_ERROR(parameterNames.add(stage.parameters[p].name,
+                                             element(path + ".parameters", p)));
+  }
+  for (size_t i = 0; i < plan.ranks.size(); ++i)
+    MOE_RETURN_IF_ERROR(checkRankStructure(plan, i));
+  for (size_t i = 0; i < plan.stages.size(); ++i) {
+    int64_t rank = plan.stages[i].rank;
+    const std::vector<int64_t> &listed = plan.ranks[rank].stages;
+    if (!std::binary_search(listed.begin(), listed.end(),
+                            static_cast<int64_t>(i)))
+      return errorAt(element("$.stages", i) + ".rank",
+                     "rank " + std::to_string(rank) + " does not list stage " +
+                         quoted(plan.stages[i].name));
+  }
+  for (size_t i = 0; i < plan.ranks.size(); ++i)
+    MOE_RETURN_IF_ERROR(checkPersistentBuffers(plan, i));
+  return {};
+}
+
+} // namespace moe::plan

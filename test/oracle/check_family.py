@@ -1,0 +1,128 @@
+"""Plans and runs one step of a reduced model of one family, and compares loss
+and every gradient with the reference.
+
+  check_family.py --tools BIN --models examples/models --family qwen3_moe
+                  --layout pp=2,ep=2,dp=1 --dtype f32|bf16
+
+Exits 0 when all agree, 1 when not, 77 (skipped) without torch.
+"""
+
+import argparse
+import json
+import os
+import re
+import subprocess
+import sys
+import tempfile
+
+from families import FAMILIES
+
+SKIPPED = 77
+
+# f32: both sides compute the same formulas; f32 sums of some thousand terms
+# against float64 stay far below 1e-4. bf16: values carry 8 bits, a gradient
+# passes tens of roundings of 2^-9 each on its way back; the loss is a mean over
+# many tokens.
+TOLERANCES = {  # dtype: (gradient, loss)
+    "f32": (1e-4, 1e-5),
+    "bf16": (5e-2, 1e-2),
+}
+
+MICROBATCHES = 4
+LENGTH = 64
+
+TEXT = (
+    "A pipeline rank holds the layers of its stages and passes activations on. "
+    "Experts live on the ranks of a group; a router sends every token to a few "
+    "of them and brings the results back. What is saved in the forward pass "
+    "waits for the backward pass, unless it is cheaper to compute it again. "
+)
+
+
+def run(command):
+    result = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    if result.returncode:
+        sys.stderr.write(f"{' '.join(command)}\nexit status {result.returncode}\n")
+        sys.stderr.write(result.stdout + result.stderr)
+        sys.exit(1)
+    return result.stdout
+
+
+def logged_loss(output):
+    """The loss in the line that moe-run writes for step 1 (or 0)."""
+    match = re.search(r"\bloss[ =:]+([-+0-9.eEnaif]+)", output)
+    if not match:
+        sys.exit(f"moe-run logged no loss:\n{output}")
+    return float(match.group(1))
+
+
+def main():
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--tools", required=True)
+    parser.add_argument("--models", required=True)
+    parser.add_argument("--family", required=True, choices=sorted(FAMILIES))
+    parser.add_argument("--layout", required=True)
+    parser.add_argument("--dtype", required=True, choices=sorted(TOLERANCES))
+    parser.add_argument("--keep", help="folder for the files instead of a temporary one")
+    options = parser.parse_args()
+    name, reductions = FAMILIES[options.family]
+    model = os.path.join(options.models, name + ".json")
+
+    try:
+        import torch
+    except ImportError:
+        print("skipped: this Python has no torch (Debian: python3-torch)")
+        return SKIPPED
+    import compare
+
+    torch.set_num_threads(1)
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = options.keep or temporary
+        os.makedirs(folder, exist_ok=True)
+
+        def path(name):
+            return os.path.join(folder, name)
+
+        def tool(name):
+            return os.path.join(options.tools, name)
+
+        with open(path("text"), "w") as file:
+            file.write(TEXT * (1 + 64 * MICROBATCHES * LENGTH // len(TEXT)))
+        config = json.loads(
+            run(
+                [tool("moe-translate"), "--import-hf-config", model]
+                + ["--reduce", reductions, "--print-config"]
+            )
+        )
+        run(
+            [tool("moe-plan"), "--model", model, "--reduce", reductions]
+            + ["--machine", "h100-sxm", "--layout", options.layout]
+            + ["--microbatches", str(MICROBATCHES), "--seq", str(LENGTH)]
+            + ["--schedule", "1f1b", "--dtype", options.dtype]
+            + ["--capacity-factor", "max", "--budget", "1GiB", "-o", path("plan.json")]
+        )
+        output = run(
+            [tool("moe-run"), path("plan.json"), "--data", path("text"), "--steps", "1"]
+            + ["--dump-parameters", path("parameters")]
+            + ["--dump-gradients", path("gradients")]
+        )
+        gradient_tolerance, loss_tolerance = TOLERANCES[options.dtype]
+        lines, ok = compare.compare(
+            config,
+            compare.load_folder(path("parameters")),
+            compare.load_folder(path("gradients")),
+            logged_loss(output),
+            options.dtype,
+            gradient_tolerance,
+            loss_tolerance,
+        )
+    print("\n".join(lines))
+    print(
+        f"{'agrees' if ok else 'DIFFERS'}: {config['architecture']}, {options.layout}, "
+        f"{options.dtype}; tolerances: gradients {gradient_tolerance}, loss {loss_tolerance}"
+    )
+    return 0 if ok else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

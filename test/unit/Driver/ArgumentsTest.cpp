@@ -1,0 +1,48 @@
+//===- ArgumentsTest.cpp - what users write on command lines --------------===//
+
+#include "compiler/Driver/Arguments.h"
+
+#include <gtest/gtest.h>
+
+using namespace moe::driver;
+
+TEST(ParseBytes, TakesBinaryAndDecimalUnits) {
+  EXPECT_EQ(*parseBytes("76GiB"), int64_t(76) << 30);
+  EXPECT_EQ(*parseBytes("80GB"), 80'000'000'000);
+  EXPECT_EQ(*parseBytes("1.5 MiB"), 3 << 19);
+  EXPECT_EQ(*parseBytes("1000"), 1000);
+}
+
+TEST(ParseBytes, RefusesWhatIsNoSize) {
+  for (const char *text : {"", "GiB", "-1GiB", "0", "0.5", "12 parsecs", "1e99",
+                           "nan", "inf", "1GiBs", "9999999TiB"}) {
+    auto bytes = parseBytes(text);
+    ASSERT_FALSE(bytes) << text;
+    EXPECT_NE(bytes.error().message.find("76GiB"), std::string::npos);
+  }
+}
+
+TEST(ParseLayout, FillsWhatIsGiven) {
+  auto layout = parseLayout("pp=4,ep=8");
+  ASSERT_TRUE(layout);
+  EXPECT_EQ(layout->pipeline, 4);
+  EXPECT_EQ(layout->expert, 8);
+  EXPECT_EQ(layout->data, 1);
+}
+
+TEST(ParseLayout, RefusesUnknownRepeatedAndBadEntries) {
+  for (const char *text : {"pp", "pp=", "pp=0", "pp=-1", "pp=2,pp=2", "xx=2",
+                           "pp=2x", "pp=2,,ep=2", "pp=99999999999999999999"}) {
+    auto layout = parseLayout(text);
+    ASSERT_FALSE(layout) << text;
+    EXPECT_NE(layout.error().message.find("pp=4,ep=8,dp=1"), std::string::npos);
+  }
+}
+
+TEST(ParseCapacityFactor, TakesFactorsAndMax) {
+  EXPECT_EQ(*parseCapacityFactor("max"), 0);
+  EXPECT_EQ(*parseCapacityFactor("1.25"), 1.25);
+  for (const char *text :
+       {"0.9", "0", "-1", "", "nan", "inf", "1.2x", "maximum"})
+    EXPECT_FALSE(parseCapacityFactor(text)) << text;
+}

@@ -1,0 +1,157 @@
+// The CPU backend's promise: the same bits for any number of threads, any split
+// of rows and any instruction set; products equal to the plain triple loop.
+
+#include "test/unit/Kernels/KernelCases.h"
+
+#include "gtest/gtest.h"
+
+#include <cmath>
+
+namespace moe::kernels::test {
+namespace {
+
+const Parallel serial{};
+
+void expectSame(const std::vector<Array> &left, const std::vector<Array> &right,
+                const std::string &what) {
+  ASSERT_EQ(left.size(), right.size());
+  for (size_t i = 0; i < left.size(); ++i)
+    EXPECT_TRUE(left[i].bytes() == right[i].bytes())
+        << what << ": output " << i << " differs";
+}
+
+TEST(Bits, DoNotDependOnThreads) {
+  for (const KernelCase &test : kernelCases())
+    for (DType type : {DType::bf16, DType::f32, DType::f64}) {
+      const auto expected = test.run(cpuKernels(), serial, type);
+      for (int threads = 1; threads <= 5; ++threads) {
+        TestPool pool(threads);
+        expectSame(test.run(cpuKernels(), pool.parallel(), type), expected,
+                   test.name + " on " + std::to_string(threads) + " threads");
+      }
+    }
+}
+
+TEST(Bits, DoNotDependOnInstructionSet) {
+  for (const KernelCase &test : kernelCases())
+    for (DType type : {DType::bf16, DType::f32, DType::f64}) {
+      const auto expected = test.run(cpuKernels(), serial, type);
+      for (Isa isa : machineIsas())
+        expectSame(test.run(cpuKernels(isa), serial, type), expected,
+                   test.name + " with " + name(isa));
+    }
+}
+
+// The cases' inputs reach all of the outputs: another seed of rounding would
+// show. Guards against comparisons of zeros.
+TEST(Bits, CasesProduceValues) {
+  for (const KernelCase &test : kernelCases())
+    for (const Array &output : test.run(cpuKernels(), serial, DType::bf16)) {
+      if (output.dtype() == DType::i32)
+        continue;
+      for (double value : output.values())
+        ASSERT_TRUE(std::isfinite(value)) << test.name;
+    }
+}
+
+/// fma in the accumulator's type, rounded to the output's type at the end.
+template <typename A> struct Naive {
+  static A dot(const Array &x, int64_t xBegin, int64_t xStep, const Array &y,
+               int64_t yBegin, int64_t yStep, int64_t n, A sum) {
+    for (int64_t k = 0; k < n; ++k)
+      sum = std::fma(static_cast<A>(x.get(xBegin + k * xStep)),
+                     static_cast<A>(y.get(yBegin + k * yStep)), sum);
+    return sum;
+  }
+};
+
+template <typename A> void checkProducts(DType s, DType outType, Isa isa) {
+  const KernelTable &table = cpuKernels(isa);
+  const DType a = accumulatorType(s);
+  Random random(51);
+  for (int repeat = 0; repeat < 12; ++repeat) {
+    const int64_t rows = pick(random, 1, 60), n = pick(random, 1, 80);
+    const int64_t k = repeat < 2 ? 500 + repeat : pick(random, 1, 60);
+    const Array x = Array::uniform(random, s, {rows, k});
+    const Array weight = Array::uniform(random, s, {n, k});
+    const Array bias = Array::uniform(random, s, {n});
+    const Array dOut = Array::uniform(random, outType, {rows, n});
+    Array out(outType, {rows, n}), dX(s, {rows, k}), expected(outType, {1});
+    const Array before = Array::uniform(random, a, {n, k});
+    Array dWeight(a, {n, k});
+    for (int64_t i = 0; i < n * k; ++i)
+      dWeight.set(i, before.get(i));
+    table.linear(serial, x, weight, bias, out);
+    table.linearInputGrad(serial, dOut, weight, dX);
+    table.linearWeightGrad(serial, dOut, x, dWeight, absent);
+    for (int64_t i = 0; i < rows * n; ++i) {
+      const A sum = Naive<A>::dot(x, i / n * k, 1, weight, i % n * k, 1, k, 0);
+      expected.set(0, sum + static_cast<A>(bias.get(i % n)));
+      ASSERT_EQ(out.get(i), expected.get(0)) << name(isa);
+    }
+    Array rounded(s, {1});
+    for (int64_t i = 0; i < rows * k; ++i) {
+      rounded.set(0,
+                  Naive<A>::dot(dOut, i / k * n, 1, weight, i % k, k, n, 0));
+      ASSERT_EQ(dX.get(i), rounded.get(0)) << name(isa);
+    }
+    for (int64_t i = 0; i < n * k; ++i)
+      ASSERT_EQ(dWeight.get(i),
+                Naive<A>::dot(dOut, i / k, n, x, i % k, k, rows,
+                              static_cast<A>(before.get(i))))
+          << name(isa);
+  }
+}
+
+TEST(Bits, ProductsEqualTheTripleLoop) {
+  for (Isa isa : machineIsas()) {
+    checkProducts<float>(DType::bf16, DType::bf16, isa);
+    checkProducts<float>(DType::bf16, DType::f32, isa);
+    checkProducts<float>(DType::f32, DType::f32, isa);
+    checkProducts<double>(DType::f64, DType::f64, isa);
+  }
+}
+
+// Accumulating two halves of the rows gives the bits of all rows at once.
+TEST(Bits, WeightGradientsDoNotDependOnMicrobatches) {
+  Random random(52);
+  const int64_t rows = 40, n = 30, k = 20, half = 13;
+  const Array dOut = Array::uniform(random, DType::bf16, {rows, n});
+  const Array x = Array::uniform(random, DType::bf16, {rows, k});
+  Array once(DType::f32, {n, k}), twice(DType::f32, {n, k});
+  const auto slice = [](const Array &array, int64_t first, int64_t count) {
+    Tensor tensor = array;
+    tensor.data = tensor.as<char>() + first * tensor.dims[1] * 2;
+    tensor.dims[0] = count;
+    return tensor;
+  };
+  const KernelTable &table = cpuKernels();
+  table.linearWeightGrad(serial, dOut, x, once, absent);
+  table.linearWeightGrad(serial, slice(dOut, 0, half), slice(x, 0, half), twice,
+                         absent);
+  table.linearWeightGrad(serial, slice(dOut, half, rows - half),
+                         slice(x, half, rows - half), twice, absent);
+  EXPECT_EQ(once.bytes(), twice.bytes());
+}
+
+// Rows of one matrix do not see one another: any split gives the same bits.
+TEST(Bits, RowsDoNotDependOnTheirNeighbours) {
+  Random random(53);
+  const int64_t rows = 67, n = 41, k = 300;
+  const Array x = Array::uniform(random, DType::bf16, {rows, k});
+  const Array weight = Array::uniform(random, DType::bf16, {n, k});
+  Array whole(DType::bf16, {rows, n}), parts(DType::bf16, {rows, n});
+  cpuKernels().linear(serial, x, weight, absent, whole);
+  for (int64_t first = 0; first < rows; first += 7) {
+    const int64_t count = std::min<int64_t>(7, rows - first);
+    Tensor input = x, output = parts;
+    input.data = input.as<char>() + first * k * 2;
+    output.data = output.as<char>() + first * n * 2;
+    input.dims[0] = output.dims[0] = count;
+    cpuKernels().linear(serial, input, weight, absent, output);
+  }
+  EXPECT_EQ(whole.bytes(), parts.bytes());
+}
+
+} // namespace
+} // namespace moe::kernels::test

@@ -1,0 +1,166 @@
+//===- moe-plan.cpp - plan the memory of a training run -------------------===//
+
+#include "compiler/Driver/Arguments.h"
+#include "compiler/Driver/Driver.h"
+#include "compiler/Export/Summary.h"
+
+#include <CLI/CLI.hpp>
+
+#include <cstdio>
+#include <iostream>
+
+using namespace moe;
+
+namespace {
+
+enum ExitCode { success = 0, badInput = 2, doesNotFit = 3 };
+
+constexpr const char *kGenerator = "moe-plan " MOE_VERSION;
+
+int fail(const Error &error) {
+  std::cerr << "moe-plan: error: " << error.message << '\n';
+  return badInput;
+}
+
+/// Makes CLI11 report a parser's own words.
+template <typename T>
+CLI::Validator checkedBy(Result<T> (*parser)(std::string_view)) {
+  return CLI::Validator(
+      [parser](std::string &text) {
+        Result<T> parsed = parser(text);
+        return parsed ? std::string() : parsed.error().message;
+      },
+      "");
+}
+
+struct Options {
+  driver::PlanRequest request;
+  std::string layout = "pp=1";
+  std::string budget, capacity = "1.25", dtype = "bf16", output, shown;
+  bool quiet = false;
+};
+
+void declare(CLI::App &app, Options &options) {
+  driver::PlanRequest &request = options.request;
+  app.add_option("--model", request.modelPath,
+                 "Model: a Hugging Face config.json")
+      ->type_name("FILE");
+  app.add_option("--reduce", request.reductions,
+                 "Make the model smaller, keeping its architecture, e.g. "
+                 "layers=4,hidden=256,experts=8; recorded in the plan")
+      ->type_name("KEY=N,...");
+  app.add_option("--machine", request.machine,
+                 "Machine: a name (h100-sxm, b200, ...) or a description file")
+      ->capture_default_str();
+  app.add_option("--layout", options.layout,
+                 "Parallel groups: pp (pipeline), ep (experts), dp (data); tp "
+                 "and cp must be 1")
+      ->type_name("KEY=N,...")
+      ->check(checkedBy(driver::parseLayout))
+      ->capture_default_str();
+  app.add_option("--microbatches", request.layout.microbatches,
+                 "Microbatches of each expert- and data-parallel rank per step")
+      ->check(CLI::Range(1, 1'000'000))
+      ->capture_default_str();
+  app.add_option("--microbatch-size", request.layout.microbatchSize,
+                 "Sequences of a microbatch")
+      ->check(CLI::Range(1, 1'000'000))
+      ->capture_default_str();
+  app.add_option("--seq", request.layout.sequenceLength, "Tokens of a sequence")
+      ->check(CLI::Range(1, 100'000'000))
+      ->default_val(4096);
+  app.add_option("--schedule", request.schedule, "gpipe or 1f1b")
+      ->check(CLI::IsMember({"gpipe", "1f1b"}))
+      ->capture_default_str();
+  app.add_option("--budget", options.budget,
+                 "Device memory that may be used, e.g. 76GiB, the machine's "
+                 "reserve included; default: all of it")
+      ->type_name("SIZE")
+      ->check(checkedBy(driver::parseBytes));
+  app.add_option("--dtype", options.dtype,
+                 "Type of weights and activations: bf16, f32 or f64")
+      ->check(CLI::IsMember({"bf16", "f32", "f64"}))
+      ->capture_default_str();
+  app.add_option("--capacity-factor", options.capacity,
+                 "Rows behind a dispatch to plan memory for, as a multiple of "
+                 "balanced routing, or max: all that routing can produce")
+      ->type_name("FACTOR|max")
+      ->check(checkedBy(driver::parseCapacityFactor))
+      ->capture_default_str();
+  app.add_option("--imbalance", request.imbalance,
+                 "Rows behind a dispatch to estimate time for, as a multiple "
+                 "of balanced routing")
+      ->check(CLI::Range(1.0, 1e6))
+      ->capture_default_str();
+  app.add_option("-o,--output", options.output, "Where to write the plan")
+      ->type_name("FILE");
+  app.add_option("--emit-ir", request.irPath,
+                 "Where to write the final MLIR module")
+      ->type_name("FILE");
+  app.add_flag("-q,--quiet", options.quiet, "Print no summary");
+}
+
+int makePlan(Options &options) {
+  driver::PlanRequest &request = options.request;
+  if (request.modelPath.empty())
+    return fail({"--model is required (a Hugging Face config.json); see "
+                 "moe-plan --help"});
+  plan::Layout groups = *driver::parseLayout(options.layout);
+  groups.microbatches = request.layout.microbatches;
+  groups.microbatchSize = request.layout.microbatchSize;
+  groups.sequenceLength = request.layout.sequenceLength;
+  request.layout = groups;
+  if (!options.budget.empty())
+    request.budgetBytes = *driver::parseBytes(options.budget);
+  request.capacityFactor = *driver::parseCapacityFactor(options.capacity);
+  request.dtype = *parseDType(options.dtype);
+  request.generator = kGenerator;
+
+  Result<driver::PlanAnswer> answer = driver::makePlan(request);
+  if (!answer)
+    return fail(answer.error());
+  for (const std::string &note : answer->notes)
+    std::cerr << "moe-plan: note: " << note << '\n';
+  if (!options.output.empty())
+    if (Status written = plan::write(answer->plan, options.output); !written)
+      return fail(written.error());
+  if (!options.quiet) {
+    std::cout << report::summarize(answer->plan);
+    if (!options.output.empty())
+      std::cout << "plan written to " << options.output << '\n';
+  }
+  return answer->plan.prediction.fits ? success : doesNotFit;
+}
+
+int showPlan(const std::string &path) {
+  Result<plan::Plan> plan = plan::read(path);
+  if (!plan)
+    return fail(plan.error());
+  std::cout << report::summarize(*plan);
+  return plan->prediction.fits ? success : doesNotFit;
+}
+
+} // namespace
+
+int main(int argc, char **argv) {
+  CLI::App app("Plans the memory of a mixture-of-experts training run: what "
+               "lies where on every pipeline rank, and whether it fits.\n"
+               "Exit status: 0 the plan fits; 2 bad input; 3 the plan does not "
+               "fit the budget.\n",
+               "moe-plan");
+  app.set_version_flag("--version", kGenerator);
+  Options options;
+  declare(app, options);
+  CLI::App *show = app.add_subcommand("show", "Print the summary of a plan");
+  show->add_option("plan", options.shown, "The plan to read")
+      ->type_name("FILE")
+      ->required();
+  app.get_formatter()->column_width(34);
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::ParseError &error) {
+    int code = app.exit(error);
+    return code == 0 ? success : badInput;
+  }
+  return show->parsed() ? showPlan(options.shown) : makePlan(options);
+}
