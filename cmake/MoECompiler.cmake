@@ -33,6 +33,7 @@ set(MOE_PCH_HEADERS
 function(moe_add_library name)
   cmake_parse_arguments(ARG "" "" "SRCS;DEPENDS;DEPS;MLIR_LIBS" ${ARGN})
   add_mlir_library(${name} STATIC ${ARG_SRCS} EXCLUDE_FROM_LIBMLIR DISABLE_INSTALL
+    PARTIAL_SOURCES_INTENDED
     DEPENDS ${ARG_DEPENDS} LINK_LIBS PUBLIC ${ARG_DEPS})
   mlir_target_link_libraries(${name} PUBLIC ${ARG_MLIR_LIBS})
   target_compile_options(${name} PRIVATE ${MOE_COMPILER_WARNINGS})

@@ -70,15 +70,16 @@ int64_t estimateNs(const Machine &machine, const OpWork &work,
            exchangeNs(machine, work.linkBytes, groupSize);
   double computeSeconds =
       work.flops / computeRate(machine, work.opClass, work.dtype);
-  return machine.kernelLatencyNs + toNs(std::max(computeSeconds, memorySeconds));
+  return machine.kernelLatencyNs +
+         toNs(std::max(computeSeconds, memorySeconds));
 }
 
 int64_t allReduceNs(const Machine &machine, int64_t bytes, int64_t groupSize) {
   if (groupSize <= 1)
     return 0;
   bool nvlink = groupSize <= machine.nvlinkDomain;
-  double share = 2.0 * static_cast<double>(groupSize - 1) /
-                 static_cast<double>(groupSize);
+  double share =
+      2.0 * static_cast<double>(groupSize - 1) / static_cast<double>(groupSize);
   double rate = nvlink ? nvlinkRate(machine)
                        : std::min(nvlinkRate(machine), networkRate(machine));
   return (nvlink ? machine.nvlinkLatencyNs : machine.networkLatencyNs) +
@@ -107,9 +108,9 @@ std::vector<plan::Assumption> assumptions(const Machine &machine) {
   std::vector<plan::Assumption> list;
   auto figure = [&](const char *name, const char *path, std::string value) {
     auto source = machine.sources.find(path);
-    list.push_back({name, std::move(value),
-                    source == machine.sources.end() ? "not stated"
-                                                    : source->second});
+    list.push_back(
+        {name, std::move(value),
+         source == machine.sources.end() ? "not stated" : source->second});
   };
   constexpr double tera = 1e12, giga = 1e9;
   auto percent = [](double share) { return scaled(share, 0.01, "%"); };
@@ -121,9 +122,9 @@ std::vector<plan::Assumption> assumptions(const Machine &machine) {
   figure("peak f32", "flops_per_second.f32",
          scaled(machine.f32FlopsPerSecond, tera, "TFLOP/s"));
   for (size_t i = 0; i < kComputeClassCount; ++i) {
-    std::string path =
-        "efficiency." + std::string(name(static_cast<OpClass>(i)));
-    figure(path.c_str(), path.c_str(), percent(machine.efficiency[i]));
+    std::string opClass(name(static_cast<OpClass>(i)));
+    figure((opClass + " efficiency").c_str(), ("efficiency." + opClass).c_str(),
+           percent(machine.efficiency[i]));
   }
   figure("device memory", "hbm.bytes_per_second",
          scaled(machine.hbmBytesPerSecond, tera, "TB/s"));
@@ -146,13 +147,14 @@ std::vector<plan::Assumption> assumptions(const Machine &machine) {
   figure("kernel latency", "kernel_latency_ns",
          std::to_string(machine.kernelLatencyNs) + " ns");
   auto rule = [&](const char *name, const char *value) {
-    list.push_back({name, value, "cost model, docs/machines.md"});
+    list.push_back({name, value, "cost model"});
   };
-  rule("time of an op", "slower of arithmetic and memory traffic, plus launch");
+  rule("time of an op",
+       "slower of arithmetic and memory traffic, plus the start of a kernel");
+  rule("time of an exchange", "gather of rows, then all-to-all spread evenly "
+                              "over peers, not hidden behind compute");
   rule("placement of ranks",
        "expert-parallel ranks are neighbours, pipeline ranks outermost");
-  rule("exchange", "gather of rows, then all-to-all spread evenly over peers; "
-                   "no overlap with compute");
   return list;
 }
 

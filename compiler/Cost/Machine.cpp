@@ -103,14 +103,12 @@ public:
       return fail(path + ".value", "missing");
     if (std::is_integral_v<T> ? !value->is_number_integer()
                               : !value->is_number())
-      return fail(path + ".value", std::is_integral_v<T>
-                                       ? "must be an integer"
-                                       : "must be a number");
+      return fail(path + ".value", std::is_integral_v<T> ? "must be an integer"
+                                                         : "must be a number");
     double number = value->get<double>();
     if (!inRange(number, range) || !fits<T>(*value))
-      return fail(path + ".value",
-                  std::string("must be ") + describe(range) + ", is " +
-                      printNumber(number));
+      return fail(path + ".value", std::string("must be ") + describe(range) +
+                                       ", is " + printNumber(number));
     to = value->get<T>();
     machine.sources[path] = source->get<std::string>();
   }
@@ -243,8 +241,7 @@ Result<Machine> parseMachine(std::string_view text) {
   reader.figure("flops_per_second.f64", machine.f64FlopsPerSecond,
                 Range::positive);
   for (size_t i = 0; i < kComputeClassCount; ++i)
-    reader.figure("efficiency." +
-                      std::string(name(static_cast<OpClass>(i))),
+    reader.figure("efficiency." + std::string(name(static_cast<OpClass>(i))),
                   machine.efficiency[i], Range::share);
   reader.figure("hbm.bytes_per_second", machine.hbmBytesPerSecond,
                 Range::positive);

@@ -66,9 +66,9 @@ Result<Machine> loadMachine(const std::string &nameOrPath,
     message += "no descriptions found in: " + join(directories) +
                "; set MOE_MACHINES to the directory that holds them";
   else
-    message += "known: " +
-               join(std::vector<std::string>(names.begin(), names.end())) +
-               "; or give the path of a description (docs/machines.md)";
+    message +=
+        "known: " + join(std::vector<std::string>(names.begin(), names.end())) +
+        "; or give the path of a description (docs/machines.md)";
   return Error{message};
 }
 

@@ -137,14 +137,14 @@ Result<driver::PlanAnswer> driver::makePlan(const PlanRequest &request) {
   if (!request.irPath.empty())
     MOE_RETURN_IF_ERROR(writeText(*module, request.irPath));
 
-  EmissionInputs inputs{*machine};
-  inputs.budgetBytes =
-      request.budgetBytes ? request.budgetBytes : machine->memoryBytes;
-  inputs.capacityFactor = request.capacityFactor;
-  inputs.imbalance = request.imbalance;
-  inputs.generator = request.generator;
-  inputs.schedule = request.schedule;
-  inputs.model = describe(*config);
+  EmissionInputs inputs{
+      *machine,
+      request.budgetBytes ? request.budgetBytes : machine->memoryBytes,
+      request.capacityFactor,
+      request.imbalance,
+      request.generator,
+      request.schedule,
+      describe(*config)};
   FailureOr<plan::Plan> emitted = emitPlan(*module, inputs);
   if (failed(emitted))
     return diagnostics.error();

@@ -14,6 +14,14 @@ Result<ModelConfig> importHfConfig(std::string_view json, std::string name) {
   return HfImporter(*document, std::move(name)).run();
 }
 
+std::string modelName(const std::string &path) {
+  std::filesystem::path location(path);
+  if (location.filename() == "config.json" && location.has_parent_path() &&
+      location.parent_path().has_filename())
+    return location.parent_path().filename().string();
+  return location.stem().string();
+}
+
 Result<ModelConfig> readHfConfig(const std::string &path) {
   constexpr size_t kLargest = 16 << 20;
   std::ifstream file(path, std::ios::binary);
@@ -30,12 +38,7 @@ Result<ModelConfig> readHfConfig(const std::string &path) {
   }
   if (file.bad())
     return Error{path + ": cannot be read"};
-  std::filesystem::path location(path);
-  std::string name = location.stem().string();
-  if (location.filename() == "config.json" && location.has_parent_path() &&
-      location.parent_path().has_filename())
-    name = location.parent_path().filename().string();
-  Result<ModelConfig> config = importHfConfig(text, std::move(name));
+  Result<ModelConfig> config = importHfConfig(text, modelName(path));
   if (!config)
     return Error{path + ": " + config.error().message};
   return config;

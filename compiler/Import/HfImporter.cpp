@@ -111,6 +111,10 @@ void HfImporter::readYarn(const Json &object, std::string_view key,
         yarn.positiveOr("attention_factor", rotary.attentionScale);
     double softmaxScale = yarnMagnitude(factor, softmaxMagnitude);
     rope.softmaxFactor = softmaxScale * softmaxScale;
+    if (!std::isfinite(rotary.attentionScale) || rotary.attentionScale <= 0 ||
+        !std::isfinite(rope.softmaxFactor))
+      yarn.reject("mscale", "expected mscale and mscale_all_dim of the order "
+                            "of 1");
   }
   fields.adopt(yarn);
   for (const std::string &name : yarn.unread())

@@ -148,8 +148,11 @@ struct ModelConfig {
 /// Errors name the field, its value and what was expected.
 Result<ModelConfig> importHfConfig(std::string_view json, std::string name);
 
-/// Reads the file at `path`; the name is the file name without ".json", or the
-/// name of its folder where the file is called config.json.
+/// The name of a model in the file at `path`: the file name without its
+/// extension, or the name of its folder where the file is called config.json.
+std::string modelName(const std::string &path);
+
+/// Reads the file at `path`; the name is modelName(path).
 Result<ModelConfig> readHfConfig(const std::string &path);
 
 /// Makes a smaller model of the same architecture: `reductions` is

@@ -176,8 +176,8 @@ constexpr Order kOrders[] = {
     {"area",
      [](const Buffer &b) {
        // Saturates: the order only has to be reproducible.
-       double area = static_cast<double>(b.size) *
-                     static_cast<double>(lifetime(b));
+       double area =
+           static_cast<double>(b.size) * static_cast<double>(lifetime(b));
        return std::array<int64_t, 3>{
            static_cast<int64_t>(std::min(area, 0x1p62)), b.size, -b.begin};
      }},

@@ -66,9 +66,7 @@ Status runToEnd(const std::vector<size_t> &stepCounts, TryStep tryStep,
   // Follow the waits until a rank repeats or one has ended.
   std::vector<size_t> chain;
   size_t rank = stuck;
-  auto inChain = [&] {
-    return std::find(chain.begin(), chain.end(), rank);
-  };
+  auto inChain = [&] { return std::find(chain.begin(), chain.end(), rank); };
   while (next[rank] < stepCounts[rank] && inChain() == chain.end()) {
     chain.push_back(rank);
     rank = static_cast<size_t>(waitsFor[rank]);

@@ -61,8 +61,8 @@ public:
       receive(Phase::backward, action, problem.rankOf(action.stage + 1));
     if (action.phase != Phase::weight_grad)
       waitForBuffer(action.stage, forward);
-    steps.push_back({StepKind::run, action.phase, action.stage,
-                     action.microbatch, -1, {}});
+    steps.push_back(
+        {StepKind::run, action.phase, action.stage, action.microbatch, -1, {}});
     if (forward)
       afterForward(action);
     else if (action.phase != Phase::weight_grad &&
@@ -75,7 +75,8 @@ public:
     for (size_t index : order)
       if (pending[index])
         steps.push_back(*pending[index]);
-    steps.push_back({StepKind::reduce_gradients, Phase::forward, -1, -1, -1, {}});
+    steps.push_back(
+        {StepKind::reduce_gradients, Phase::forward, -1, -1, -1, {}});
     steps.push_back({StepKind::update, Phase::forward, -1, -1, -1, {}});
   }
 
@@ -93,15 +94,19 @@ private:
 
   void afterForward(const Action &action) {
     if (problem.isLast(action.stage))
-      steps.push_back({StepKind::collect_loss, Phase::forward, action.stage,
-                       action.microbatch, -1, {}});
+      steps.push_back({StepKind::collect_loss,
+                       Phase::forward,
+                       action.stage,
+                       action.microbatch,
+                       -1,
+                       {}});
     else
       send(Phase::forward, action, problem.rankOf(action.stage + 1));
   }
 
   void receive(Phase phase, const Action &action, int64_t peer) {
-    steps.push_back({StepKind::receive, phase, action.stage, action.microbatch,
-                     peer, {}});
+    steps.push_back(
+        {StepKind::receive, phase, action.stage, action.microbatch, peer, {}});
   }
 
   void send(Phase phase, const Action &action, int64_t peer) {

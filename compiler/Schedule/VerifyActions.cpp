@@ -131,10 +131,9 @@ private:
       (forward ? state.forward : state.input) = true;
       return -1;
     };
-    Status status =
-        runToEnd(counts, tryStep, [&](size_t rank, size_t index) {
-          return describe(schedule.ranks[rank][index]);
-        });
+    Status status = runToEnd(counts, tryStep, [&](size_t rank, size_t index) {
+      return describe(schedule.ranks[rank][index]);
+    });
     if (!status)
       return Error{"schedule: " + status.error().message};
     return {};
@@ -142,7 +141,7 @@ private:
 
   const Schedule &schedule;
   const ScheduleProblem &problem;
-  std::vector<Done> done; ///< by stage, then microbatch
+  std::vector<Done> done;                         ///< by stage, then microbatch
   std::vector<int64_t> newestInput, newestWeight; ///< microbatch, by stage
 };
 

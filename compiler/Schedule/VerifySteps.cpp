@@ -52,8 +52,8 @@ private:
                                        step.microbatch)];
   }
   SendBuffer &bufferOf(const Step &step) {
-    return buffers[static_cast<size_t>(
-        2 * step.stage + (step.phase == Phase::forward ? 0 : 1))];
+    return buffers[static_cast<size_t>(2 * step.stage +
+                                       (step.phase == Phase::forward ? 0 : 1))];
   }
 
   Status checkRank(size_t rank) {
@@ -83,14 +83,13 @@ private:
         if (const SendBuffer &buffer =
                 buffers[static_cast<size_t>(2 * stage + direction)];
             buffer.state != SendBuffer::State::empty)
-          return Error{
-              "steps: rank " + std::to_string(rank) + ": the " +
-              (direction == 0 ? "forward" : "backward") +
-              " message of stage " + std::to_string(stage) + ", microbatch " +
-              std::to_string(buffer.microbatch) +
-              (buffer.state == SendBuffer::State::filled
-                   ? " is never sent"
-                   : " is never waited for (wait_send is missing)")};
+          return Error{"steps: rank " + std::to_string(rank) + ": the " +
+                       (direction == 0 ? "forward" : "backward") +
+                       " message of stage " + std::to_string(stage) +
+                       ", microbatch " + std::to_string(buffer.microbatch) +
+                       (buffer.state == SendBuffer::State::filled
+                            ? " is never sent"
+                            : " is never waited for (wait_send is missing)")};
     return {};
   }
 
@@ -127,16 +126,16 @@ private:
     if (!tokens && step.role != "labels")
       return fail(rank, i, "role must be tokens or labels");
     if (tokens ? !problem.isFirst(step.stage) : !problem.isLast(step.stage))
-      return fail(rank, i, tokens ? "only the first stage takes tokens"
-                                  : "only the last stage takes labels");
+      return fail(rank, i,
+                  tokens ? "only the first stage takes tokens"
+                         : "only the last stage takes labels");
     return arrive(rank, i, step, tokens ? of(step).tokens : of(step).labels);
   }
 
   Status arrive(size_t rank, size_t i, const Step &step, bool &flag) {
     if (flag)
       return fail(rank, i, "happens twice");
-    bool forward =
-        step.kind == StepKind::load || step.phase == Phase::forward;
+    bool forward = step.kind == StepKind::load || step.phase == Phase::forward;
     if (forward && of(step).forwardDone)
       return fail(rank, i, "comes after the forward that needs it");
     flag = true;
@@ -202,15 +201,13 @@ private:
       return fail(rank, i, "must go to rank " + std::to_string(peer));
     SendBuffer &buffer = bufferOf(step);
     bool send = step.kind == StepKind::send;
-    auto wanted =
-        send ? SendBuffer::State::filled : SendBuffer::State::posted;
+    auto wanted = send ? SendBuffer::State::filled : SendBuffer::State::posted;
     if (buffer.state != wanted || buffer.microbatch != step.microbatch)
       return fail(rank, i,
                   send ? "the send buffer does not hold this microbatch"
                        : "this microbatch has not been sent, or was waited "
                          "for already");
-    buffer.state =
-        send ? SendBuffer::State::posted : SendBuffer::State::empty;
+    buffer.state = send ? SendBuffer::State::posted : SendBuffer::State::empty;
     return {};
   }
 
@@ -224,8 +221,12 @@ private:
     }
     MOE_RETURN_IF_ERROR(verify(actions));
     for (int64_t m = 0; m < problem.microbatches; ++m) {
-      Step last{StepKind::collect_loss, Phase::forward, problem.stages() - 1, m,
-                -1, {}};
+      Step last{StepKind::collect_loss,
+                Phase::forward,
+                problem.stages() - 1,
+                m,
+                -1,
+                {}};
       if (!of(last).lossCollected)
         return Error{"steps: the loss of microbatch " + std::to_string(m) +
                      " is never collected"};
@@ -319,10 +320,9 @@ private:
       }
       return -1;
     };
-    Status status =
-        runToEnd(counts, tryStep, [&](size_t rank, size_t index) {
-          return describe(schedule.ranks[rank][index]);
-        });
+    Status status = runToEnd(counts, tryStep, [&](size_t rank, size_t index) {
+      return describe(schedule.ranks[rank][index]);
+    });
     if (!status)
       return Error{"steps: " + status.error().message};
     return {};
@@ -330,10 +330,10 @@ private:
 
   const StepSchedule &schedule;
   const ScheduleProblem &problem;
-  std::vector<Arrived> arrived;     ///< by stage, then microbatch
-  std::vector<SendBuffer> buffers;  ///< by stage, then direction
-  bool lossPending = false;         ///< there is one last stage
-  std::vector<Channel> channels;    ///< by sender, then receiver
+  std::vector<Arrived> arrived;              ///< by stage, then microbatch
+  std::vector<SendBuffer> buffers;           ///< by stage, then direction
+  bool lossPending = false;                  ///< there is one last stage
+  std::vector<Channel> channels;             ///< by sender, then receiver
   std::vector<std::vector<size_t>> ordinals; ///< of sends and receives
 };
 

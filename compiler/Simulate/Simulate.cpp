@@ -62,8 +62,7 @@ public:
       timeline.ranks[rank].steps.resize(counts.back());
     }
     Status status = schedule::runToEnd(
-        counts,
-        [&](size_t rank, size_t index) { return tryStep(rank, index); },
+        counts, [&](size_t rank, size_t index) { return tryStep(rank, index); },
         [&](size_t rank, size_t index) {
           return describe(plan, plan.ranks[rank].steps[index]);
         });
@@ -116,8 +115,8 @@ private:
         bool transfer = step.kind == StepKind::send ||
                         step.kind == StepKind::receive ||
                         step.kind == StepKind::wait_send;
-        if (transfer && (step.peer < 0 ||
-                         step.peer >= static_cast<int64_t>(rankCount)))
+        if (transfer &&
+            (step.peer < 0 || step.peer >= static_cast<int64_t>(rankCount)))
           return fail("there is no such peer");
       }
     return {};
@@ -138,9 +137,13 @@ private:
   Status matchMessages() {
     channels.resize(rankCount * rankCount);
     ordinals.resize(rankCount);
-    // wait_send names what it waits for; the latest send of the same value and
-    // microbatch to the same peer is meant.
-    std::map<std::array<int64_t, 4>, size_t> latest;
+    // wait_send means the latest send of its value to its peer, which must be
+    // of its microbatch.
+    struct Sent {
+      size_t ordinal;
+      int64_t microbatch;
+    };
+    std::map<std::array<int64_t, 3>, Sent> latest;
     for (size_t rank = 0; rank < rankCount; ++rank) {
       const auto &steps = plan.ranks[rank].steps;
       ordinals[rank].assign(steps.size(), 0);
@@ -148,10 +151,11 @@ private:
       for (size_t i = 0; i < steps.size(); ++i) {
         const plan::Step &step = steps[i];
         auto peer = static_cast<size_t>(step.peer);
-        std::array key{step.stage, step.value, step.microbatch, step.peer};
+        std::array key{step.stage, step.value, step.peer};
         if (step.kind == StepKind::send) {
           Channel &out = channel(rank, peer);
-          ordinals[rank][i] = latest[key] = out.messages.size();
+          ordinals[rank][i] = out.messages.size();
+          latest[key] = {out.messages.size(), step.microbatch};
           out.messages.push_back({i, kNotYet, kNotYet});
         } else if (step.kind == StepKind::receive) {
           Channel &in = channel(peer, rank);
@@ -159,11 +163,12 @@ private:
           in.receiveSteps.push_back(i);
         } else if (step.kind == StepKind::wait_send) {
           auto sent = latest.find(key);
-          if (sent == latest.end())
+          if (sent == latest.end() ||
+              sent->second.microbatch != step.microbatch)
             return Error{"simulation: rank " + std::to_string(rank) +
                          ", step " + std::to_string(i) + " (" +
                          describe(plan, step) + "): was not sent before"};
-          ordinals[rank][i] = sent->second;
+          ordinals[rank][i] = sent->second.ordinal;
         }
       }
     }
@@ -176,9 +181,8 @@ private:
   Status checkChannel(size_t from, size_t to) {
     const Channel &pair = channel(from, to);
     auto at = [&](size_t rank, size_t step) {
-      return "rank " + std::to_string(rank) + ", step " +
-             std::to_string(step) + " (" +
-             describe(plan, plan.ranks[rank].steps[step]) + ")";
+      return "rank " + std::to_string(rank) + ", step " + std::to_string(step) +
+             " (" + describe(plan, plan.ranks[rank].steps[step]) + ")";
     };
     size_t matched = std::min(pair.messages.size(), pair.receiveSteps.size());
     for (size_t k = 0; k < matched; ++k) {

@@ -32,7 +32,7 @@ struct StepTime {
 
 struct RankTimeline {
   std::vector<StepTime> steps; ///< one for each step of the plan's rank
-  int64_t busyNs = 0; ///< in programs, gradient reduction and update
+  int64_t busyNs = 0;          ///< in programs, gradient reduction and update
   int64_t endNs = 0;
 };
 

@@ -49,7 +49,7 @@ template <typename T> struct RegisterTile {
 #if MOE_ISA == MOE_ISA_AVX512
   static constexpr int rows = 8, columns = 2 * 64 / sizeof(T);
 #elif MOE_ISA == MOE_ISA_AVX2
-  static constexpr int rows = 4, columns = 3 * 32 / sizeof(T);
+  static constexpr int rows = 6, columns = 2 * 32 / sizeof(T);
 #else
   static constexpr int rows = 4, columns = 8;
 #endif

@@ -37,13 +37,13 @@ const KernelTable &cpuKernels(Isa isa);
 
 namespace portable {
 const KernelTable &table();
-}
+} // namespace portable
 namespace avx2 {
 const KernelTable &table();
-}
+} // namespace avx2
 namespace avx512 {
 const KernelTable &table();
-}
+} // namespace avx512
 
 } // namespace moe::kernels
 

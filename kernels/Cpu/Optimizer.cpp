@@ -3,7 +3,6 @@
 #include "kernels/Cpu/Entries.h"
 #include "kernels/Cpu/Math.h"
 
-#include <cmath>
 #include <vector>
 
 MOE_ISA_BEGIN
@@ -29,8 +28,8 @@ void adamw(const Parallel &parallel, const Tensor &weight,
   withStorage(weight.dtype, [&](auto tag) {
     using S = typename decltype(tag)::Type;
     using A = Accumulator<S>;
-    const double unbiased1 = 1 - std::pow(beta1, static_cast<double>(step));
-    const double unbiased2 = 1 - std::pow(beta2, static_cast<double>(step));
+    const double unbiased1 = 1 - wholePower(beta1, step);
+    const double unbiased2 = 1 - wholePower(beta2, step);
     const Step<A> c = {A(gradientScale),
                        A(beta1),
                        A(beta2),
@@ -39,7 +38,7 @@ void adamw(const Parallel &parallel, const Tensor &weight,
                        A(epsilon),
                        A(-learningRate * weightDecay),
                        A(learningRate / unbiased1),
-                       A(1 / std::sqrt(unbiased2))};
+                       A(1 / squareRoot(unbiased2))};
     auto *stored = weight.as<S>();
     // What is updated: the master copy, or the weight itself.
     A *exact = master.present() ? master.as<A>() : weight.as<A>();

@@ -1,6 +1,7 @@
 //===- Rope.cpp - rotary position embedding -------------------------------===//
 
 #include "kernels/Cpu/Entries.h"
+#include "kernels/Cpu/Math.h"
 #include "kernels/Cpu/Scratch.h"
 
 #include <algorithm>
@@ -23,13 +24,15 @@ namespace {
 ///   frequency_i = f_i / factor * ramp_i + f_i * (1 - ramp_i)
 double pairFrequency(const Rotary &rotary, int64_t i) {
   const auto dim = static_cast<double>(rotary.dim);
-  const double plain =
-      std::pow(rotary.theta, -2.0 * static_cast<double>(i) / dim);
+  const double plain = exponential(-2.0 * static_cast<double>(i) / dim *
+                                   logarithm(rotary.theta));
   if (rotary.yarnFactor <= 1)
     return plain;
   const auto correction = [&](double beta) {
-    return dim * std::log(rotary.yarnOriginalLength / (beta * 2 * M_PI)) /
-           (2 * std::log(rotary.theta));
+    return dim *
+           logarithm(rotary.yarnOriginalLength /
+                     (beta * 2 * 3.14159265358979323846)) /
+           (2 * logarithm(rotary.theta));
   };
   double low = correction(rotary.yarnBetaFast);
   double high = correction(rotary.yarnBetaSlow);
@@ -53,46 +56,37 @@ template <typename A> struct Rotation {
   int64_t pairs, length;
 };
 
-/// The table for positions [0, min(sequenceLength, rows)), in double by libm
-/// and rounded once. Lives in the calling thread's scratch.
+/// The table for positions [0, min(sequenceLength, rows)), in double and
+/// rounded once. Lives in the calling thread's scratch.
 template <typename A>
 Rotation<A> makeRotation(const Parallel &parallel, const Rotary &rotary,
                          int64_t rows) {
   const int64_t pairs = rotary.dim / 2;
   const int64_t length = std::min(rotary.sequenceLength, rows);
-  const auto doubles = static_cast<int64_t>(sizeof(double) / sizeof(A));
-  A *cosines = scratch<A>(ScratchSlot::table,
-                          2 * length * pairs + pairs * doubles + doubles);
+  const double scale = rotary.attentionScale;
+  A *cosines = scratch<A>(ScratchSlot::table, 2 * length * pairs);
   A *sines = cosines + length * pairs;
-  auto *frequencies = reinterpret_cast<double *>(
-      (reinterpret_cast<uintptr_t>(sines + length * pairs) + sizeof(double) -
-       1) /
-      sizeof(double) * sizeof(double));
+  auto *frequencies = scratch<double>(ScratchSlot::row, pairs);
   for (int64_t i = 0; i < pairs; ++i)
     frequencies[i] = pairFrequency(rotary, i);
-  parallelFor(parallel, length, [&](int64_t begin, int64_t end) {
+  parallelFor(parallel, length, [=](int64_t begin, int64_t end) {
     for (int64_t position = begin; position < end; ++position)
       for (int64_t i = 0; i < pairs; ++i) {
-        const double angle = static_cast<double>(position) * frequencies[i];
-        cosines[position * pairs + i] =
-            A(std::cos(angle) * rotary.attentionScale);
-        sines[position * pairs + i] =
-            A(std::sin(angle) * rotary.attentionScale);
+        const SineCosine turn =
+            sineCosine(static_cast<double>(position) * frequencies[i]);
+        cosines[position * pairs + i] = A(turn.cosine * scale);
+        sines[position * pairs + i] = A(turn.sine * scale);
       }
   });
   return {cosines, sines, pairs, length};
 }
 
-/// Rotates `2 * pairs` columns by the table's row, or back (the transpose,
-/// which is the gradient). `from` and `to` may be the same.
-template <bool back, typename A, typename S, typename U>
-void rotate(const Rotation<A> &table, int64_t position, bool interleaved,
-            const S *from, U *to) {
-  const A *cosines = table.cosines + position * table.pairs;
-  const A *sines = table.sines + position * table.pairs;
-  const int64_t step = interleaved ? 2 : 1;
-  const int64_t partner = interleaved ? 1 : table.pairs;
-  for (int64_t i = 0; i < table.pairs; ++i) {
+/// Rotates pairs of columns, `step` apart, each with its partner; back: by the
+/// transpose, which is the gradient. `from` and `to` may be the same.
+template <bool back, int64_t step, typename A, typename S, typename U>
+void rotatePairs(const A *cosines, const A *sines, int64_t pairs,
+                 int64_t partner, const S *from, U *to) {
+  for (int64_t i = 0; i < pairs; ++i) {
     const A first = widen(from[i * step]);
     const A second = widen(from[i * step + partner]);
     const A sine = back ? -sines[i] : sines[i];
@@ -100,6 +94,18 @@ void rotate(const Rotation<A> &table, int64_t position, bool interleaved,
     to[i * step + partner] =
         narrow<U>(multiplyAdd(second, cosines[i], first * sine));
   }
+}
+
+/// Rotates `2 * pairs` columns by the table's row of `position`.
+template <bool back, typename A, typename S, typename U>
+void rotate(const Rotation<A> &table, int64_t position, bool interleaved,
+            const S *from, U *to) {
+  const A *cosines = table.cosines + position * table.pairs;
+  const A *sines = table.sines + position * table.pairs;
+  if (interleaved)
+    rotatePairs<back, 2>(cosines, sines, table.pairs, 1, from, to);
+  else
+    rotatePairs<back, 1>(cosines, sines, table.pairs, table.pairs, from, to);
 }
 
 template <bool back>

@@ -41,9 +41,11 @@ struct FuseWeightGradients
     yield.getKeptMutable().clear();
 
     // In reverse, so that ops with the same last operand keep their order.
-    for (Operation &op : llvm::make_early_inc_range(
-             llvm::reverse(weightGrad.without_terminator())))
-      sinkBehindOperands(&op, backward);
+    SmallVector<Operation *> ops;
+    for (Operation &op : weightGrad.without_terminator())
+      ops.push_back(&op);
+    for (Operation *op : llvm::reverse(ops))
+      sinkBehindOperands(op, backward);
     weightGrad.erase();
   }
 };

@@ -61,6 +61,9 @@ Status checkPersistentBuffers(const Plan &plan, int64_t rank);
 /// arena beside each other.
 Status checkStructure(const Plan &plan);
 
+/// The part of checkStructure() that the replay of one rank relies on.
+Status checkStructureOfRank(const Plan &plan, int64_t rank);
+
 /// Sends and receives: each pair carries the same bytes of the same
 /// microbatch, and no rank waits for ever. Needs checkStructure().
 Status checkExchange(const Plan &plan);

@@ -18,10 +18,13 @@ inline constexpr int64_t kLargest = json::kLargestInteger;
 /// Largest real number in a plan.
 inline constexpr double kLargestReal = std::numeric_limits<double>::max();
 
-/// Checks numbers and texts of one object of the document.
+/// Checks numbers and texts of one object of the document: the one at `list`,
+/// or element `index` of it. The text of the path is only built for an error,
+/// so what `list` refers to must outlive this.
 class Fields {
 public:
-  explicit Fields(std::string path) : path(std::move(path)) {}
+  explicit Fields(std::string_view list, int64_t index = -1)
+      : list(list), position(index) {}
 
   Status range(std::string_view key, int64_t value, int64_t low,
                int64_t high) const {
@@ -90,8 +93,8 @@ public:
       return fail(key, "must have at least one dimension");
     int64_t bytes = byteSize(dtype);
     for (size_t i = 0; i < dimensions.size(); ++i) {
-      MOE_RETURN_IF_ERROR(
-          range(element(std::string(key), i), dimensions[i], 1, kLargest));
+      if (dimensions[i] < 1 || dimensions[i] > kLargest)
+        return range(element(std::string(key), i), dimensions[i], 1, kLargest);
       if (dimensions[i] > kLargest / bytes)
         return fail(key, "has more than 2^53 bytes");
       bytes *= dimensions[i];
@@ -99,11 +102,29 @@ public:
     return {};
   }
 
-  Error fail(std::string_view key, const std::string &reason) const {
-    return errorAt(path + "." + std::string(key), reason);
+  /// Indices of a list; -1 only where `optional`.
+  Status indices(std::string_view key, const std::vector<int64_t> &elements,
+                 size_t size, const char *array, bool optional = false) const {
+    for (size_t i = 0; i < elements.size(); ++i)
+      if (elements[i] < (optional ? -1 : 0) ||
+          elements[i] >= static_cast<int64_t>(size))
+        return index(element(std::string(key), i), elements[i], size, array,
+                     optional);
+    return {};
   }
 
-  std::string path;
+  Error fail(std::string_view key, const std::string &reason) const {
+    return errorAt(path() + "." + std::string(key), reason);
+  }
+
+  std::string path() const {
+    std::string text(list);
+    return position == -1 ? text : element(text, position);
+  }
+
+private:
+  std::string_view list;
+  int64_t position;
 };
 
 } // namespace moe::plan

@@ -9,6 +9,9 @@
 namespace moe::plan::json {
 namespace {
 
+/// Elements that a container of a plan mostly has room for without growing.
+constexpr size_t kUsualSize = 10;
+
 /// Receives nlohmann's parse events and builds the tree. Every handler returns
 /// false to stop the parser after `message` was set.
 class TreeBuilder : public nlohmann::json_sax<nlohmann::json> {
@@ -56,6 +59,8 @@ public:
         keyIsOpen = true;
         return fail("duplicate key");
       }
+    if (object.empty())
+      object.reserve(kUsualSize);
     object.push_back({std::move(text), {}});
     keyIsOpen = true;
     return true;
@@ -90,6 +95,8 @@ private:
     }
     Node &parent = *stack.back();
     if (Array *array = std::get_if<Array>(&parent.value)) {
+      if (array->empty())
+        array->reserve(kUsualSize);
       array->push_back(std::move(node));
       return &array->back();
     }
@@ -139,6 +146,10 @@ private:
 } // namespace
 
 Result<Node> parse(std::string_view text) {
+  // The parser takes a NUL byte for the end of the text.
+  if (size_t at = text.find('\0'); at != std::string_view::npos)
+    return Error{"$: not valid JSON: there is a NUL byte at " +
+                 std::to_string(at)};
   TreeBuilder builder;
   if (!nlohmann::json::sax_parse(text.begin(), text.end(), &builder))
     return Error{builder.message};

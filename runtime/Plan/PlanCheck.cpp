@@ -1,6 +1,6 @@
 //===- PlanCheck.cpp - the claims of a plan against its replay ------------===//
 
-#include "runtime/Plan/Checks.h"
+#include "runtime/Plan/Fields.h"
 #include "runtime/Plan/ProgramReplay.h"
 
 namespace moe::plan {
@@ -92,12 +92,34 @@ Status checkPeak(const Plan &plan, const Rank &rank, const Replay &replayed,
   return compare(path + ".peak", rank.peak, *live);
 }
 
+/// Claims can be compared and added up: none is negative or huge.
+Status checkRanges(const Rank &rank, const std::string &path) {
+  Fields fields(path);
+  for (auto [key, counts] : {std::pair{"persistent", &rank.persistent},
+                             std::pair{"peak", &rank.peak}})
+    for (size_t c = 0; c < kMemoryClassCount; ++c)
+      MOE_RETURN_IF_ERROR(
+          fields.range(std::string(key) + "." +
+                           std::string(name(static_cast<MemoryClass>(c))),
+                       counts->bytes[c], 0, kLargest));
+  MOE_RETURN_IF_ERROR(fields.index(
+      "peak_step", rank.peakStep, rank.steps.size(), "the rank's steps", true));
+  for (size_t i = 0; i < rank.steps.size(); ++i)
+    for (size_t c = 0; c < kMemoryClassCount; ++c)
+      if (int64_t bytes = rank.steps[i].live.bytes[c];
+          bytes < 0 || bytes > kLargest)
+        return fields.range(element(element("steps", i) + ".live", c), bytes, 0,
+                            kLargest);
+  return {};
+}
+
 Status checkRank(const Plan &plan, int64_t index) {
   Result<Replay> replayed = replayChecked(plan, index);
   if (!replayed)
     return replayed.error();
   const Rank &rank = plan.ranks[index];
   std::string path = element("$.ranks", index);
+  MOE_RETURN_IF_ERROR(checkRanges(rank, path));
   MOE_RETURN_IF_ERROR(
       compare(path + ".persistent", rank.persistent, replayed->persistent));
   for (size_t i = 0; i < rank.steps.size(); ++i)

@@ -43,7 +43,7 @@ Status checkHeader(const Plan &plan) {
       document.real("imbalance", plan.imbalance, 0, kLargestReal));
   for (size_t i = 0; i < plan.assumptions.size(); ++i) {
     const Assumption &assumption = plan.assumptions[i];
-    Fields fields(element("$.assumptions", i));
+    Fields fields("$.assumptions", static_cast<int64_t>(i));
     MOE_RETURN_IF_ERROR(fields.name("name", assumption.name));
     MOE_RETURN_IF_ERROR(fields.text("value", assumption.value));
     MOE_RETURN_IF_ERROR(fields.text("source", assumption.source));
@@ -94,9 +94,8 @@ Status checkHeader(const Plan &plan) {
   return prediction.real("bubble", plan.prediction.bubble, 0, 1);
 }
 
-Status checkParameter(const Parameter &parameter, const std::string &path,
+Status checkParameter(const Parameter &parameter, const Fields &fields,
                       int64_t arenaBytes) {
-  Fields fields(path);
   MOE_RETURN_IF_ERROR(fields.name("name", parameter.name));
   if (parameter.dtype == DType::i32)
     return fields.fail("dtype", R"(expected "bf16", "f32" or "f64")");
@@ -143,8 +142,7 @@ Status checkParameter(const Parameter &parameter, const std::string &path,
   return {};
 }
 
-Status checkValue(const Value &value, const std::string &path) {
-  Fields fields(path);
+Status checkValue(const Value &value, const Fields &fields) {
   MOE_RETURN_IF_ERROR(fields.name("name", value.name));
   MOE_RETURN_IF_ERROR(fields.shape("shape", value.shape, value.dtype));
   MOE_RETURN_IF_ERROR(fields.range("bytes", value.bytes, 1, kLargest));
@@ -163,31 +161,25 @@ Status checkValue(const Value &value, const std::string &path) {
   return fields.buffer("offset", value.offset, value.bytes, kLargest);
 }
 
-Status checkOp(const Stage &stage, const Op &op, const std::string &path,
+Status checkOp(const Stage &stage, const Op &op, const Fields &fields,
                int64_t arenaBytes) {
-  Fields fields(path);
   MOE_RETURN_IF_ERROR(fields.name("kind", op.kind));
   MOE_RETURN_IF_ERROR(fields.name("name", op.name));
   size_t valueCount = stage.values.size();
-  auto checkIndices = [&](const char *key, const std::vector<int64_t> &list,
-                          size_t size, const char *array,
-                          bool optional) -> Status {
-    for (size_t i = 0; i < list.size(); ++i)
-      if (list[i] < (optional ? -1 : 0) ||
-          list[i] >= static_cast<int64_t>(size))
-        return fields.index(element(key, i), list[i], size, array, optional);
-    return {};
-  };
   const char *values = "the stage's values";
   MOE_RETURN_IF_ERROR(
-      checkIndices("inputs", op.inputs, valueCount, values, true));
+      fields.indices("inputs", op.inputs, valueCount, values, true));
   MOE_RETURN_IF_ERROR(
-      checkIndices("outputs", op.outputs, valueCount, values, true));
-  MOE_RETURN_IF_ERROR(checkIndices("parameters", op.parameters,
-                                   stage.parameters.size(),
-                                   "the stage's parameters", true));
+      fields.indices("outputs", op.outputs, valueCount, values, true));
+  MOE_RETURN_IF_ERROR(fields.indices("parameters", op.parameters,
+                                     stage.parameters.size(),
+                                     "the stage's parameters", true));
   MOE_RETURN_IF_ERROR(
-      checkIndices("releases", op.releases, valueCount, values, false));
+      fields.indices("releases", op.releases, valueCount, values));
+  if (op.attributes.size() > json::kMostMembers)
+    return fields.fail("attributes", "has more than " +
+                                         std::to_string(json::kMostMembers) +
+                                         " keys");
   for (const auto &[key, attribute] : op.attributes) {
     if (!json::isUtf8(key))
       return fields.fail("attributes", "has a key that is not UTF-8");
@@ -218,9 +210,6 @@ Status checkOp(const Stage &stage, const Op &op, const std::string &path,
                                             " is for buffers of parameters");
   MOE_RETURN_IF_ERROR(fields.buffer("scratch_offset", op.scratchOffset,
                                     op.scratchBytes, arenaBytes));
-  for (size_t c = 0; c < kMemoryClassCount; ++c)
-    if (op.live.bytes[c] < -kLargest || op.live.bytes[c] > kLargest)
-      return fields.fail(element("live", c), "must be from -2^53 to 2^53");
   return fields.range("time_ns", op.timeNs, 0, kLargest);
 }
 
@@ -229,20 +218,20 @@ Status checkProgram(const Stage &stage, const Program &program,
   Fields fields(path);
   for (const auto &[key, list] : {std::pair{"inputs", &program.inputs},
                                   std::pair{"outputs", &program.outputs}}) {
+    MOE_RETURN_IF_ERROR(
+        fields.indices(key, *list, stage.values.size(), "the stage's values"));
     std::set<ValueIndex> seen;
-    for (size_t i = 0; i < list->size(); ++i) {
-      MOE_RETURN_IF_ERROR(fields.index(element(key, i), (*list)[i],
-                                       stage.values.size(),
-                                       "the stage's values"));
+    for (size_t i = 0; i < list->size(); ++i)
       if (!seen.insert((*list)[i]).second)
         return fields.fail(element(key, i),
                            "value " + quoted(stage.values[(*list)[i]].name) +
                                " is already in the list");
-    }
   }
+  std::string ops = path + ".ops";
   for (size_t i = 0; i < program.ops.size(); ++i)
-    MOE_RETURN_IF_ERROR(
-        checkOp(stage, program.ops[i], element(path + ".ops", i), arenaBytes));
+    MOE_RETURN_IF_ERROR(checkOp(stage, program.ops[i],
+                                Fields(ops, static_cast<int64_t>(i)),
+                                arenaBytes));
   return {};
 }
 
@@ -255,21 +244,24 @@ Status checkStage(const Plan &plan, const Stage &stage,
   int64_t arenaBytes = plan.ranks[stage.rank].arenaBytes;
   for (size_t i = 0; i < stage.blocks.size(); ++i)
     MOE_RETURN_IF_ERROR(fields.name(element("blocks", i), stage.blocks[i]));
+  std::string parameters = path + ".parameters";
   for (size_t i = 0; i < stage.parameters.size(); ++i)
     MOE_RETURN_IF_ERROR(checkParameter(
-        stage.parameters[i], element(path + ".parameters", i), arenaBytes));
+        stage.parameters[i], Fields(parameters, static_cast<int64_t>(i)),
+        arenaBytes));
   UniqueNames valueNames;
   int64_t slotBytes = 0;
   for (size_t i = 0; i < stage.values.size(); ++i) {
     const Value &value = stage.values[i];
     std::string valuePath = element(path + ".values", i);
-    MOE_RETURN_IF_ERROR(checkValue(value, valuePath));
+    Fields valueFields(valuePath);
+    MOE_RETURN_IF_ERROR(checkValue(value, valueFields));
     MOE_RETURN_IF_ERROR(valueNames.add(value.name, valuePath));
     if (value.placement == Placement::slot)
       slotBytes = std::max(slotBytes, value.offset + value.bytes);
     else
-      MOE_RETURN_IF_ERROR(Fields(valuePath).buffer("offset", value.offset,
-                                                   value.bytes, arenaBytes));
+      MOE_RETURN_IF_ERROR(
+          valueFields.buffer("offset", value.offset, value.bytes, arenaBytes));
   }
   for (size_t i = 0; i < stage.slots.size(); ++i)
     MOE_RETURN_IF_ERROR(fields.buffer(element("slots", i), stage.slots[i],
@@ -292,9 +284,12 @@ Status checkStage(const Plan &plan, const Stage &stage,
   return {};
 }
 
-} // namespace
+Status checkStageAt(const Plan &plan, size_t index) {
+  return checkStage(plan, plan.stages[index], element("$.stages", index));
+}
 
-Status checkStructure(const Plan &plan) {
+/// What a stage and a rank may rely on without looking at others.
+Status checkFrame(const Plan &plan) {
   MOE_RETURN_IF_ERROR(checkHeader(plan));
   if (static_cast<int64_t>(plan.ranks.size()) != plan.layout.pipeline)
     return errorAt("$.ranks", "there must be one for each of the " +
@@ -303,14 +298,32 @@ Status checkStructure(const Plan &plan) {
                                   std::to_string(plan.ranks.size()));
   for (size_t i = 0; i < plan.ranks.size(); ++i)
     MOE_RETURN_IF_ERROR(
-        Fields(element("$.ranks", i))
+        Fields("$.ranks", static_cast<int64_t>(i))
             .buffer("arena_bytes", plan.ranks[i].arenaBytes, 0, kLargest));
+  return {};
+}
+
+Status checkIsListed(const Plan &plan, size_t stage) {
+  int64_t rank = plan.stages[stage].rank;
+  const std::vector<int64_t> &listed = plan.ranks[rank].stages;
+  if (std::binary_search(listed.begin(), listed.end(),
+                         static_cast<int64_t>(stage)))
+    return {};
+  return errorAt(element("$.stages", stage) + ".rank",
+                 "rank " + std::to_string(rank) + " does not list stage " +
+                     quoted(plan.stages[stage].name));
+}
+
+} // namespace
+
+Status checkStructure(const Plan &plan) {
+  MOE_RETURN_IF_ERROR(checkFrame(plan));
   UniqueNames stageNames;
   UniqueNames parameterNames;
   for (size_t i = 0; i < plan.stages.size(); ++i) {
     const Stage &stage = plan.stages[i];
     std::string path = element("$.stages", i);
-    MOE_RETURN_IF_ERROR(checkStage(plan, stage, path));
+    MOE_RETURN_IF_ERROR(checkStageAt(plan, i));
     MOE_RETURN_IF_ERROR(stageNames.add(stage.name, path));
     for (size_t p = 0; p < stage.parameters.size(); ++p)
       MOE_RETURN_IF_ERROR(parameterNames.add(stage.parameters[p].name,
@@ -318,18 +331,25 @@ Status checkStructure(const Plan &plan) {
   }
   for (size_t i = 0; i < plan.ranks.size(); ++i)
     MOE_RETURN_IF_ERROR(checkRankStructure(plan, i));
-  for (size_t i = 0; i < plan.stages.size(); ++i) {
-    int64_t rank = plan.stages[i].rank;
-    const std::vector<int64_t> &listed = plan.ranks[rank].stages;
-    if (!std::binary_search(listed.begin(), listed.end(),
-                            static_cast<int64_t>(i)))
-      return errorAt(element("$.stages", i) + ".rank",
-                     "rank " + std::to_string(rank) + " does not list stage " +
-                         quoted(plan.stages[i].name));
-  }
+  for (size_t i = 0; i < plan.stages.size(); ++i)
+    MOE_RETURN_IF_ERROR(checkIsListed(plan, i));
   for (size_t i = 0; i < plan.ranks.size(); ++i)
     MOE_RETURN_IF_ERROR(checkPersistentBuffers(plan, i));
   return {};
+}
+
+Status checkStructureOfRank(const Plan &plan, int64_t rank) {
+  MOE_RETURN_IF_ERROR(checkFrame(plan));
+  if (rank < 0 || rank >= static_cast<int64_t>(plan.ranks.size()))
+    return Error{"the plan has no rank " + std::to_string(rank)};
+  for (size_t i = 0; i < plan.stages.size(); ++i)
+    if (plan.stages[i].rank == rank)
+      MOE_RETURN_IF_ERROR(checkStageAt(plan, i));
+  MOE_RETURN_IF_ERROR(checkRankStructure(plan, rank));
+  for (size_t i = 0; i < plan.stages.size(); ++i)
+    if (plan.stages[i].rank == rank)
+      MOE_RETURN_IF_ERROR(checkIsListed(plan, i));
+  return checkPersistentBuffers(plan, rank);
 }
 
 } // namespace moe::plan

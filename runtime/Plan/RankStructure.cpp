@@ -39,12 +39,8 @@ Status checkUnused(const Step &step, const Fields &fields) {
 }
 
 Status checkStep(const Plan &plan, int64_t rank, const Step &step,
-                 const std::string &path) {
-  Fields fields(path);
+                 const Fields &fields) {
   MOE_RETURN_IF_ERROR(checkUnused(step, fields));
-  for (size_t c = 0; c < kMemoryClassCount; ++c)
-    if (step.live.bytes[c] < 0 || step.live.bytes[c] > kLargest)
-      return fields.range(element("live", c), step.live.bytes[c], 0, kLargest);
   if (!isOfMicrobatch(step.kind))
     return {};
   MOE_RETURN_IF_ERROR(
@@ -113,20 +109,12 @@ Status checkRankStructure(const Plan &plan, int64_t index) {
                                   " says that it is on rank " +
                                   std::to_string(stage.rank));
   }
-  for (auto [key, counts] : {std::pair{"persistent", &rank.persistent},
-                             std::pair{"peak", &rank.peak}})
-    for (size_t c = 0; c < kMemoryClassCount; ++c)
-      MOE_RETURN_IF_ERROR(
-          fields.range(std::string(key) + "." +
-                           std::string(name(static_cast<MemoryClass>(c))),
-                       counts->bytes[c], 0, kLargest));
-  MOE_RETURN_IF_ERROR(fields.index(
-      "peak_step", rank.peakStep, rank.steps.size(), "the rank's steps", true));
   MOE_RETURN_IF_ERROR(fields.text("peak_op", rank.peakOp));
   MOE_RETURN_IF_ERROR(fields.range("busy_ns", rank.busyNs, 0, kLargest));
+  std::string steps = path + ".steps";
   for (size_t i = 0; i < rank.steps.size(); ++i)
-    MOE_RETURN_IF_ERROR(
-        checkStep(plan, index, rank.steps[i], element(path + ".steps", i)));
+    MOE_RETURN_IF_ERROR(checkStep(plan, index, rank.steps[i],
+                                  Fields(steps, static_cast<int64_t>(i))));
   return {};
 }
 

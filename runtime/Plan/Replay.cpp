@@ -72,6 +72,17 @@ private:
     const Step &step = rank.steps[index];
     if (step.kind != StepKind::load && step.kind != StepKind::receive)
       notePeak(live, index, -1, -1, -1);
+    if (step.slot != -1) {
+      // One place for each instance: it cannot live twice.
+      auto [known, isNew] =
+          slots.emplace(std::pair{step.stage, step.microbatch}, step.slot);
+      if (!isNew && known->second != step.slot)
+        return fail(index, "slot",
+                    "is " + std::to_string(step.slot) + ", but microbatch " +
+                        std::to_string(step.microbatch) + " of stage " +
+                        quoted(plan.stages[step.stage].name) + " is in slot " +
+                        std::to_string(known->second));
+    }
     switch (step.kind) {
     case StepKind::load:
     case StepKind::receive:
@@ -301,7 +312,8 @@ private:
   int64_t peakTotal = 0;
   LiveRanges ranges;
   std::map<std::pair<int64_t, Phase>, Known> programs;
-  std::set<SendKey> sent;
+  std::map<std::pair<int64_t, int64_t>, int64_t> slots; ///< of microbatches
+  std::set<SendKey> sent; ///< posted and not waited for
   std::set<std::tuple<int64_t, int64_t, Phase>> ran;
   bool isReduced = false;
   bool isUpdated = false;
@@ -314,20 +326,18 @@ Result<Replay> replayChecked(const Plan &plan, int64_t rank) {
 }
 
 Result<Replay> replay(const Plan &plan, int64_t rank) {
-  MOE_RETURN_IF_ERROR(checkStructure(plan));
-  if (rank < 0 || rank >= static_cast<int64_t>(plan.ranks.size()))
-    return Error{"the plan has no rank " + std::to_string(rank)};
+  MOE_RETURN_IF_ERROR(checkStructureOfRank(plan, rank));
   return replayChecked(plan, rank);
 }
 
 Result<std::vector<ByteCounts>> replayProgram(const Plan &plan, int64_t stage,
                                               int64_t program) {
-  MOE_RETURN_IF_ERROR(checkStructure(plan));
   if (stage < 0 || stage >= static_cast<int64_t>(plan.stages.size()) ||
       program < 0 ||
       program >= static_cast<int64_t>(plan.stages[stage].programs.size()))
     return Error{"the plan has no program " + std::to_string(program) +
                  " of stage " + std::to_string(stage)};
+  MOE_RETURN_IF_ERROR(checkStructureOfRank(plan, plan.stages[stage].rank));
   Result<ProgramAccount> account = accountProgram(plan, stage, program);
   if (!account)
     return account.error();

@@ -8,7 +8,8 @@
 // - an op allocates its outputs and its scratch, runs, frees the scratch and
 //   then its releases;
 // - send leaves its value live, wait_send frees it, collect_loss frees it;
-// - an instance is a (stage, value, microbatch); parameters, gradients and
+// - an instance is a (stage, value, microbatch), and all steps of a stage and
+//   microbatch that name a slot name the same one; parameters, gradients and
 //   optimizer state are live throughout;
 // - every program runs once for every microbatch, before gradients are reduced
 //   and the update is made.
@@ -34,8 +35,8 @@ struct Replay {
 
 /// Replays the schedule of a rank. Errors name the path of the step or op that
 /// uses a value that is not live, allocates bytes that are taken, or leaves a
-/// value behind; also whatever is wrong with the structure of the plan. The
-/// plan's own claims about live bytes are not looked at.
+/// value behind; also whatever is wrong with the structure of the rank and its
+/// stages. The plan's own claims about live bytes are not looked at.
 Result<Replay> replay(const Plan &plan, int64_t rank);
 
 /// Replays one program of a stage by itself: for each op, the bytes live while

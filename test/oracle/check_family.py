@@ -10,7 +10,6 @@ Exits 0 when all agree, 1 when not, 77 (skipped) without torch.
 import argparse
 import json
 import os
-import re
 import subprocess
 import sys
 import tempfile
@@ -48,12 +47,10 @@ def run(command):
     return result.stdout
 
 
-def logged_loss(output):
-    """The loss in the line that moe-run writes for step 1 (or 0)."""
-    match = re.search(r"\bloss[ =:]+([-+0-9.eEnaif]+)", output)
-    if not match:
-        sys.exit(f"moe-run logged no loss:\n{output}")
-    return float(match.group(1))
+def logged_loss(path):
+    """The loss of the first step in moe-run's JSONL log."""
+    with open(path) as file:
+        return float(json.loads(file.readline())["loss"])
 
 
 def main():
@@ -101,8 +98,9 @@ def main():
             + ["--schedule", "1f1b", "--dtype", options.dtype]
             + ["--capacity-factor", "max", "--budget", "1GiB", "-o", path("plan.json")]
         )
-        output = run(
+        run(
             [tool("moe-run"), path("plan.json"), "--data", path("text"), "--steps", "1"]
+            + ["--json", path("log.jsonl")]
             + ["--dump-parameters", path("parameters")]
             + ["--dump-gradients", path("gradients")]
         )
@@ -111,7 +109,7 @@ def main():
             config,
             compare.load_folder(path("parameters")),
             compare.load_folder(path("gradients")),
-            logged_loss(output),
+            logged_loss(path("log.jsonl")),
             options.dtype,
             gradient_tolerance,
             loss_tolerance,

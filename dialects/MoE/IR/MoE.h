@@ -1,4 +1,5 @@
-//===- MoE.h - everything of the moe dialect ---------------------*- C++ -*-===//
+//===- MoE.h - everything of the moe dialect ---------------------*- C++
+//-*-===//
 #pragma once
 
 #include "dialects/MoE/IR/MoEDialect.h"

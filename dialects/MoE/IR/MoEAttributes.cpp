@@ -3,6 +3,7 @@
 #include "dialects/MoE/IR/MoE.h"
 
 #include "llvm/ADT/TypeSwitch.h"
+#include "llvm/Support/Format.h"
 
 #include <charconv>
 #include <cmath>
@@ -15,10 +16,11 @@ using namespace moe;
 //===----------------------------------------------------------------------===//
 
 FailureOr<bool> moe::detail::parseBool(AsmParser &parser) {
-  StringRef keyword;
-  if (failed(parser.parseKeyword(&keyword, {"true", "false"})))
+  if (succeeded(parser.parseOptionalKeyword("true")))
+    return true;
+  if (failed(parser.parseKeyword("false", " or 'true'")))
     return failure();
-  return keyword == "true";
+  return false;
 }
 
 void moe::detail::printBool(AsmPrinter &printer, bool value) {
@@ -26,31 +28,36 @@ void moe::detail::printBool(AsmPrinter &printer, bool value) {
 }
 
 FailureOr<moe::detail::Real> moe::detail::parseReal(AsmParser &parser) {
-  int64_t integer = 0;
-  OptionalParseResult result = parser.parseOptionalInteger(integer);
-  if (result.has_value()) {
-    if (failed(*result))
-      return failure();
-    return Real(static_cast<double>(integer));
-  }
   double value = 0;
   if (failed(parser.parseFloat(value)))
     return failure();
   return Real(value);
 }
 
-void moe::detail::printReal(AsmPrinter &printer, double value) {
+void moe::detail::printReal(raw_ostream &stream, double value) {
+  // Infinities and NaNs have no digits; MLIR writes their bits.
+  if (!std::isfinite(value)) {
+    stream << llvm::format_hex(std::bit_cast<uint64_t>(value), 18,
+                               /*Upper=*/true);
+    return;
+  }
+  // Digits with a point read best unless there are too many of them.
+  double size = std::abs(value);
+  bool plain = size == 0 || (size >= 1e-4 && size < 1e9);
   char buffer[64];
-  char *end = std::to_chars(buffer, buffer + sizeof buffer, value).ptr;
+  char *end = std::to_chars(buffer, buffer + sizeof buffer, value,
+                            plain ? std::chars_format::fixed
+                                  : std::chars_format::scientific)
+                  .ptr;
   StringRef text(buffer, static_cast<size_t>(end - buffer));
   // The lexer takes a number for a real only if there is a point in it.
   size_t exponent = text.find('e');
   StringRef mantissa = text.take_front(exponent);
-  printer << mantissa;
+  stream << mantissa;
   if (!mantissa.contains('.'))
-    printer << ".0";
+    stream << ".0";
   if (exponent != StringRef::npos)
-    printer << text.drop_front(exponent);
+    stream << text.drop_front(exponent);
 }
 
 #include "dialects/MoE/IR/MoEEnums.cpp.inc"
@@ -82,22 +89,29 @@ struct FieldChecker {
     return *this;
   }
   FieldChecker &positive(StringRef field, int64_t value) {
-    return check(value > 0, "`" + field + "` must be positive, is " +
-                                Twine(value));
+    return check(value > 0,
+                 "`" + field + "` must be positive, is " + Twine(value));
   }
   FieldChecker &notNegative(StringRef field, int64_t value) {
-    return check(value >= 0, "`" + field + "` must not be negative, is " +
-                                 Twine(value));
+    return check(value >= 0,
+                 "`" + field + "` must not be negative, is " + Twine(value));
   }
-  FieldChecker &positive(StringRef field, detail::Real value) {
-    return check(std::isfinite(value.value) && value > 0,
-                 "`" + field + "` must be a positive number, is " +
-                     Twine(std::to_string(value.value)));
+  FieldChecker &positive(StringRef field, moe::detail::Real value) {
+    return number(field, value, value > 0, "a positive number");
   }
-  FieldChecker &notNegative(StringRef field, detail::Real value) {
-    return check(std::isfinite(value.value) && value >= 0,
-                 "`" + field + "` must be a number of 0 or more, is " +
-                     Twine(std::to_string(value.value)));
+  FieldChecker &notNegative(StringRef field, moe::detail::Real value) {
+    return number(field, value, value >= 0, "a number of 0 or more");
+  }
+  FieldChecker &number(StringRef field, moe::detail::Real value, bool holds,
+                       StringRef what) {
+    if (succeeded(result) && !(std::isfinite(value.value) && holds)) {
+      std::string text;
+      llvm::raw_string_ostream stream(text);
+      moe::detail::printReal(stream, value);
+      result = emitError() << "`" << field << "` must be " << what << ", is "
+                           << text;
+    }
+    return *this;
   }
   FieldChecker &multiple(StringRef field, int64_t value, StringRef of,
                          int64_t divisor) {
@@ -114,9 +128,9 @@ LogicalResult RowsAttr::verify(function_ref<InFlightDiagnostic()> emitError,
   return FieldChecker{emitError}
       .notNegative("balanced", balanced)
       .positive("capacity", capacity)
-      .check(balanced <= capacity, "`capacity` = " + Twine(capacity) +
-                                       " must be at least `balanced` = " +
-                                       Twine(balanced))
+      .check(balanced <= capacity,
+             "`capacity` = " + Twine(capacity) +
+                 " must be at least `balanced` = " + Twine(balanced))
       .result;
 }
 
@@ -134,29 +148,30 @@ RowsAttr::verifyEncoding(ArrayRef<int64_t> shape, Type elementType,
 
 LogicalResult
 InitializerAttr::verify(function_ref<InFlightDiagnostic()> emitError,
-                        InitializerKind kind, detail::Real deviation) {
+                        InitializerKind kind, moe::detail::Real deviation) {
   FieldChecker checker{emitError};
   if (kind == InitializerKind::normal)
     return checker.positive("standard_deviation", deviation).result;
   return checker
-      .check(deviation == 0, "`standard_deviation` belongs to `normal` only")
+      .check(deviation.value == 0,
+             "`standard_deviation` belongs to `normal` only")
       .result;
 }
 
-LogicalResult RotaryAttr::verify(function_ref<InFlightDiagnostic()> emitError,
-                                 int64_t begin, int64_t dim, bool interleaved,
-                                 detail::Real theta, detail::Real yarnFactor,
-                                 int64_t yarnOriginalLength,
-                                 detail::Real yarnBetaFast,
-                                 detail::Real yarnBetaSlow, bool yarnTruncate,
-                                 detail::Real attentionScale) {
+LogicalResult
+RotaryAttr::verify(function_ref<InFlightDiagnostic()> emitError, int64_t begin,
+                   int64_t dim, bool interleaved, moe::detail::Real theta,
+                   moe::detail::Real yarnFactor, int64_t yarnOriginalLength,
+                   moe::detail::Real yarnBetaFast,
+                   moe::detail::Real yarnBetaSlow, bool yarnTruncate,
+                   moe::detail::Real attentionScale) {
   FieldChecker checker{emitError};
   checker.notNegative("begin", begin)
       .positive("dim", dim)
       .check(dim % 2 == 0, "`dim` must be even, is " + Twine(dim))
       .positive("theta", theta)
-      .check(yarnFactor >= 1, "`yarn_factor` must be 1 or more, is " +
-                                  Twine(std::to_string(yarnFactor)))
+      .number("yarn_factor", yarnFactor, yarnFactor >= 1,
+              "a number of 1 or more")
       .notNegative("yarn_original_length", yarnOriginalLength)
       .positive("yarn_beta_fast", yarnBetaFast)
       .positive("yarn_beta_slow", yarnBetaSlow)
@@ -169,25 +184,27 @@ LogicalResult RotaryAttr::verify(function_ref<InFlightDiagnostic()> emitError,
 LogicalResult RoutingAttr::verify(function_ref<InFlightDiagnostic()> emitError,
                                   int64_t topK, Scoring scoring, bool normalize,
                                   int64_t groups, int64_t topGroups,
-                                  GroupScore groupScore, detail::Real scale) {
+                                  GroupScore groupScore,
+                                  moe::detail::Real scale) {
   return FieldChecker{emitError}
       .positive("top_k", topK)
       .positive("groups", groups)
       .positive("top_groups", topGroups)
-      .check(topGroups <= groups, "`top_groups` = " + Twine(topGroups) +
-                                      " must not exceed `groups` = " +
-                                      Twine(groups))
+      .check(topGroups <= groups,
+             "`top_groups` = " + Twine(topGroups) +
+                 " must not exceed `groups` = " + Twine(groups))
       .positive("scale", scale)
       .result;
 }
 
 LogicalResult SwigluAttr::verify(function_ref<InFlightDiagnostic()> emitError,
-                                 detail::Real limit, detail::Real alpha,
-                                 detail::Real upOffset) {
+                                 moe::detail::Real limit,
+                                 moe::detail::Real alpha,
+                                 moe::detail::Real upOffset) {
   return FieldChecker{emitError}
       .notNegative("limit", limit)
       .positive("alpha", alpha)
-      .check(std::isfinite(upOffset.value), "`up_offset` must be finite")
+      .number("up_offset", upOffset, true, "a finite number")
       .result;
 }
 
@@ -195,7 +212,8 @@ LogicalResult GqaAttr::verify(function_ref<InFlightDiagnostic()> emitError,
                               int64_t heads, int64_t kvHeads, int64_t headDim,
                               bool qkvBias, bool outBias, QKNorm qkNorm,
                               bool sinks, int64_t window,
-                              detail::Real softmaxScale, RotaryAttr rotary) {
+                              moe::detail::Real softmaxScale,
+                              RotaryAttr rotary) {
   return FieldChecker{emitError}
       .positive("heads", heads)
       .positive("kv_heads", kvHeads)
@@ -214,7 +232,8 @@ LogicalResult MlaAttr::verify(function_ref<InFlightDiagnostic()> emitError,
                               int64_t heads, int64_t qLoraRank,
                               int64_t kvLoraRank, int64_t nopeDim,
                               int64_t ropeDim, int64_t vDim,
-                              detail::Real softmaxScale, RotaryAttr rotary) {
+                              moe::detail::Real softmaxScale,
+                              RotaryAttr rotary) {
   return FieldChecker{emitError}
       .positive("heads", heads)
       .notNegative("q_lora_rank", qLoraRank)

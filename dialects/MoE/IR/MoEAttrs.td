@@ -24,7 +24,7 @@ class MoE_Real<string default = "">
     : AttrOrTypeParameter<"::moe::detail::Real", "", "double"> {
   let defaultValue = default;
   let parser = "::moe::detail::parseReal($_parser)";
-  let printer = "::moe::detail::printReal($_printer, $_self)";
+  let printer = "::moe::detail::printReal($_printer.getStream(), $_self)";
 }
 
 class MoE_Choice<EnumInfo enum, string default> : EnumParameter<enum> {

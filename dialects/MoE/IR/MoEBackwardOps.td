@@ -123,7 +123,7 @@ def MoE_AttentionInputGradOp : MoE_PureOp<"attention_input_grad",
 
     ```mlir
     %d_q, %d_k, %d_v = moe.attention_input_grad %d_out, %q, %k, %v, %out, %lse
-        heads 2 kv_heads 1 qk_dim 16 v_dim 16 sequence 4 scale 2.5e-01
+        heads 2 kv_heads 1 qk_dim 16 v_dim 16 sequence 4 scale 0.25
         : (tensor<8x32xbf16>, tensor<8x32xbf16>, tensor<8x16xbf16>,
            tensor<8x16xbf16>, tensor<8x32xbf16>, tensor<2x8xf32>)
         -> (tensor<8x32xbf16>, tensor<8x16xbf16>, tensor<8x16xbf16>)
@@ -306,7 +306,7 @@ def MoE_CrossEntropyInputGradOp : MoE_PureOp<"cross_entropy_input_grad",
 
     ```mlir
     %d_logits = moe.cross_entropy_input_grad %logits, %labels, %lse
-        scale 1.25e-01
+        scale 0.125
         : (tensor<8x64xbf16>, tensor<8xi32>, tensor<8xf32>) -> tensor<8x64xbf16>
     ```
   }];
@@ -314,7 +314,7 @@ def MoE_CrossEntropyInputGradOp : MoE_PureOp<"cross_entropy_input_grad",
                        MoE_SumVector:$log_sum_exp, MoE_RealAttr:$scale);
   let results = (outs MoE_Matrix:$d_logits);
   let assemblyFormat = !strconcat(
-      "$logits `,` $labels `,` $log_sum_exp `scale` $scale",
+      "$logits `,` $labels `,` $log_sum_exp `scale` custom<Real>($scale)",
       MoE_FunctionalType);
 }
 

@@ -65,13 +65,22 @@ LogicalResult ModelOp::verifyRegions() {
   return success();
 }
 
+void ModelOp::getAsmBlockArgumentNames(Region &region,
+                                       OpAsmSetValueNameFn setName) {
+  if (region.getNumArguments() != 2)
+    return;
+  setName(region.getArgument(0), "tokens");
+  setName(region.getArgument(1), "labels");
+}
+
 /// A hidden value must be as wide as the model.
 static LogicalResult verifyWidth(Operation *op, Value hidden) {
   auto model = cast<ModelOp>(op->getParentOp());
   int64_t width = cast<RankedTensorType>(hidden.getType()).getDimSize(1);
   if (width == model.getHidden())
     return success();
-  InFlightDiagnostic diagnostic = op->emitOpError("has a hidden value of width ");
+  InFlightDiagnostic diagnostic =
+      op->emitOpError("has a hidden value of width ");
   if (ShapedType::isDynamic(width))
     diagnostic << "?";
   else
@@ -198,13 +207,13 @@ static LogicalResult verifyRole(BlockOp block, StringRef what, StringRef role,
 static LogicalResult verifyTypes(BlockOp block, const Twine &what,
                                  TypeRange actual, TypeRange expected) {
   if (actual.size() != expected.size())
-    return block.emitOpError()
-           << what << ": " << expected.size() << " needed, " << actual.size()
-           << " there";
+    return block.emitOpError() << what << ": " << expected.size() << " needed, "
+                               << actual.size() << " there";
   for (size_t i = 0; i < actual.size(); ++i)
     if (actual[i] != expected[i])
-      return block.emitOpError() << what << ": number " << i << " must have type "
-                                 << expected[i] << ", has " << actual[i];
+      return block.emitOpError()
+             << what << ": number " << i << " must have type " << expected[i]
+             << ", has " << actual[i];
   return success();
 }
 

@@ -16,8 +16,7 @@
 namespace moe {
 
 /// Exchanges between the ranks of an expert-parallel group.
-struct WireResource
-    : public mlir::SideEffects::Resource::Base<WireResource> {
+struct WireResource : public mlir::SideEffects::Resource::Base<WireResource> {
   llvm::StringRef getName() final { return "moe.wire"; }
 };
 
@@ -40,6 +39,7 @@ struct Real {
   friend bool operator==(const Real &a, const Real &b) {
     return std::bit_cast<uint64_t>(a.value) == std::bit_cast<uint64_t>(b.value);
   }
+  friend bool operator==(double a, const Real &b) { return Real(a) == b; }
   friend llvm::hash_code hash_value(const Real &real) {
     return llvm::hash_value(std::bit_cast<uint64_t>(real.value));
   }
@@ -47,9 +47,9 @@ struct Real {
 
 mlir::FailureOr<bool> parseBool(mlir::AsmParser &parser);
 void printBool(mlir::AsmPrinter &printer, bool value);
-/// Accepts integers, too.
 mlir::FailureOr<Real> parseReal(mlir::AsmParser &parser);
-void printReal(mlir::AsmPrinter &printer, double value);
+/// Writes as few digits as give the same number back.
+void printReal(llvm::raw_ostream &stream, double value);
 
 } // namespace detail
 } // namespace moe

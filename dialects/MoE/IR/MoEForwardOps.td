@@ -65,7 +65,7 @@ def MoE_RmsNormOp : MoE_PureOp<"rms_norm",
                        DefaultValuedAttr<MoE_CountAttr, "1">:$groups);
   let results = (outs MoE_Matrix:$out, MoE_SumMatrix:$inverse);
   let assemblyFormat = !strconcat(
-      "$x `,` $weight `epsilon` $epsilon (`groups` $groups^)?",
+      "$x `,` $weight `epsilon` custom<Real>($epsilon) (`groups` $groups^)?",
       MoE_FunctionalType);
 }
 
@@ -169,7 +169,7 @@ def MoE_AttentionOp : MoE_PureOp<"attention",
 
     ```mlir
     %out, %lse = moe.attention %q, %k, %v heads 32 kv_heads 4 qk_dim 128
-        v_dim 128 sequence 4096 scale 0.088388347648318447
+        v_dim 128 sequence 4096 scale 0.08838834764831845
         : (tensor<4096x4096xbf16>, tensor<4096x512xbf16>, tensor<4096x512xbf16>)
         -> (tensor<4096x4096xbf16>, tensor<32x4096xf32>)
     ```
@@ -402,7 +402,7 @@ def MoE_CrossEntropyOp : MoE_PureOp<"cross_entropy",
                        OptionalAttr<MoE_RealAttr>:$grad_scale);
   let results = (outs MoE_SumVector:$loss, MoE_SumVector:$log_sum_exp);
   let assemblyFormat = !strconcat(
-      "$logits `,` $labels (`grad_scale` $grad_scale^)?",
+      "$logits `,` $labels (`grad_scale` custom<Real>($grad_scale)^)?",
       MoE_FunctionalType);
 }
 

@@ -75,8 +75,8 @@ LogicalResult RmsNormOp::inferReturnTypes(MLIRContext *,
   if (!x || failed(infer.divides("groups", adaptor.getGroups(), "width of x",
                                  x.getDimSize(1))))
     return failure();
-  results = {x, tensor({x.getDimSize(0), adaptor.getGroups()},
-                       getSumType(x.getElementType()))};
+  results.assign({x, tensor({x.getDimSize(0), adaptor.getGroups()},
+                            getSumType(x.getElementType()))});
   return success();
 }
 
@@ -93,7 +93,7 @@ LogicalResult RmsNormInputGradOp::inferReturnTypes(
                           tensor({x.getDimSize(0), adaptor.getGroups()},
                                  getSumType(x.getElementType())))))
     return failure();
-  results = {x};
+  results.assign({x});
   return success();
 }
 
@@ -112,8 +112,8 @@ LogicalResult MlaKeyOp::inferReturnTypes(MLIRContext *,
     return failure();
   int64_t tokens = nope.getDimSize(0), heads = adaptor.getHeads();
   RotaryAttr rotary = adaptor.getRotary();
-  if (failed(infer.divides("heads", heads, "width of nope",
-                           nope.getDimSize(1))) ||
+  if (failed(
+          infer.divides("heads", heads, "width of nope", nope.getDimSize(1))) ||
       failed(infer.divides("sequence_length", adaptor.getSequenceLength(),
                            "rows of nope", tokens)) ||
       failed(infer.require(rotary.getBegin() == 0,
@@ -122,8 +122,9 @@ LogicalResult MlaKeyOp::inferReturnTypes(MLIRContext *,
           "pe", adaptor.getPe(),
           tensor({tokens, rotary.getDim()}, nope.getElementType()))))
     return failure();
-  results = {tensor({tokens, nope.getDimSize(1) + heads * pe.getDimSize(1)},
-                    nope.getElementType())};
+  results.assign(
+      {tensor({tokens, nope.getDimSize(1) + heads * pe.getDimSize(1)},
+              nope.getElementType())});
   return success();
 }
 
@@ -137,8 +138,8 @@ LogicalResult MlaKeyInputGradOp::inferReturnTypes(
   int64_t tokens = key.getDimSize(0), heads = adaptor.getHeads();
   RotaryAttr rotary = adaptor.getRotary();
   int64_t nope = key.getDimSize(1) - heads * rotary.getDim();
-  if (failed(infer.divides("heads", heads, "width of d_key",
-                           key.getDimSize(1))) ||
+  if (failed(
+          infer.divides("heads", heads, "width of d_key", key.getDimSize(1))) ||
       failed(infer.divides("sequence_length", adaptor.getSequenceLength(),
                            "rows of d_key", tokens)) ||
       failed(infer.require(rotary.getBegin() == 0,
@@ -147,8 +148,8 @@ LogicalResult MlaKeyInputGradOp::inferReturnTypes(
                                          Twine(rotary.getDim()) +
                                          " rotated ones of each head")))
     return failure();
-  results = {tensor({tokens, nope}, key.getElementType()),
-             tensor({tokens, rotary.getDim()}, key.getElementType())};
+  results.assign({tensor({tokens, nope}, key.getElementType()),
+                  tensor({tokens, rotary.getDim()}, key.getElementType())});
   return success();
 }
 
@@ -190,7 +191,7 @@ LogicalResult AttentionOp::inferReturnTypes(MLIRContext *,
   if (failed(inferAttention({location, getOperationName()}, adaptor, out,
                             logSumExp)))
     return failure();
-  results = {out, logSumExp};
+  results.assign({out, logSumExp});
   return success();
 }
 
@@ -204,8 +205,8 @@ LogicalResult AttentionInputGradOp::inferReturnTypes(
       failed(infer.expect("out", adaptor.getOut(), out)) ||
       failed(infer.expect("log_sum_exp", adaptor.getLogSumExp(), logSumExp)))
     return failure();
-  results = {adaptor.getQ().getType(), adaptor.getK().getType(),
-             adaptor.getV().getType()};
+  results.assign({adaptor.getQ().getType(), adaptor.getK().getType(),
+                  adaptor.getV().getType()});
   return success();
 }
 
@@ -237,8 +238,8 @@ LogicalResult RouteOp::inferReturnTypes(MLIRContext *context,
                            "`group_score` top2_sum needs groups of two experts "
                            "or more")))
     return failure();
-  results = {tensor({tokens, topK}, logits.getElementType()),
-             tensor({tokens, topK}, indexType(context))};
+  results.assign({tensor({tokens, topK}, logits.getElementType()),
+                  tensor({tokens, topK}, indexType(context))});
   if (routing.getScoring() == Scoring::sigmoid)
     results.push_back(results.front());
   else if (!routing.getNormalize())
@@ -249,13 +250,12 @@ LogicalResult RouteOp::inferReturnTypes(MLIRContext *context,
 /// Checks attributes that all four exchange ops share.
 template <typename Adaptor>
 static LogicalResult checkExchange(const Inference &infer, Adaptor adaptor) {
-  return failure(
-      failed(infer.divides("ranks", adaptor.getRanks(), "`experts`",
-                           adaptor.getExperts())) ||
-      failed(infer.require(adaptor.getTopK() <= adaptor.getExperts(),
-                           "`top_k` = " + Twine(adaptor.getTopK()) +
-                               " must not exceed `experts` = " +
-                               Twine(adaptor.getExperts()))));
+  return failure(failed(infer.divides("ranks", adaptor.getRanks(), "`experts`",
+                                      adaptor.getExperts())) ||
+                 failed(infer.require(adaptor.getTopK() <= adaptor.getExperts(),
+                                      "`top_k` = " + Twine(adaptor.getTopK()) +
+                                          " must not exceed `experts` = " +
+                                          Twine(adaptor.getExperts()))));
 }
 
 /// Checks the attributes against a handle.
@@ -264,12 +264,11 @@ static LogicalResult checkHandle(const Inference &infer, Adaptor adaptor,
                                  HandleType handle) {
   return infer.expect("handle", adaptor.getHandle(),
                       HandleType::get(handle.getContext(), handle.getTokens(),
-                                      adaptor.getTopK(),
-                                      adaptor.getExperts()));
+                                      adaptor.getTopK(), adaptor.getExperts()));
 }
 
-/// Encoding of the rows behind a dispatch of `tokens` tokens; null with an error
-/// when they do not fit the capacity.
+/// Encoding of the rows behind a dispatch of `tokens` tokens; null with an
+/// error when they do not fit the capacity.
 template <typename Adaptor>
 static RowsAttr rowsOf(const Inference &infer, Adaptor adaptor,
                        MLIRContext *context, int64_t tokens) {
@@ -301,11 +300,11 @@ LogicalResult DispatchOp::inferReturnTypes(MLIRContext *context,
   RowsAttr rows = rowsOf(infer, adaptor, context, tokens);
   if (!rows)
     return failure();
-  results = {
-      getRowsType(rows, {x.getDimSize(1)}, x.getElementType()),
-      getRowsType(rows, {}, sum),
-      tensor({adaptor.getExperts() / adaptor.getRanks()}, indexType(context)),
-      HandleType::get(context, tokens, topK, adaptor.getExperts())};
+  results.assign(
+      {getRowsType(rows, {x.getDimSize(1)}, x.getElementType()),
+       getRowsType(rows, {}, sum),
+       tensor({adaptor.getExperts() / adaptor.getRanks()}, indexType(context)),
+       HandleType::get(context, tokens, topK, adaptor.getExperts())});
   return success();
 }
 
@@ -325,13 +324,12 @@ LogicalResult DispatchInputGradOp::inferReturnTypes(
   Type element = rows.getElementType();
   if (failed(infer.expect("d_rows", adaptor.getDRows(),
                           getRowsType(encoding, {width}, element))) ||
-      failed(infer.expect("d_row_probabilities",
-                          adaptor.getDRowProbabilities(),
+      failed(infer.expect("d_row_probabilities", adaptor.getDRowProbabilities(),
                           getRowsType(encoding, {}, getSumType(element)))))
     return failure();
-  results = {tensor({handle.getTokens(), width}, element),
-             tensor({handle.getTokens(), adaptor.getTopK()},
-                    getSumType(element))};
+  results.assign(
+      {tensor({handle.getTokens(), width}, element),
+       tensor({handle.getTokens(), adaptor.getTopK()}, getSumType(element))});
   return success();
 }
 
@@ -347,12 +345,12 @@ LogicalResult CombineOp::inferReturnTypes(MLIRContext *context,
     return failure();
   RowsAttr encoding = rowsOf(infer, adaptor, context, handle.getTokens());
   if (!encoding ||
-      failed(infer.expect("rows", adaptor.getRows(),
-                          getRowsType(encoding, {rows.getDimSize(1)},
-                                      rows.getElementType()))))
+      failed(infer.expect(
+          "rows", adaptor.getRows(),
+          getRowsType(encoding, {rows.getDimSize(1)}, rows.getElementType()))))
     return failure();
-  results = {
-      tensor({handle.getTokens(), rows.getDimSize(1)}, rows.getElementType())};
+  results.assign({tensor({handle.getTokens(), rows.getDimSize(1)},
+                         rows.getElementType())});
   return success();
 }
 
@@ -367,13 +365,12 @@ LogicalResult CombineInputGradOp::inferReturnTypes(
     return failure();
   RowsAttr encoding = rowsOf(infer, adaptor, context, handle.getTokens());
   if (!encoding ||
-      failed(infer.expect(
-          "d_out", adaptor.getDOut(),
-          tensor({handle.getTokens(), out.getDimSize(1)},
-                 out.getElementType()))))
+      failed(infer.expect("d_out", adaptor.getDOut(),
+                          tensor({handle.getTokens(), out.getDimSize(1)},
+                                 out.getElementType()))))
     return failure();
-  results = {
-      getRowsType(encoding, {out.getDimSize(1)}, out.getElementType())};
+  results.assign(
+      {getRowsType(encoding, {out.getDimSize(1)}, out.getElementType())});
   return success();
 }
 
@@ -387,7 +384,7 @@ LogicalResult GroupedLinearBiasScaleGradOp::inferReturnTypes(
   auto out = tensorOf(adaptor.getDOut(), 2);
   if (!out)
     return failure();
-  results = {rowScalars(out)};
+  results.assign({rowScalars(out)});
   return success();
 }
 
@@ -420,7 +417,7 @@ LogicalResult SwigluOp::inferReturnTypes(MLIRContext *,
   RankedTensorType out;
   if (failed(inferSwiglu({location, getOperationName()}, adaptor, out)))
     return failure();
-  results = {out};
+  results.assign({out});
   return success();
 }
 
@@ -432,7 +429,7 @@ LogicalResult SwigluInputGradOp::inferReturnTypes(
   if (failed(inferSwiglu(infer, adaptor, out)) ||
       failed(infer.expect("d_out", adaptor.getDOut(), out)))
     return failure();
-  results = {adaptor.getX().getType()};
+  results.assign({adaptor.getX().getType()});
   if (adaptor.getRowScale())
     results.push_back(adaptor.getRowScale().getType());
   return success();
@@ -444,12 +441,12 @@ LogicalResult CrossEntropyOp::inferReturnTypes(MLIRContext *context,
                                                SmallVectorImpl<Type> &results) {
   Inference infer{location, getOperationName()};
   auto logits = tensorOf(adaptor.getLogits(), 2);
-  if (!logits || failed(infer.expect("labels", adaptor.getLabels(),
-                                     tensor({logits.getDimSize(0)},
-                                            indexType(context)))))
+  if (!logits ||
+      failed(infer.expect("labels", adaptor.getLabels(),
+                          tensor({logits.getDimSize(0)}, indexType(context)))))
     return failure();
   Type sum = getSumType(logits.getElementType());
-  results = {tensor({1}, sum), tensor({logits.getDimSize(0)}, sum)};
+  results.assign({tensor({1}, sum), tensor({logits.getDimSize(0)}, sum)});
   return success();
 }
 
@@ -466,6 +463,6 @@ LogicalResult CrossEntropyInputGradOp::inferReturnTypes(
       failed(infer.expect("log_sum_exp", adaptor.getLogSumExp(),
                           tensor({rows}, getSumType(logits.getElementType())))))
     return failure();
-  results = {logits};
+  results.assign({logits});
   return success();
 }

@@ -1,4 +1,5 @@
-//===- MoEInterfaces.h - what planners ask of ops ----------------*- C++ -*-===//
+//===- MoEInterfaces.h - what planners ask of ops ----------------*- C++
+//-*-===//
 #pragma once
 
 #include "mlir/IR/Builders.h"

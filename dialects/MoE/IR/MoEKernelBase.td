@@ -83,7 +83,7 @@ defvar MoE_AttentionGeometry = (ins
     DefaultValuedAttr<MoE_SizeAttr, "0">:$window);
 defvar MoE_AttentionFormat = !strconcat(
     " `heads` $heads `kv_heads` $kv_heads `qk_dim` $qk_dim `v_dim` $v_dim "
-    "`sequence` $sequence_length `scale` $softmax_scale (`window` $window^)? ",
+    "`sequence` $sequence_length `scale` custom<Real>($softmax_scale) (`window` $window^)? ",
     MoE_FunctionalType);
 
 #endif // MOE_DIALECTS_MOE_IR_MOEKERNELBASE_TD

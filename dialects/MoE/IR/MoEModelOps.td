@@ -35,7 +35,8 @@ class MoE_LayerOp<string mnemonic, list<Trait> traits = []>
 let opDocGroup = MoE_ModelGroup in {
 
 def MoE_ModelOp : MoE_Op<"model", [
-    IsolatedFromAbove, Symbol]> {
+    IsolatedFromAbove, Symbol,
+    DeclareOpInterfaceMethods<OpAsmOpInterface, ["getAsmBlockArgumentNames"]>]> {
   let summary = "a whole model, one op a layer";
   let description = [{
     Takes the tokens of a microbatch and their labels (the tokens one position
@@ -52,7 +53,7 @@ def MoE_ModelOp : MoE_Op<"model", [
 
     ```mlir
     moe.model @qwen3 architecture "qwen3_moe" hidden 2048 vocabulary 151936
-        norm_epsilon 1.0e-06 initializer_range 2.0e-02
+        norm_epsilon 1.0e-06 initializer_range 0.02
         (%tokens: tensor<?xi32>, %labels: tensor<?xi32>) {
       %x0 = moe.input_embedding %tokens : (tensor<?xi32>) -> tensor<?x2048xbf16>
       %x1 = moe.decoder_layer %x0 layer 0 attention(#gqa) ffn(#experts)
@@ -73,8 +74,8 @@ def MoE_ModelOp : MoE_Op<"model", [
   let regions = (region SizedRegion<1>:$body);
   let assemblyFormat = [{
     $sym_name `architecture` $architecture `hidden` $hidden
-    `vocabulary` $vocabulary `norm_epsilon` $norm_epsilon
-    `initializer_range` $initializer_range attr-dict-with-keyword
+    `vocabulary` $vocabulary `norm_epsilon` custom<Real>($norm_epsilon)
+    `initializer_range` custom<Real>($initializer_range) attr-dict-with-keyword
     custom<Program>($body)
   }];
   let hasRegionVerifier = 1;
@@ -209,8 +210,9 @@ def MoE_ParameterOp : MoE_Op<"parameter", [Symbol]> {
     DefaultValuedAttr<BoolAttr, "true">:$trainable,
     DefaultValuedAttr<BoolAttr, "true">:$decay);
   let assemblyFormat = [{
-    $sym_name `:` $type $replication qualified($initializer) attr-dict
+    $sym_name `:` $type `` $replication qualified($initializer) attr-dict
   }];
+  let hasVerifier = 1;
 }
 
 def MoE_BlockOp : MoE_Op<"block", [
@@ -253,9 +255,9 @@ def MoE_BlockOp : MoE_Op<"block", [
                         MaxSizedRegion<1>:$backward,
                         MaxSizedRegion<1>:$weight_grad);
   let assemblyFormat = [{
-    $sym_name $kind `inputs` custom<Roles>($inputs)
-    `outputs` custom<Roles>($outputs) attr-dict-with-keyword
-    custom<Programs>($forward, $backward, $weight_grad)
+    $sym_name `` $kind `inputs` `` custom<Roles>($inputs)
+    `outputs` `` custom<Roles>($outputs) attr-dict-with-keyword
+    `` custom<Programs>($forward, $backward, $weight_grad)
   }];
   let builders = [
     OpBuilder<(ins "::llvm::StringRef":$name, "::moe::BlockKind":$kind,

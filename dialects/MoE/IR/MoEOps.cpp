@@ -56,6 +56,19 @@ static void printPrograms(OpAsmPrinter &printer, Operation *op, Region &forward,
   print("weight_grad", weightGrad);
 }
 
+/// A real with as few digits as give the same number back.
+static ParseResult parseReal(OpAsmParser &parser, FloatAttr &value) {
+  double number = 0;
+  if (parser.parseFloat(number))
+    return failure();
+  value = parser.getBuilder().getF64FloatAttr(number);
+  return success();
+}
+
+static void printReal(OpAsmPrinter &printer, Operation *, FloatAttr value) {
+  moe::detail::printReal(printer.getStream(), value.getValueAsDouble());
+}
+
 /// `(hidden, tokens)`, an array of strings.
 static ParseResult parseRoles(OpAsmParser &parser, ArrayAttr &roles) {
   SmallVector<Attribute> names;

@@ -1,4 +1,5 @@
-//===- MoEOps.h - the ops of the moe dialect ---------------------*- C++ -*-===//
+//===- MoEOps.h - the ops of the moe dialect ---------------------*- C++
+//-*-===//
 #pragma once
 
 #include "dialects/MoE/IR/MoEDialect.h"

@@ -26,10 +26,10 @@ static LogicalResult divides(Operation *op, StringRef name, int64_t divisor,
                              StringRef ofName, int64_t of) {
   if (of % divisor == 0)
     return success();
-  return op->emitOpError() << ofName << " = " << of << " must be a multiple of `"
-                           << name << "` = " << divisor;
+  return op->emitOpError() << ofName << " = " << of
+                           << " must be a multiple of `" << name
+                           << "` = " << divisor;
 }
-
 
 /// One number of the sum type for each row.
 static RankedTensorType rowScalars(RankedTensorType rows) {
@@ -82,8 +82,8 @@ LogicalResult EmbeddingOp::verify() {
 }
 
 LogicalResult LinearOp::verify() {
-  if (failed(verifySameRows(*this, "out", typeOf(getOut()), "x",
-                            typeOf(getX()))))
+  if (failed(
+          verifySameRows(*this, "out", typeOf(getOut()), "x", typeOf(getX()))))
     return failure();
   return verifySums(*this, "out", typeOf(getOut()), "x", typeOf(getX()));
 }
@@ -103,7 +103,9 @@ static LogicalResult verifyRope(Op op, StringRef name, RankedTensorType rows) {
   return success();
 }
 
-LogicalResult RopeOp::verify() { return verifyRope(*this, "x", typeOf(getX())); }
+LogicalResult RopeOp::verify() {
+  return verifyRope(*this, "x", typeOf(getX()));
+}
 
 LogicalResult RopeInputGradOp::verify() {
   return verifyRope(*this, "d_out", typeOf(getDOut()));
@@ -117,7 +119,8 @@ LogicalResult GroupedLinearOp::verify() {
     return failure();
   if (getBiasScale() && !getBiasAttr())
     return emitOpError("has a scale for a bias that is absent");
-  return expect(*this, "bias_scale", getBiasScale(), rowScalars(typeOf(getX())));
+  return expect(*this, "bias_scale", getBiasScale(),
+                rowScalars(typeOf(getX())));
 }
 
 //===----------------------------------------------------------------------===//
@@ -146,8 +149,9 @@ LogicalResult RouteInputGradOp::verify() {
   RankedTensorType chosen = tensor({tokens, topK}, logits.getElementType());
   if (failed(expect(*this, "d_probabilities", getDProbabilities(), chosen)) ||
       failed(expect(*this, "probabilities", getProbabilities(), chosen)) ||
-      failed(expect(*this, "experts", getExperts(),
-                    tensor({tokens, topK}, IntegerType::get(getContext(), 32)))))
+      failed(
+          expect(*this, "experts", getExperts(),
+                 tensor({tokens, topK}, IntegerType::get(getContext(), 32)))))
     return failure();
   bool sigmoid = getRouting().getScoring() == Scoring::sigmoid;
   bool needed = sigmoid || !getRouting().getNormalize();
@@ -192,7 +196,8 @@ LogicalResult GroupedLinearWeightGradOp::verify() {
     return failure();
   if (getBiasScale() && !getBiasAttr())
     return emitOpError("has a scale for a bias that is absent");
-  return expect(*this, "bias_scale", getBiasScale(), rowScalars(typeOf(getX())));
+  return expect(*this, "bias_scale", getBiasScale(),
+                rowScalars(typeOf(getX())));
 }
 
 LogicalResult AttentionSinkGradOp::verify() {
@@ -201,9 +206,9 @@ LogicalResult AttentionSinkGradOp::verify() {
   if (failed(divides(*this, "kv_heads", getKvHeads(), "heads", getHeads())) ||
       failed(divides(*this, "sequence_length", getSequenceLength(),
                      "rows of out", tokens)) ||
-      failed(expect(*this, "out", getOut(),
-                    tensor({tokens, getHeads() * getVDim()},
-                           out.getElementType()))) ||
+      failed(expect(
+          *this, "out", getOut(),
+          tensor({tokens, getHeads() * getVDim()}, out.getElementType()))) ||
       failed(expect(*this, "d_out", getDOut(), out)))
     return failure();
   return expect(*this, "log_sum_exp", getLogSumExp(),

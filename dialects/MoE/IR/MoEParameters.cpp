@@ -82,14 +82,12 @@ struct AttributeList {
 
 SmallVector<NamedAttribute> moe::getKernelAttributes(Operation *op) {
   AttributeList list{op->getContext(), {}};
-  // Defaults are part of what a kernel reads, so they are written out.
-  NamedAttrList attributes(op->getPropertiesAsAttribute()
-                               ? cast<DictionaryAttr>(
-                                     op->getPropertiesAsAttribute())
-                               : DictionaryAttr::get(op->getContext()));
   for (StringAttr name : op->getName().getAttributeNames()) {
-    Attribute value = attributes.get(name);
+    Attribute value = op->getAttr(name);
     if (!value || isa<FlatSymbolRefAttr, DenseI32ArrayAttr>(value))
+      continue;
+    // Says how the op is differentiated, not how it is run.
+    if (isa<CrossEntropyOp>(op) && name == "grad_scale")
       continue;
     if (auto rotary = dyn_cast<RotaryAttr>(value))
       list.addRotary(rotary);
@@ -143,7 +141,8 @@ static Type element(Value value) {
 }
 
 SmallVector<ParameterUse> EmbeddingOp::getParameters() {
-  return {{"table", getTableAttr(), {kAny, dim(getOut(), 1)}, element(getOut())}};
+  return {
+      {"table", getTableAttr(), {kAny, dim(getOut(), 1)}, element(getOut())}};
 }
 SmallVector<ParameterUse> EmbeddingWeightGradOp::getParameters() {
   return {
@@ -171,8 +170,9 @@ SmallVector<ParameterUse> RmsNormWeightGradOp::getParameters() {
 
 SmallVector<ParameterUse> LinearOp::getParameters() {
   int64_t columns = dim(getOut(), 1);
-  return {{"weight", getWeightAttr(), {columns, dim(getX(), 1)}, element(getX())},
-          {"bias", getBiasAttr(), {columns}, element(getX())}};
+  return {
+      {"weight", getWeightAttr(), {columns, dim(getX(), 1)}, element(getX())},
+      {"bias", getBiasAttr(), {columns}, element(getX())}};
 }
 SmallVector<ParameterUse> LinearInputGradOp::getParameters() {
   return {{"weight",
@@ -182,8 +182,9 @@ SmallVector<ParameterUse> LinearInputGradOp::getParameters() {
 }
 SmallVector<ParameterUse> LinearWeightGradOp::getParameters() {
   int64_t columns = dim(getDOut(), 1);
-  return {{"weight", getWeightAttr(), {columns, dim(getX(), 1)}, element(getX())},
-          {"bias", getBiasAttr(), {columns}, element(getX())}};
+  return {
+      {"weight", getWeightAttr(), {columns, dim(getX(), 1)}, element(getX())},
+      {"bias", getBiasAttr(), {columns}, element(getX())}};
 }
 
 SmallVector<ParameterUse> AttentionOp::getParameters() {
@@ -240,8 +241,9 @@ static void printShape(InFlightDiagnostic &diagnostic, ArrayRef<int64_t> shape,
     diagnostic << " of " << element;
 }
 
-LogicalResult detail::verifyParameters(Operation *op,
-                                       SymbolTableCollection &symbolTable) {
+LogicalResult
+moe::detail::verifyParameters(Operation *op,
+                              SymbolTableCollection &symbolTable) {
   for (ParameterUse use : cast<KernelOpInterface>(op).getParameters()) {
     if (!use.symbol)
       continue;

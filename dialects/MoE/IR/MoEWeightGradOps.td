@@ -112,7 +112,7 @@ def MoE_AttentionSinkGradOp : MoE_WeightGradOp<"attention_sink_grad", []> {
 
     ```mlir
     moe.attention_sink_grad %d_out, %out, %lse, @layers.3.sinks
-        heads 2 kv_heads 1 qk_dim 16 v_dim 16 sequence 4 scale 2.5e-01
+        heads 2 kv_heads 1 qk_dim 16 v_dim 16 sequence 4 scale 0.25
         : tensor<8x32xbf16>, tensor<8x32xbf16>, tensor<2x8xf32>
     ```
   }];
@@ -123,7 +123,7 @@ def MoE_AttentionSinkGradOp : MoE_WeightGradOp<"attention_sink_grad", []> {
   let assemblyFormat = [{
     $d_out `,` $out `,` $log_sum_exp `,` $sinks `heads` $heads
     `kv_heads` $kv_heads `qk_dim` $qk_dim `v_dim` $v_dim
-    `sequence` $sequence_length `scale` $softmax_scale (`window` $window^)?
+    `sequence` $sequence_length `scale` custom<Real>($softmax_scale) (`window` $window^)?
     attr-dict `:` type(operands)
   }];
 }

@@ -8,6 +8,7 @@
 
 #include <fstream>
 #include <iterator>
+#include <map>
 #include <string>
 #include <vector>
 
@@ -25,15 +26,26 @@ inline std::string examplePath(const std::string &name) {
 }
 
 inline nlohmann::json exampleJson(const std::string &name) {
-  std::ifstream file(examplePath(name));
-  return nlohmann::json::parse(std::string(std::istreambuf_iterator<char>(file),
-                                           std::istreambuf_iterator<char>()));
+  static std::map<std::string, nlohmann::json> read;
+  auto [it, isNew] = read.try_emplace(name);
+  if (isNew) {
+    std::ifstream file(examplePath(name));
+    it->second =
+        nlohmann::json::parse(std::string(std::istreambuf_iterator<char>(file),
+                                          std::istreambuf_iterator<char>()));
+  }
+  return it->second;
 }
 
 inline ModelConfig example(const std::string &name) {
-  Result<ModelConfig> config = readHfConfig(examplePath(name));
-  EXPECT_TRUE(config.ok()) << config.error().message;
-  return config ? *config : ModelConfig();
+  static std::map<std::string, ModelConfig> imported;
+  auto it = imported.find(name);
+  if (it == imported.end()) {
+    Result<ModelConfig> config = readHfConfig(examplePath(name));
+    EXPECT_TRUE(config.ok()) << (config ? "" : config.error().message);
+    it = imported.emplace(name, config ? *config : ModelConfig()).first;
+  }
+  return it->second;
 }
 
 } // namespace moe::model

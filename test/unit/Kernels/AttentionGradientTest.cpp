@@ -6,6 +6,7 @@
 #include "gtest/gtest.h"
 
 #include <algorithm>
+#include <cmath>
 
 namespace moe::kernels::test {
 namespace {
@@ -24,7 +25,8 @@ void checkAttention(Random &random, const Attention &attention,
   Array v = Array::uniform(random, f64, {rows, kvHeads * attention.vDim});
   Array sinks = Array::uniform(random, f64, {heads});
   const Tensor sinkTensor = hasSinks ? sinks : absent;
-  Array out(f64, {rows, heads * attention.vDim}), normalizer(f64, {heads, rows});
+  Array out(f64, {rows, heads * attention.vDim}),
+      normalizer(f64, {heads, rows});
   const Array dOut =
       Array::uniform(random, f64, {rows, heads * attention.vDim});
   const auto value = [&] {
@@ -202,7 +204,8 @@ TEST(Gradient, Route) {
             routing.scale = 2.5;
             const int64_t rows = 3, experts = 4 * groups;
             const int64_t reachable = routing.topGroups * 4;
-            const int64_t topK = pick(random, 1, std::min<int64_t>(4, reachable));
+            const int64_t topK =
+                pick(random, 1, std::min<int64_t>(4, reachable));
             routing.topK = topK;
             // Values far enough apart that no step changes the choice.
             Array logits(f64, {rows, experts});

@@ -42,6 +42,23 @@ TEST(Bits, DoNotDependOnInstructionSet) {
     }
 }
 
+// Fixed values, since no single build can compare compilers and machines. They
+// change only with a deliberate change of the arithmetic.
+TEST(Bits, DoNotDependOnCompilerOrMachine) {
+  const std::pair<DType, uint64_t> expected[] = {
+      {DType::bf16, 7602646479293059223u},
+      {DType::f32, 16785671008827266779u},
+      {DType::f64, 14670199783866218581u}};
+  for (const auto &[type, expectedHash] : expected) {
+    uint64_t hash = 0xcbf29ce484222325; // FNV-1a
+    for (const KernelCase &test : kernelCases())
+      for (const Array &output : test.run(cpuKernels(), serial, type))
+        for (unsigned char byte : output.bytes())
+          hash = (hash ^ byte) * 0x100000001b3;
+    EXPECT_EQ(hash, expectedHash) << moe::name(type);
+  }
+}
+
 // The cases' inputs reach all of the outputs: another seed of rounding would
 // show. Guards against comparisons of zeros.
 TEST(Bits, CasesProduceValues) {
@@ -91,14 +108,12 @@ template <typename A> void checkProducts(DType s, DType outType, Isa isa) {
     }
     Array rounded(s, {1});
     for (int64_t i = 0; i < rows * k; ++i) {
-      rounded.set(0,
-                  Naive<A>::dot(dOut, i / k * n, 1, weight, i % k, k, n, 0));
+      rounded.set(0, Naive<A>::dot(dOut, i / k * n, 1, weight, i % k, k, n, 0));
       ASSERT_EQ(dX.get(i), rounded.get(0)) << name(isa);
     }
     for (int64_t i = 0; i < n * k; ++i)
-      ASSERT_EQ(dWeight.get(i),
-                Naive<A>::dot(dOut, i / k, n, x, i % k, k, rows,
-                              static_cast<A>(before.get(i))))
+      ASSERT_EQ(dWeight.get(i), Naive<A>::dot(dOut, i / k, n, x, i % k, k, rows,
+                                              static_cast<A>(before.get(i))))
           << name(isa);
   }
 }

@@ -44,8 +44,9 @@ TEST(Exchange, PositionsAreAStableSortByExpert) {
     const int64_t n = instance.exchange.tokens * instance.exchange.topK;
     std::vector<int64_t> order(static_cast<size_t>(n));
     std::iota(order.begin(), order.end(), 0);
-    std::stable_sort(order.begin(), order.end(), [&](int64_t a, int64_t b) {
-      return instance.experts.integer(a) < instance.experts.integer(b);
+    std::sort(order.begin(), order.end(), [&](int64_t a, int64_t b) {
+      return std::pair(instance.experts.integer(a), a) <
+             std::pair(instance.experts.integer(b), b);
     });
     for (int64_t i = 0; i < n; ++i)
       ASSERT_EQ(instance.handle.integer(order[static_cast<size_t>(i)]), i);

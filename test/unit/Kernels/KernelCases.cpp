@@ -262,11 +262,11 @@ Outputs runOptimizer(const KernelTable &table, const Parallel &parallel,
 std::vector<KernelCase> kernelCases() {
   std::vector<KernelCase> cases;
   const auto add = [&](std::string name, auto run, auto... options) {
-    cases.push_back({std::move(name),
-                     [=](const KernelTable &table, const Parallel &parallel,
-                         DType storage) {
-                       return run(table, parallel, storage, options...);
-                     }});
+    cases.push_back(
+        {std::move(name), [=](const KernelTable &table,
+                              const Parallel &parallel, DType storage) {
+           return run(table, parallel, storage, options...);
+         }});
   };
   add("linear, tall", runLinear, 300, 45, 37, false);
   add("linear, wide", runLinear, 21, 410, 30, false);

@@ -137,8 +137,7 @@ void TestPool::run(void *pool, int64_t n,
   const int64_t shares = threads * (threads + 1) / 2;
   int64_t begin = 0;
   for (int64_t i = 0; i < threads; ++i) {
-    const int64_t end =
-        i + 1 == threads ? n : begin + n * (i + 1) / shares;
+    const int64_t end = i + 1 == threads ? n : begin + n * (i + 1) / shares;
     if (begin < end)
       workers.emplace_back([=] { body(begin, end, context); });
     begin = end;
@@ -189,8 +188,7 @@ void expectGradient(const std::function<double()> &value, Array &input,
     const double below = value();
     input.set(i, before);
     const double difference = (above - below) / (2 * step);
-    EXPECT_NEAR(gradient.get(i), difference,
-                1e-7 * (1 + std::abs(difference)))
+    EXPECT_NEAR(gradient.get(i), difference, 1e-7 * (1 + std::abs(difference)))
         << name << ", element " << i << " of " << n;
   }
 }

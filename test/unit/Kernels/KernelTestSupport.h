@@ -16,8 +16,8 @@ using Random = std::mt19937;
 /// An integer in [low, high].
 int64_t pick(Random &random, int64_t low, int64_t high);
 
-/// An owning tensor in an allocation of its exact size, so that AddressSanitizer
-/// sees every access outside.
+/// An owning tensor in an allocation of its exact size, so that
+/// AddressSanitizer sees every access outside.
 class Array {
 public:
   Array() = default;

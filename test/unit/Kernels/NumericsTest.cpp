@@ -26,8 +26,8 @@ TEST(Numerics, AgreeWithDoublePrecision) {
         double largest = 1e-30, error = 0;
         for (int64_t j = 0; j < expected[i].elements(); ++j) {
           largest = std::max(largest, std::abs(expected[i].get(j)));
-          error = std::max(
-              error, std::abs(expected[i].get(j) - actual[i].get(j)));
+          error =
+              std::max(error, std::abs(expected[i].get(j) - actual[i].get(j)));
         }
         EXPECT_LE(error / largest, bound)
             << test.name << ", output " << i << ", " << moe::name(type);
@@ -47,8 +47,8 @@ TEST(Numerics, BFloat16RoundsToNearestEven) {
     return out.get(0);
   };
   EXPECT_EQ(rounded(1.0f), 1.0);
-  EXPECT_EQ(rounded(0x1.01p0f), 1.0);       // tie, to even
-  EXPECT_EQ(rounded(0x1.03p0f), 0x1.04p0);  // tie, to even
+  EXPECT_EQ(rounded(0x1.01p0f), 1.0);      // tie, to even
+  EXPECT_EQ(rounded(0x1.03p0f), 0x1.04p0); // tie, to even
   EXPECT_EQ(rounded(0x1.010002p0f), 0x1.02p0);
   EXPECT_EQ(rounded(-0x1.01p0f), -1.0);
   EXPECT_EQ(rounded(0x1.fffffep127f), std::numeric_limits<double>::infinity());
@@ -56,14 +56,15 @@ TEST(Numerics, BFloat16RoundsToNearestEven) {
   EXPECT_EQ(rounded(0x1p-130f), 0x1p-130);
   EXPECT_TRUE(std::isnan(rounded(std::nanf(""))));
   // A NaN whose payload lies only in the bits that are cut off.
-  EXPECT_TRUE(std::isnan(
-      rounded(__builtin_bit_cast(float, uint32_t{0x7f800001}))));
+  EXPECT_TRUE(
+      std::isnan(rounded(__builtin_bit_cast(float, uint32_t{0x7f800001}))));
   Random random(61);
   for (int i = 0; i < 2000; ++i) {
     const auto bits = static_cast<uint32_t>(random()) & 0x7effffff;
     const float value = __builtin_bit_cast(float, bits);
-    if (std::isnormal(value))
+    if (std::isnormal(value)) {
       ASSERT_EQ(rounded(value), roundToBFloat16(value)) << value;
+    }
   }
 }
 
@@ -203,8 +204,9 @@ TEST(Optimizer, AdamwFollowsTheFormula) {
     for (int64_t i = 0; i < n; ++i) {
       const double tolerance = s == DType::f64 ? 1e-13 : 3e-6;
       ASSERT_NEAR(exact.get(i), w[i], tolerance) << moe::name(s);
-      if (s == DType::bf16)
+      if (s == DType::bf16) {
         ASSERT_EQ(weight.get(i), roundToBFloat16(master.get(i)));
+      }
     }
   }
 }

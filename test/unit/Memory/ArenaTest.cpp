@@ -5,9 +5,12 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cmath>
 #include <cstring>
 #include <random>
+#include <unistd.h>
+#include <vector>
 
 namespace moe {
 namespace {
@@ -188,8 +191,9 @@ TEST(ArenaDeathTest, GuardsBothEnds) {
   Arena arena = makeArena(1024);
   EXPECT_DEATH(*const_cast<volatile std::byte *>(arena.at(1024)) = std::byte(1),
                "");
+  int64_t page = ::sysconf(_SC_PAGESIZE);
   EXPECT_DEATH(
-      *const_cast<volatile std::byte *>(arena.at(-4096)) = std::byte(1), "");
+      *const_cast<volatile std::byte *>(arena.at(-page)) = std::byte(1), "");
 }
 
 /// Random allocations and releases against a byte map without any cleverness.

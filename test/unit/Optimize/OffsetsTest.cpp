@@ -16,9 +16,8 @@ std::string failure(const Status &status) {
   return status.ok() ? "no error" : status.error().message;
 }
 
-PackingProblem randomProblem(std::mt19937 &random, size_t count,
-                             int64_t times, int64_t sizes,
-                             int64_t alignment) {
+PackingProblem randomProblem(std::mt19937 &random, size_t count, int64_t times,
+                             int64_t sizes, int64_t alignment) {
   PackingProblem problem;
   for (size_t i = 0; i < count; ++i) {
     Buffer buffer;
@@ -73,10 +72,8 @@ TEST(Pack, Examples) {
   EXPECT_EQ(pack(chain).height, 100);
   EXPECT_EQ(maxLive(chain), 100);
   // A buffer fits between two others once the middle one is gone.
-  PackingProblem hole{{{64, 0, 10, 64},
-                       {64, 0, 3, 64},
-                       {64, 0, 10, 64},
-                       {64, 3, 10, 64}}};
+  PackingProblem hole{
+      {{64, 0, 10, 64}, {64, 0, 3, 64}, {64, 0, 10, 64}, {64, 3, 10, 64}}};
   PackingSolution solution = pack(hole);
   EXPECT_EQ(failure(verify(hole, solution)), "no error");
   EXPECT_EQ(solution.height, 192);
@@ -184,8 +181,8 @@ TEST(Check, RejectsBrokenProblems) {
   EXPECT_THAT(failure(PackingProblem{{{huge, 0, 1, 1}}}.check()),
               HasSubstr("exceeds 2^62"));
   EXPECT_THAT(
-      failure(PackingProblem{{{huge / 4, 0, 1, 1}, {huge / 2, 0, 1, 1}}}
-                  .check()),
+      failure(
+          PackingProblem{{{huge / 4, 0, 1, 1}, {huge / 2, 0, 1, 1}}}.check()),
       HasSubstr("buffer 1: the sum"));
   EXPECT_THAT(failure(PackingProblem{{{1, 0, 1, huge}}}.check()),
               HasSubstr("exceeds 2^62"));

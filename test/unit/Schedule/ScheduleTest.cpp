@@ -41,20 +41,18 @@ TEST(Generators, ArbitrarySizesVerifyAndHoldWhatTheFormulaSays) {
 TEST(Generators, OneForwardOneBackwardIsTheKnownOrder) {
   Schedule schedule = make("1f1b", 2, 3);
   using enum Phase;
-  EXPECT_EQ(schedule.ranks[0],
-            (std::vector<Action>{{forward, 0, 0},
-                                 {forward, 0, 1},
-                                 {backward, 0, 0},
-                                 {forward, 0, 2},
-                                 {backward, 0, 1},
-                                 {backward, 0, 2}}));
-  EXPECT_EQ(schedule.ranks[1],
-            (std::vector<Action>{{forward, 1, 0},
-                                 {backward, 1, 0},
-                                 {forward, 1, 1},
-                                 {backward, 1, 1},
-                                 {forward, 1, 2},
-                                 {backward, 1, 2}}));
+  EXPECT_EQ(schedule.ranks[0], (std::vector<Action>{{forward, 0, 0},
+                                                    {forward, 0, 1},
+                                                    {backward, 0, 0},
+                                                    {forward, 0, 2},
+                                                    {backward, 0, 1},
+                                                    {backward, 0, 2}}));
+  EXPECT_EQ(schedule.ranks[1], (std::vector<Action>{{forward, 1, 0},
+                                                    {backward, 1, 0},
+                                                    {forward, 1, 1},
+                                                    {backward, 1, 1},
+                                                    {forward, 1, 2},
+                                                    {backward, 1, 2}}));
 }
 
 TEST(Generators, BackwardOrderIsTheSameInBoth) {

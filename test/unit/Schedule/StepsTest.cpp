@@ -48,40 +48,38 @@ void erase(StepSchedule &steps, size_t rank, size_t index) {
 
 TEST(InsertTransfers, TheListOfTwoRanks) {
   StepSchedule steps = make("1f1b", 2, 2);
-  EXPECT_THAT(
-      texts(steps.ranks[0]),
-      testing::ElementsAre(
-          "load tokens of stage 0, microbatch 0",
-          "run forward of stage 0, microbatch 0",
-          "send forward of stage 0, microbatch 0, to rank 1",
-          "load tokens of stage 0, microbatch 1",
-          "wait_send forward of stage 0, microbatch 0, to rank 1",
-          "run forward of stage 0, microbatch 1",
-          "send forward of stage 0, microbatch 1, to rank 1",
-          "receive backward of stage 0, microbatch 0, from rank 1",
-          "run backward of stage 0, microbatch 0",
-          "receive backward of stage 0, microbatch 1, from rank 1",
-          "run backward of stage 0, microbatch 1",
-          "wait_send forward of stage 0, microbatch 1, to rank 1",
-          "reduce_gradients", "update"));
-  EXPECT_THAT(
-      texts(steps.ranks[1]),
-      testing::ElementsAre(
-          "receive forward of stage 1, microbatch 0, from rank 0",
-          "load labels of stage 1, microbatch 0",
-          "run forward of stage 1, microbatch 0",
-          "collect_loss of stage 1, microbatch 0",
-          "run backward of stage 1, microbatch 0",
-          "send backward of stage 1, microbatch 0, to rank 0",
-          "receive forward of stage 1, microbatch 1, from rank 0",
-          "load labels of stage 1, microbatch 1",
-          "run forward of stage 1, microbatch 1",
-          "collect_loss of stage 1, microbatch 1",
-          "wait_send backward of stage 1, microbatch 0, to rank 0",
-          "run backward of stage 1, microbatch 1",
-          "send backward of stage 1, microbatch 1, to rank 0",
-          "wait_send backward of stage 1, microbatch 1, to rank 0",
-          "reduce_gradients", "update"));
+  EXPECT_THAT(texts(steps.ranks[0]),
+              testing::ElementsAre(
+                  "load tokens of stage 0, microbatch 0",
+                  "run forward of stage 0, microbatch 0",
+                  "send forward of stage 0, microbatch 0, to rank 1",
+                  "load tokens of stage 0, microbatch 1",
+                  "wait_send forward of stage 0, microbatch 0, to rank 1",
+                  "run forward of stage 0, microbatch 1",
+                  "send forward of stage 0, microbatch 1, to rank 1",
+                  "receive backward of stage 0, microbatch 0, from rank 1",
+                  "run backward of stage 0, microbatch 0",
+                  "receive backward of stage 0, microbatch 1, from rank 1",
+                  "run backward of stage 0, microbatch 1",
+                  "wait_send forward of stage 0, microbatch 1, to rank 1",
+                  "reduce_gradients", "update"));
+  EXPECT_THAT(texts(steps.ranks[1]),
+              testing::ElementsAre(
+                  "receive forward of stage 1, microbatch 0, from rank 0",
+                  "load labels of stage 1, microbatch 0",
+                  "run forward of stage 1, microbatch 0",
+                  "collect_loss of stage 1, microbatch 0",
+                  "run backward of stage 1, microbatch 0",
+                  "send backward of stage 1, microbatch 0, to rank 0",
+                  "receive forward of stage 1, microbatch 1, from rank 0",
+                  "load labels of stage 1, microbatch 1",
+                  "run forward of stage 1, microbatch 1",
+                  "collect_loss of stage 1, microbatch 1",
+                  "wait_send backward of stage 1, microbatch 0, to rank 0",
+                  "run backward of stage 1, microbatch 1",
+                  "send backward of stage 1, microbatch 1, to rank 0",
+                  "wait_send backward of stage 1, microbatch 1, to rank 0",
+                  "reduce_gradients", "update"));
 }
 
 TEST(InsertTransfers, EverySizeIsLegalAndSlotsMatchTheFormula) {
@@ -105,8 +103,8 @@ TEST(AssignSlots, NoTwoMicrobatchesHoldOneSlotAtATime) {
     StepSchedule steps = make(name, 5, 11);
     SlotAssignment slots = assignSlots(steps);
     for (size_t rank = 0; rank < steps.ranks.size(); ++rank) {
-      std::vector<int64_t> holder(
-          static_cast<size_t>(slots.slotCounts[rank]), -1);
+      std::vector<int64_t> holder(static_cast<size_t>(slots.slotCounts[rank]),
+                                  -1);
       ASSERT_EQ(slots.slots[rank].size(), steps.ranks[rank].size());
       for (size_t i = 0; i < steps.ranks[rank].size(); ++i) {
         const Step &step = steps.ranks[rank][i];
@@ -177,9 +175,8 @@ TEST(VerifySteps, MissingSend) {
   EXPECT_THAT(failure(verify(steps)), HasSubstr("has not been sent"));
   // With its wait gone too, the message is overwritten before it leaves.
   erase(steps, 0, find(steps, 0, StepKind::wait_send));
-  EXPECT_THAT(
-      failure(verify(steps)),
-      HasSubstr("fills the send buffer that still holds microbatch 0"));
+  EXPECT_THAT(failure(verify(steps)),
+              HasSubstr("fills the send buffer that still holds microbatch 0"));
 }
 
 TEST(VerifySteps, SendWithoutReceive) {

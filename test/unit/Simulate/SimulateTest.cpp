@@ -1,5 +1,5 @@
-#include "compiler/Schedule/Schedule.h"
 #include "compiler/Simulate/Simulate.h"
+#include "compiler/Schedule/Schedule.h"
 
 #include <gmock/gmock.h>
 
@@ -234,9 +234,8 @@ TEST(SimulateErrors, MessagesThatDoNotMatch) {
   EXPECT_THAT(failure(unsent), HasSubstr("rank 0 never sends it"));
 
   plan::Plan untaken = plan;
-  std::erase_if(untaken.ranks[1].steps, [](auto &step) {
-    return step.kind == StepKind::receive;
-  });
+  std::erase_if(untaken.ranks[1].steps,
+                [](auto &step) { return step.kind == StepKind::receive; });
   EXPECT_THAT(failure(untaken), HasSubstr("rank 1 never receives it"));
 
   plan::Plan waits = plan;
@@ -258,8 +257,7 @@ TEST(SimulateErrors, IndicesOutOfRange) {
   EXPECT_THAT(failure(broken), HasSubstr("no such peer"));
   simulate::Timing timing;
   timing.updateNs = {1, 2, 3};
-  EXPECT_THAT(failure(plan, timing),
-              HasSubstr("for 3 ranks, the plan has 2"));
+  EXPECT_THAT(failure(plan, timing), HasSubstr("for 3 ranks, the plan has 2"));
 }
 
 } // namespace

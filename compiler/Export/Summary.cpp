@@ -1,0 +1,297 @@
+#include "compiler/Export/Summary.h"
+
+#include "compiler/Export/Table.h"
+
+#include <algorithm>
+#include <array>
+#include <charconv>
+#include <cstdio>
+#include <optional>
+
+namespace moe::report {
+
+namespace {
+
+constexpr size_t kWidth = 110;
+using Align = Table::Align;
+
+std::string printNumber(double value, const char *format) {
+  std::array<char, 64> text;
+  std::snprintf(text.data(), text.size(), format, value);
+  return text.data();
+}
+
+std::string percent(double share) {
+  return printNumber(100 * share, "%.1f %%");
+}
+
+std::string join(const std::vector<std::string> &items) {
+  std::string text;
+  for (const std::string &item : items)
+    text += (text.empty() ? "" : ", ") + item;
+  return text;
+}
+
+/// "layers.12" -> ("layers", 12).
+struct Numbered {
+  std::string prefix;
+  int64_t number;
+};
+std::optional<Numbered> splitNumber(const std::string &block) {
+  size_t dot = block.rfind('.');
+  if (dot == std::string::npos || dot + 1 == block.size())
+    return std::nullopt;
+  int64_t number = 0;
+  const char *end = block.data() + block.size();
+  auto [stop, error] = std::from_chars(block.data() + dot + 1, end, number);
+  if (error != std::errc() || stop != end)
+    return std::nullopt;
+  return Numbered{block.substr(0, dot), number};
+}
+
+/// "embedding, layers.0-3": consecutive numbers of one prefix become a range.
+std::string compactBlocks(const std::vector<std::string> &blocks) {
+  std::vector<std::string> parts;
+  for (size_t i = 0; i < blocks.size();) {
+    std::optional<Numbered> first = splitNumber(blocks[i]);
+    size_t next = i + 1;
+    for (; first && next < blocks.size(); ++next) {
+      std::optional<Numbered> other = splitNumber(blocks[next]);
+      if (!other || other->prefix != first->prefix ||
+          other->number != first->number + static_cast<int64_t>(next - i))
+        break;
+    }
+    parts.push_back(
+        next == i + 1 ? blocks[i]
+                      : blocks[i] + "-" +
+                            std::to_string(first->number +
+                                           static_cast<int64_t>(next - i) - 1));
+    i = next;
+  }
+  return join(parts);
+}
+
+std::string blocksOf(const plan::Plan &plan, const plan::Rank &rank) {
+  std::string text;
+  for (int64_t index : rank.stages)
+    if (index >= 0 && index < static_cast<int64_t>(plan.stages.size()))
+      text += (text.empty() ? "" : " | ") +
+              compactBlocks(plan.stages[static_cast<size_t>(index)].blocks);
+  return text;
+}
+
+/// "212: backward 5, layers.3.mlp.experts.down": step, phase or kind of step,
+/// microbatch, op.
+std::string peakPlace(const plan::Rank &rank) {
+  if (rank.peakStep < 0 ||
+      rank.peakStep >= static_cast<int64_t>(rank.steps.size()))
+    return "-";
+  const plan::Step &step = rank.steps[static_cast<size_t>(rank.peakStep)];
+  std::string text = std::to_string(rank.peakStep) + ": ";
+  text += step.kind == plan::StepKind::run ? name(step.phase) : name(step.kind);
+  if (step.microbatch >= 0)
+    text += " " + std::to_string(step.microbatch);
+  if (!rank.peakOp.empty())
+    text += ", " + rank.peakOp;
+  return text;
+}
+
+/// "3.25G" for "3.25 GiB": narrow enough for a table of ten columns.
+std::string compact(int64_t bytes) {
+  std::string text = bytes == 0 ? "-" : formatBytes(bytes);
+  size_t space = text.find(' ');
+  return space == std::string::npos
+             ? text
+             : text.substr(0, space) + text.substr(space + 1, 1);
+}
+
+/// What the rank has left of the budget; negative when it does not fit.
+int64_t margin(const plan::Plan &plan, const plan::Rank &rank) {
+  return plan.machine.budgetBytes - plan.machine.reserveBytes - rank.arenaBytes;
+}
+
+std::string header(const plan::Plan &plan) {
+  const plan::Model &model = plan.model;
+  const plan::Machine &machine = plan.machine;
+  const plan::Layout &layout = plan.layout;
+  int64_t devices = layout.pipeline * layout.expert * layout.data *
+                    layout.tensor * layout.context;
+  Table table;
+  table.addColumn("", Align::left);
+  table.addColumn("", Align::left);
+  table.addRow({"model", model.name + " (" + model.architecture + "), " +
+                             formatCount(model.layers) + " layers, hidden " +
+                             formatCount(model.hidden) + ", vocabulary " +
+                             formatCount(model.vocabulary)});
+  table.addRow({"", formatCount(model.totalParameters) + " parameters, " +
+                        formatCount(model.activeParameters) +
+                        " active per token"});
+  if (!model.reductions.empty())
+    table.addRow({"", "reduced from the published configuration: " +
+                          join(model.reductions)});
+  table.addRow({"machine",
+                machine.name + ", " + formatBytes(machine.memoryBytes) +
+                    " per device; budget " + formatBytes(machine.budgetBytes) +
+                    ", reserve for libraries inside it " +
+                    formatBytes(machine.reserveBytes)});
+  table.addRow(
+      {"layout", "pp=" + std::to_string(layout.pipeline) +
+                     ", ep=" + std::to_string(layout.expert) +
+                     ", dp=" + std::to_string(layout.data) +
+                     ", tp=" + std::to_string(layout.tensor) +
+                     ", cp=" + std::to_string(layout.context) + ": " +
+                     formatCount(devices) +
+                     (devices == 1 ? " device; " : " devices; ") +
+                     formatCount(layout.microbatches) + " microbatches of " +
+                     formatCount(layout.microbatchSize) + " x " +
+                     formatCount(layout.sequenceLength) + " tokens on each"});
+  table.addRow(
+      {"schedule", plan.schedule + ", " + std::string(name(plan.dtype)) +
+                       "; routed rows: memory for " +
+                       printNumber(plan.capacityFactor, "%g") +
+                       "x balanced, time for " +
+                       printNumber(plan.imbalance, "%g") + "x balanced"});
+  return plan.generator + "\n" + table.print(2, kWidth);
+}
+
+/// Short enough for ten columns.
+std::string heading(plan::MemoryClass memoryClass) {
+  switch (memoryClass) {
+  case plan::MemoryClass::parameters:
+    return "params";
+  case plan::MemoryClass::gradients:
+    return "grads";
+  case plan::MemoryClass::expert_communication:
+    return "exchange";
+  default:
+    return std::string(name(memoryClass));
+  }
+}
+
+std::string memoryTable(const plan::Plan &plan) {
+  Table table;
+  table.addColumn("rank", Align::right);
+  std::vector<plan::MemoryClass> classes;
+  for (size_t i = 0; i < plan::kMemoryClassCount; ++i) {
+    auto memoryClass = static_cast<plan::MemoryClass>(i);
+    bool used = std::any_of(
+        plan.ranks.begin(), plan.ranks.end(),
+        [&](const plan::Rank &rank) { return rank.peak[memoryClass] != 0; });
+    if (!used)
+      continue;
+    classes.push_back(memoryClass);
+    table.addColumn(heading(memoryClass), Align::right);
+  }
+  table.addColumn("peak", Align::right);
+  for (const plan::Rank &rank : plan.ranks) {
+    std::vector<std::string> cells = {std::to_string(rank.rank)};
+    for (plan::MemoryClass memoryClass : classes)
+      cells.push_back(compact(rank.peak[memoryClass]));
+    cells.push_back(compact(rank.peak.total()));
+    table.addRow(std::move(cells));
+  }
+  return "Memory of one device at its peak, by class (G = GiB, M = MiB, K = "
+         "KiB)\n" +
+         table.print(2, kWidth);
+}
+
+std::string rankTable(const plan::Plan &plan) {
+  Table table;
+  table.addColumn("rank", Align::right);
+  table.addColumn("arena", Align::right);
+  table.addColumn("margin", Align::right);
+  table.addColumn("busy", Align::right);
+  table.addColumn("layers", Align::left);
+  table.addColumn("peak at step", Align::left);
+  for (const plan::Rank &rank : plan.ranks) {
+    double busy = plan.prediction.stepNs > 0
+                      ? static_cast<double>(rank.busyNs) /
+                            static_cast<double>(plan.prediction.stepNs)
+                      : 0;
+    table.addRow({std::to_string(rank.rank), compact(rank.arenaBytes),
+                  compact(margin(plan, rank)), percent(busy),
+                  blocksOf(plan, rank), peakPlace(rank)});
+  }
+  return "Ranks (margin = budget - reserve - arena)\n" + table.print(2, kWidth);
+}
+
+std::string verdict(const plan::Plan &plan) {
+  std::string budget = formatBytes(plan.machine.budgetBytes);
+  std::string over;
+  int64_t count = 0;
+  const plan::Rank *tightest = nullptr;
+  for (const plan::Rank &rank : plan.ranks) {
+    if (!tightest || margin(plan, rank) < margin(plan, *tightest))
+      tightest = &rank;
+    if (margin(plan, rank) >= 0)
+      continue;
+    ++count;
+    over += (over.empty() ? "" : ", ") + std::string("rank ") +
+            std::to_string(rank.rank) + " by " +
+            formatBytes(-margin(plan, rank));
+  }
+  std::string text;
+  if (count > 0)
+    text = "DOES NOT FIT: " + std::to_string(count) + " of " +
+           std::to_string(plan.ranks.size()) + " ranks exceed the budget of " +
+           budget + ": " + over;
+  else if (tightest)
+    text = "Fits: every rank stays within " + budget + "; the tightest, rank " +
+           std::to_string(tightest->rank) + ", has " +
+           formatBytes(margin(plan, *tightest)) + " left";
+  std::string lines;
+  for (const std::string &line : wrap(text, kWidth))
+    lines += line + "\n";
+  return lines;
+}
+
+std::string timeLine(const plan::Plan &plan) {
+  const plan::Layout &layout = plan.layout;
+  const plan::Prediction &prediction = plan.prediction;
+  if (prediction.stepNs <= 0)
+    return "Step time: not estimated\n";
+  double seconds = static_cast<double>(prediction.stepNs) / 1e9;
+  double tokens = static_cast<double>(layout.microbatches) *
+                  static_cast<double>(layout.microbatchSize) *
+                  static_cast<double>(layout.sequenceLength) *
+                  static_cast<double>(layout.expert) *
+                  static_cast<double>(layout.data);
+  double devices =
+      static_cast<double>(layout.pipeline) *
+      static_cast<double>(layout.expert) * static_cast<double>(layout.data) *
+      static_cast<double>(layout.tensor) * static_cast<double>(layout.context);
+  auto rate = [&](double value) {
+    return formatCount(static_cast<int64_t>(std::min(value, 0x1p62)));
+  };
+  return "Step time: " + formatNanoseconds(prediction.stepNs) +
+         " estimated, bubble " + percent(prediction.bubble) + ", " +
+         rate(tokens / seconds) + " tokens/s (" +
+         rate(tokens / seconds / devices) + " per device)\n";
+}
+
+std::string assumptionTable(const plan::Plan &plan) {
+  if (plan.assumptions.empty())
+    return "";
+  Table table;
+  table.addColumn("", Align::left);
+  table.addColumn("", Align::left);
+  table.addColumn("", Align::left);
+  // A long value would take the room of all sources.
+  constexpr size_t longest = 20;
+  for (const plan::Assumption &assumption : plan.assumptions)
+    if (assumption.value.size() <= longest)
+      table.addRow({assumption.name, assumption.value, assumption.source});
+    else
+      table.addRow({assumption.name, "",
+                    assumption.value + " (" + assumption.source + ")"});
+  return "\nAssumptions\n" + table.print(2, kWidth);
+}
+
+} // namespace
+
+std::string summarize(const plan::Plan &plan) {
+  return header(plan) + "\n" + memoryTable(plan) + "\n" + rankTable(plan) +
+         "\n" + verdict(plan) + timeLine(plan) + assumptionTable(plan);
+}
+
+} // namespace moe::report

@@ -1,0 +1,101 @@
+//===- Executor.h - runs a plan on one rank ---------------------*- C++ -*-===//
+//
+// The plan decides everything: which op runs next, where each byte lies, when
+// it is freed. The executor has no memory of its own for tensors and compares
+// what lives with what the plan says, at every op and at every step.
+//
+//===----------------------------------------------------------------------===//
+#pragma once
+
+#include "runtime/Exec/Dataset.h"
+#include "runtime/Exec/LiveCheck.h"
+#include "runtime/Exec/Parameters.h"
+#include "runtime/Exec/Values.h"
+
+#include <functional>
+#include <memory>
+
+namespace moe::exec {
+
+class Executor;
+
+struct ExecutorOptions {
+  uint64_t seed = 1;
+  int64_t threads = 1; ///< of this rank
+  bool poison = false; ///< bytes that are not live hold NaN
+  OptimizerOptions optimizer;
+  /// Called in the first training step when gradients are complete and neither
+  /// clipped nor used.
+  std::function<Status(Executor &)> onGradients;
+};
+
+/// What all ranks agree on after a training step.
+struct StepResult {
+  double loss = 0;         ///< mean over all microbatches of all replicas
+  double gradientNorm = 0; ///< before clipping; 0 when the plan has no update
+  std::vector<int64_t> peakBytes; ///< so far, by world rank
+};
+
+class Executor {
+public:
+  /// Maps the arena of a world rank. Everything given must outlive the
+  /// executor, and the executor must live until every rank has returned from
+  /// its last call, because peers read its arena.
+  static Result<std::unique_ptr<Executor>>
+  create(const Binding &binding, int64_t worldRank, comm::Transport &transport,
+         const kernels::KernelTable &kernels, const Dataset &data,
+         const ExecutorOptions &options);
+
+  /// Makes the parameters.
+  Status start();
+  /// Runs all steps of the schedule once; `number` counts from 1. Afterwards
+  /// nothing but the parameters lives.
+  Result<StepResult> train(int64_t number);
+  /// Compares the measured peak with the plan's.
+  Status checkPeak() const { return check.comparePeak(); }
+
+  const Peak &peak() const { return check.peak(); }
+  Parameters &parameters() { return weights; }
+  comm::Transport &transport() { return wire; }
+  const comm::Coordinates &coordinates() const { return at; }
+  const Binding &binding() const { return bound; }
+
+private:
+  Executor(const Binding &binding, int64_t worldRank, comm::Transport &wire,
+           const kernels::KernelTable &kernels, const Dataset &data,
+           const ExecutorOptions &options, Arena arena);
+
+  Status runStep(int64_t index, int64_t number);
+  Status load(const plan::Step &step, int64_t number);
+  Status receive(const plan::Step &step);
+  Status send(const plan::Step &step);
+  Status waitSend(const plan::Step &step);
+  Status collectLoss(const plan::Step &step);
+  Status runProgram(int64_t index);
+  Status runOp(int64_t index, const BoundOp &op);
+  Status callOp(const BoundOp &op, const plan::Step &step, std::byte *scratch);
+  Status update(int64_t number);
+  Result<StepResult> summarize();
+  std::string describe(const plan::Step &step) const;
+
+  const Binding &bound;
+  comm::Coordinates at;
+  const plan::Rank &rank;
+  comm::Transport &wire;
+  const kernels::KernelTable &kernels;
+  const Dataset &data;
+  const ExecutorOptions &options;
+  ThreadPool pool;
+  kernels::Parallel parallel;
+  Arena arena;
+  Values values;
+  Parameters weights;
+  LiveCheck check;
+  comm::Group expertGroup, world;
+  ExchangeBuffers buffers;
+  // Of the training step under way.
+  std::vector<double> losses; ///< by microbatch
+  double gradientNorm = 0;
+};
+
+} // namespace moe::exec

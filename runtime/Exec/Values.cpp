@@ -1,0 +1,93 @@
+#include "runtime/Exec/Values.h"
+
+#include <algorithm>
+
+namespace moe::exec {
+
+using kernels::Tensor;
+
+static size_t slotsOf(const plan::Stage &stage) {
+  return std::max<size_t>(stage.slots.size(), 1);
+}
+
+Values::Values(const Binding &binding, Arena &arena)
+    : binding(binding), arena(arena) {
+  for (const plan::Stage &stage : binding.plan().stages)
+    states.emplace_back(stage.values.size() * slotsOf(stage));
+}
+
+const plan::Value &Values::value(const Instance &instance) const {
+  return binding.plan()
+      .stages[static_cast<size_t>(instance.stage)]
+      .values[static_cast<size_t>(instance.value)];
+}
+
+size_t Values::index(const Instance &instance) const {
+  const plan::Stage &stage =
+      binding.plan().stages[static_cast<size_t>(instance.stage)];
+  bool isFixed = value(instance).placement == plan::Placement::fixed;
+  size_t slot = isFixed ? 0 : static_cast<size_t>(instance.slot);
+  return static_cast<size_t>(instance.value) * slotsOf(stage) + slot;
+}
+
+int64_t Values::offset(const Instance &instance) const {
+  const plan::Value &v = value(instance);
+  if (v.placement == plan::Placement::fixed)
+    return v.offset;
+  const plan::Stage &stage =
+      binding.plan().stages[static_cast<size_t>(instance.stage)];
+  return stage.slots[static_cast<size_t>(instance.slot)] + v.offset;
+}
+
+Error Values::error(const Instance &instance, const std::string &reason) const {
+  return {"value '" + value(instance).name + "' " + reason};
+}
+
+Result<Tensor> Values::allocate(const Instance &instance) {
+  const plan::Value &v = value(instance);
+  Result<std::byte *> data =
+      arena.allocate(offset(instance), v.bytes, v.memoryClass, v.name);
+  if (!data)
+    return data.error();
+  state(instance).live = true;
+  Tensor tensor =
+      binding.stage(instance.stage).values[static_cast<size_t>(instance.value)];
+  tensor.data = *data;
+  return tensor;
+}
+
+Status Values::release(const Instance &instance) {
+  State &s = state(instance);
+  if (!s.live)
+    return error(instance, "is released, but does not live");
+  if (s.send.id >= 0)
+    return error(instance, "is released while it is being sent");
+  s.live = false;
+  return arena.release(offset(instance));
+}
+
+Result<Tensor> Values::get(const Instance &instance) const {
+  if (!state(instance).live)
+    return error(instance, "is read, but does not live");
+  Tensor tensor =
+      binding.stage(instance.stage).values[static_cast<size_t>(instance.value)];
+  tensor.data = arena.at(offset(instance));
+  return tensor;
+}
+
+Status Values::setSend(const Instance &instance, comm::SendHandle send) {
+  if (state(instance).send.id >= 0)
+    return error(instance, "is sent twice");
+  state(instance).send = send;
+  return {};
+}
+
+Result<comm::SendHandle> Values::takeSend(const Instance &instance) {
+  comm::SendHandle send = state(instance).send;
+  if (send.id < 0)
+    return error(instance, "is waited for, but was not sent");
+  state(instance).send = {};
+  return send;
+}
+
+} // namespace moe::exec

@@ -1,0 +1,124 @@
+//===- PlanRoundTripTest.cpp ----------------------------------------------===//
+
+#include "RandomPlan.h"
+#include "TinyPlan.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <bit>
+#include <cmath>
+#include <random>
+
+namespace moe::plan {
+namespace {
+
+using testing::HasSubstr;
+
+TEST(PlanRoundTrip, TinyPlanIsInPrintedForm) {
+  EXPECT_EQ(print(tinyPlan()), tinyText());
+}
+
+TEST(PlanRoundTrip, ReadsEveryField) {
+  Plan plan = tinyPlan();
+  EXPECT_EQ(plan.generator, "written by hand");
+  EXPECT_EQ(plan.model.reductions, std::vector<std::string>{"layers=1"});
+  EXPECT_EQ(plan.model.totalParameters, 264);
+  EXPECT_EQ(plan.machine.budgetBytes, 8192);
+  EXPECT_EQ(plan.layout.microbatches, 2);
+  EXPECT_EQ(plan.capacityFactor, 1.25);
+  EXPECT_TRUE(plan.prediction.fits);
+  ASSERT_EQ(plan.stages.size(), 2u);
+  const Stage &stage = plan.stages[0];
+  EXPECT_EQ(stage.slots, (std::vector<int64_t>{2560, 3328}));
+  EXPECT_EQ(stage.parameters[0].initializer.standardDeviation, 0.02);
+  EXPECT_FALSE(stage.parameters[1].trainable);
+  EXPECT_EQ(stage.values[5].dtype, DType::f32);
+  EXPECT_EQ(stage.values[5].placement, Placement::slot);
+  const Op &op = stage.programs[1].ops[0];
+  EXPECT_EQ(std::get<bool>(op.attributes.at("exact")), true);
+  EXPECT_EQ(std::get<int64_t>(op.attributes.at("groups")), 1);
+  EXPECT_EQ(std::get<std::string>(op.attributes.at("mode")), "row");
+  EXPECT_EQ(std::get<std::vector<int64_t>>(op.attributes.at("axes")),
+            (std::vector<int64_t>{0, 1}));
+  EXPECT_EQ(std::get<double>(stage.programs[0].ops[1].attributes.at("epsilon")),
+            1e-6);
+  EXPECT_EQ(op.scratchOffset, 4864);
+  EXPECT_EQ(op.live[MemoryClass::workspace], 256);
+  const Rank &rank = plan.ranks[0];
+  EXPECT_EQ(rank.peak[MemoryClass::saved], 1536);
+  EXPECT_EQ(rank.peakOp, "layers.0.norm.input_grad");
+  EXPECT_EQ(rank.steps[0].role, "tokens");
+  EXPECT_EQ(rank.steps[2].peer, 1);
+  EXPECT_EQ(rank.steps[12].kind, StepKind::reduce_gradients);
+  EXPECT_EQ(rank.steps[12].stage, -1);
+}
+
+TEST(PlanRoundTrip, RandomPlansAreExact) {
+  for (unsigned seed = 0; seed < 300; ++seed) {
+    Plan plan = makeRandomPlan(seed);
+    ASSERT_EQ(checkError(plan), "no error") << "seed " << seed;
+    std::string text = print(plan);
+    Result<Plan> again = parse(text);
+    ASSERT_TRUE(again.ok()) << "seed " << seed << ": " << again.error().message;
+    ASSERT_TRUE(*again == plan) << "seed " << seed;
+    ASSERT_EQ(print(*again), text) << "seed " << seed;
+  }
+}
+
+TEST(PlanRoundTrip, DoublesAreExact) {
+  std::mt19937_64 random(7);
+  Plan plan = tinyPlan();
+  auto &attributes = plan.stages[0].programs[0].ops[1].attributes;
+  std::vector<double> numbers = {0.0,  -0.0,   1.0,
+                                 1e15, 1e22,   123456789012345680.0,
+                                 0.1,  5e-324, 1.7976931348623157e308};
+  while (numbers.size() < 2000) {
+    double number = std::bit_cast<double>(random());
+    if (std::isfinite(number))
+      numbers.push_back(number);
+  }
+  for (size_t begin = 0; begin < numbers.size(); begin += 200) {
+    attributes.clear();
+    for (size_t i = begin; i < begin + 200; ++i)
+      attributes[std::to_string(i)] = numbers[i];
+    Result<Plan> again = parse(print(plan));
+    ASSERT_TRUE(again.ok()) << again.error().message;
+    for (const auto &[key, attribute] :
+         again->stages[0].programs[0].ops[1].attributes)
+      ASSERT_EQ(std::bit_cast<uint64_t>(std::get<double>(attribute)),
+                std::bit_cast<uint64_t>(numbers[std::stoul(key)]));
+  }
+}
+
+TEST(PlanRoundTrip, LayoutOfTheTextDoesNotMatter) {
+  std::string dense;
+  for (char c : tinyText()) // no text in the plan has spaces that count
+    if (c != '\n' && c != ' ')
+      dense += c;
+  size_t at = dense.find("writtenbyhand");
+  dense.replace(at, 13, "written by hand");
+  Result<Plan> plan = parse(dense);
+  ASSERT_TRUE(plan.ok()) << plan.error().message;
+  EXPECT_EQ(*plan, tinyPlan());
+}
+
+TEST(PlanRoundTrip, NamesOfEnums) {
+  for (size_t i = 0; i < kMemoryClassCount; ++i) {
+    auto c = static_cast<MemoryClass>(i);
+    EXPECT_EQ(parseMemoryClass(name(c)), c);
+  }
+  for (auto kind = StepKind::load; kind <= StepKind::update;
+       kind = static_cast<StepKind>(static_cast<int>(kind) + 1))
+    EXPECT_EQ(parseStepKind(name(kind)), kind);
+  for (auto phase : {Phase::forward, Phase::backward, Phase::weight_grad})
+    EXPECT_EQ(parsePhase(name(phase)), phase);
+  EXPECT_EQ(parseStream("expert_communication"), Stream::expert_communication);
+  EXPECT_EQ(parsePlacement("slot"), Placement::slot);
+  EXPECT_EQ(parseReplication("expert"), Replication::expert);
+  EXPECT_EQ(parsePhase("Forward"), std::nullopt);
+  EXPECT_EQ(parseMemoryClass(""), std::nullopt);
+}
+
+} // namespace
+} // namespace moe::plan

@@ -1,0 +1,211 @@
+//===- moe-run.cpp - executes a plan --------------------------------------===//
+
+#include "runtime/Exec/Run.h"
+
+#include <CLI/CLI.hpp>
+#include <nlohmann/json.hpp>
+
+#include <cstdio>
+#include <filesystem>
+#include <fstream>
+
+using namespace moe;
+
+namespace {
+
+enum ExitCode { kDone = 0, kFailed = 1, kBadInput = 2 };
+
+struct Arguments {
+  std::string plan, data, log;
+  bool dryRun = false;
+  double deadlineSeconds = 60;
+  exec::RunOptions run;
+};
+
+int fail(ExitCode code, const std::string &message) {
+  std::fflush(stdout);
+  std::fprintf(stderr, "moe-run: error: %s\n", message.c_str());
+  return code;
+}
+
+void addOptions(CLI::App &app, Arguments &arguments) {
+  exec::ExecutorOptions &executor = arguments.run.executor;
+  exec::OptimizerOptions &optimizer = executor.optimizer;
+  app.add_option("plan", arguments.plan, "The plan, as moe-plan wrote it")
+      ->required();
+  app.add_option("--data", arguments.data,
+                 "File to train on; its bytes are the tokens");
+  app.add_option("--steps", arguments.run.steps, "Training steps")
+      ->check(CLI::Range(int64_t{1}, int64_t{1} << 40))
+      ->capture_default_str();
+  app.add_flag("--dry-run", arguments.dryRun,
+               "Check that the plan can be executed, and stop");
+
+  const char *training = "Training";
+  app.add_option("--seed", executor.seed, "Seed of the initial weights")
+      ->capture_default_str()
+      ->group(training);
+  app.add_option("--lr", optimizer.learningRate, "Learning rate of AdamW")
+      ->check(CLI::NonNegativeNumber)
+      ->capture_default_str()
+      ->group(training);
+  app.add_option("--warmup", optimizer.warmupSteps,
+                 "Steps in which the learning rate rises linearly")
+      ->check(CLI::NonNegativeNumber)
+      ->capture_default_str()
+      ->group(training);
+  app.add_option("--beta1", optimizer.beta1, "Decay of the first moment")
+      ->check(CLI::Range(0.0, 0.9999999))
+      ->capture_default_str()
+      ->group(training);
+  app.add_option("--beta2", optimizer.beta2, "Decay of the second moment")
+      ->check(CLI::Range(0.0, 0.9999999))
+      ->capture_default_str()
+      ->group(training);
+  app.add_option("--weight-decay", optimizer.weightDecay,
+                 "Weight decay, of the parameters that the plan marks")
+      ->check(CLI::NonNegativeNumber)
+      ->capture_default_str()
+      ->group(training);
+  app.add_option("--clip", optimizer.clip,
+                 "Largest gradient norm; 0: gradients are not clipped")
+      ->check(CLI::NonNegativeNumber)
+      ->capture_default_str()
+      ->group(training);
+
+  const char *execution = "Execution";
+  app.add_option("--threads", executor.threads, "Threads of each rank")
+      ->check(CLI::Range(1, 1024))
+      ->capture_default_str()
+      ->group(execution);
+  app.add_flag("--poison", executor.poison,
+               "Fill bytes that are not live with NaN; results do not change")
+      ->group(execution);
+  app.add_option("--deadline", arguments.deadlineSeconds,
+                 "Seconds after which a rank gives up waiting for another")
+      ->check(CLI::Range(0.001, 1e6))
+      ->capture_default_str()
+      ->group(execution);
+
+  const char *output = "Output";
+  app.add_option("--json", arguments.log, "Also log each step to a JSONL file")
+      ->group(output);
+  app.add_option("--dump-parameters", arguments.run.dumpParameters,
+                 "Directory for the initial weights, one NAME.npy each, and "
+                 "tokens.npy and labels.npy of the first step")
+      ->group(output);
+  app.add_option("--dump-gradients", arguments.run.dumpGradients,
+                 "Directory for the gradients of the first step, summed over "
+                 "ranks and not clipped")
+      ->group(output);
+
+  app.footer("Exit codes: 0 all steps were run and memory was as planned; "
+             "1 the run failed;\n2 bad usage, plan or data.");
+}
+
+Status makeDirectory(const std::string &path) {
+  std::error_code code;
+  std::filesystem::create_directories(path, code);
+  if (code)
+    return Error{"cannot create directory '" + path + "': " + code.message()};
+  return {};
+}
+
+std::string mebibytes(int64_t bytes) {
+  char text[32];
+  std::snprintf(text, sizeof(text), "%.2f",
+                static_cast<double>(bytes) / (1 << 20));
+  return text;
+}
+
+void printStep(const exec::StepReport &report) {
+  int64_t largest = 0;
+  std::string each;
+  for (int64_t bytes : report.peakBytes) {
+    largest = std::max(largest, bytes);
+    each += (each.empty() ? "" : " ") + mebibytes(bytes);
+  }
+  std::printf("step %lld  loss %.6f  grad_norm %.6f  tokens/s %.0f  peak %s "
+              "MiB (by pipeline rank: %s)\n",
+              static_cast<long long>(report.step), report.loss,
+              report.gradientNorm, report.tokensPerSecond,
+              mebibytes(largest).c_str(), each.c_str());
+  std::fflush(stdout);
+}
+
+std::string asJson(const exec::StepReport &report) {
+  nlohmann::ordered_json line;
+  line["step"] = report.step;
+  line["loss"] = report.loss;
+  line["gradient_norm"] = report.gradientNorm;
+  line["learning_rate"] = report.learningRate;
+  line["seconds"] = report.seconds;
+  line["tokens_per_second"] = report.tokensPerSecond;
+  line["peak_bytes"] = report.peakBytes;
+  return line.dump();
+}
+
+int train(const exec::Binding &binding, Arguments &arguments) {
+  Result<exec::Dataset> data =
+      exec::Dataset::read(arguments.data, binding.plan().layout.sequenceLength);
+  if (!data)
+    return fail(kBadInput, data.error().message);
+  for (const std::string &directory :
+       {arguments.run.dumpParameters, arguments.run.dumpGradients})
+    if (!directory.empty())
+      if (Status status = makeDirectory(directory); !status)
+        return fail(kBadInput, status.error().message);
+  std::ofstream log;
+  if (!arguments.log.empty()) {
+    log.open(arguments.log, std::ios::trunc);
+    if (!log)
+      return fail(kBadInput, "cannot create '" + arguments.log + "'");
+  }
+  arguments.run.onStep = [&](const exec::StepReport &report) {
+    printStep(report);
+    if (log.is_open())
+      log << asJson(report) << std::endl;
+  };
+  Result<exec::RunReport> report = exec::run(binding, *data, arguments.run);
+  if (!report)
+    return fail(kFailed, report.error().message);
+  if (log.is_open() && !log.flush())
+    return fail(kFailed, "cannot write '" + arguments.log + "'");
+  std::printf("%zu ranks: live bytes were as planned at every op, and so was "
+              "every peak\n",
+              report->peaks.size());
+  return kDone;
+}
+
+} // namespace
+
+int main(int argc, char **argv) {
+  CLI::App app{"Executes a plan on the CPU: every rank of the layout is a "
+               "thread of this process,\nwith one arena of the planned size. "
+               "At every op the live bytes are compared with the plan."};
+  app.name("moe-run");
+  Arguments arguments;
+  addOptions(app, arguments);
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::ParseError &error) {
+    return app.exit(error) == 0 ? kDone : kBadInput;
+  }
+  arguments.run.deadline = std::chrono::milliseconds(
+      static_cast<int64_t>(arguments.deadlineSeconds * 1000));
+
+  Result<plan::Plan> plan = plan::read(arguments.plan);
+  if (!plan)
+    return fail(kBadInput, plan.error().message);
+  Result<exec::Binding> binding = exec::Binding::create(*plan);
+  if (!binding)
+    return fail(kBadInput, binding.error().message);
+  if (arguments.dryRun) {
+    std::printf("%s: %lld ranks can execute it\n", arguments.plan.c_str(),
+                static_cast<long long>(binding->topology().size()));
+    return kDone;
+  }
+  if (arguments.data.empty())
+    return fail(kBadInput, "--data is required to train");
+  return train(*binding, arguments);
+}
