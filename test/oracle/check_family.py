@@ -96,7 +96,7 @@ def main():
             + ["--machine", "h100-sxm", "--layout", options.layout]
             + ["--microbatches", str(MICROBATCHES), "--seq", str(LENGTH)]
             + ["--schedule", "1f1b", "--dtype", options.dtype]
-            + ["--capacity-factor", "max", "--budget", "1GiB", "-o", path("plan.json")]
+            + ["--capacity-factor", "max", "-o", path("plan.json")]
         )
         run(
             [tool("moe-run"), path("plan.json"), "--data", path("text"), "--steps", "1"]
