@@ -30,7 +30,7 @@ def compare(config, parameters, gradients, loss, storage, gradient_tolerance, lo
 
     The error of a gradient is the Frobenius norm of the difference over that of
     the reference gradient. Gradients that are small beside all others together
-    (below 1e-3 of the norm of all) are measured against that bound: what
+    (below 1e-4 of the norm of all) are measured against that bound: what
     cancels to nearly nothing has no relative precision.
     """
     parameters = dict(parameters)
@@ -69,7 +69,7 @@ def compare(config, parameters, gradients, loss, storage, gradient_tolerance, lo
             )
             ok = False
             continue
-        scale = max(gradient.norm().item(), 1e-3 * whole)
+        scale = max(gradient.norm().item(), 1e-4 * whole)
         error = (gradients[name] - gradient).norm().item() / scale
         passed = error <= gradient_tolerance  # false for NaN
         ok &= passed

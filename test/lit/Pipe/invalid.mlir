@@ -1,4 +1,4 @@
-// RUN: moe-opt %s --split-input-file --verify-diagnostics
+// RUN: moe-opt %s --split-input-file --verify-diagnostics --allow-unregistered-dialect
 
 // expected-error @below {{expert_ranks must be at least 1, is 0}}
 module attributes {pipe.layout = #pipe.layout<pipeline_ranks = 2,

@@ -36,14 +36,13 @@ Outputs runGroupedLinear(const KernelTable &table, const Parallel &parallel,
                          DType s) {
   Random random(32);
   const DType a = accumulatorType(s);
-  const int64_t experts = 5, n = 70, k = 50, rows = 151, capacity = 160;
+  const int64_t experts = 5, n = 70, k = 50, capacity = 160;
   const Array counts = Array::integers({0, 100, 1, 50, 0}, {experts});
   const Array x = Array::uniform(random, s, {capacity, k});
   const Array weight = Array::uniform(random, s, {experts, n, k});
   const Array bias = Array::uniform(random, s, {experts, n});
   const Array scale = Array::uniform(random, a, {capacity});
   const Array dOut = Array::uniform(random, s, {capacity, n});
-  static_cast<void>(rows);
   Array out(s, {capacity, n}), plain(s, {capacity, n}), dX(s, {capacity, k});
   Array dScale(a, {capacity});
   Array dWeight = Array::uniform(random, a, {experts, n, k});
@@ -161,8 +160,11 @@ Outputs runRoute(const KernelTable &table, const Parallel &parallel, DType s,
               scoreTensor);
   table.routeInputGrad(parallel, dProbabilities, probabilities, ids,
                        scoreTensor, routing, dLogits);
-  return collect(std::move(probabilities), std::move(ids), std::move(scores),
-                 std::move(dLogits));
+  Outputs outputs =
+      collect(std::move(probabilities), std::move(ids), std::move(dLogits));
+  if (stored)
+    outputs.push_back(std::move(scores));
+  return outputs;
 }
 
 Outputs runSwiglu(const KernelTable &table, const Parallel &parallel, DType s,
