@@ -18,6 +18,7 @@ include(AddMLIR)
 include(HandleLLVMOptions)
 # HandleLLVMOptions adds flags to the directory scope; these follow it.
 add_definitions(${LLVM_DEFINITIONS_LIST})
+include_directories(${PROJECT_BINARY_DIR})
 include_directories(SYSTEM ${LLVM_INCLUDE_DIRS} ${MLIR_INCLUDE_DIRS})
 
 set(MOE_COMPILER_WARNINGS -Wall -Wextra -Werror -Wno-unused-parameter)

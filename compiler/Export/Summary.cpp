@@ -148,8 +148,11 @@ std::string header(const plan::Plan &plan) {
   table.addRow(
       {"schedule", plan.schedule + ", " + std::string(name(plan.dtype)) +
                        "; routed rows: memory for " +
-                       printNumber(plan.capacityFactor, "%g") +
-                       "x balanced, time for " +
+                       (plan.capacityFactor > 0
+                            ? printNumber(plan.capacityFactor, "%g") +
+                                  "x balanced"
+                            : std::string("all that routing can produce")) +
+                       ", time for " +
                        printNumber(plan.imbalance, "%g") + "x balanced"});
   return plan.generator + "\n" + table.print(2, kWidth);
 }

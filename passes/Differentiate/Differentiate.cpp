@@ -35,6 +35,10 @@ public:
     for (Operation *each : llvm::reverse(forwardOps))
       if (failed(differentiate(each)))
         return failure();
+    for (unsigned position : BlockOp::getPositions(op.getInputs(), "hidden"))
+      if (!gradients.lookup(forward.getArgument(position)))
+        return op.emitOpError() << "has no gradient for input " << position
+                                << ": nothing differentiable uses it";
     moveToRegions();
     return success();
   }
@@ -45,8 +49,8 @@ private:
     for (auto [role, value] : llvm::zip(
              op.getOutputs().getAsValueRange<StringAttr>(), yield.getResults()))
       if (role == "hidden")
-        gradients[value] = entering.emplace_back(
-            forward.addArgument(value.getType(), op.getLoc()));
+        accumulate(value, entering.emplace_back(forward.addArgument(
+                              value.getType(), op.getLoc())));
   }
 
   LogicalResult differentiate(Operation *each) {
@@ -218,6 +222,10 @@ struct Differentiate : public moe::impl::DifferentiateBase<Differentiate> {
     BlockOp op = getOperation();
     if (!op.getBackward().empty() || !op.getWeightGrad().empty()) {
       op.emitOpError() << "is differentiated already";
+      return signalPassFailure();
+    }
+    if (op.getForward().empty()) {
+      op.emitOpError() << "has no forward program to differentiate";
       return signalPassFailure();
     }
     if (failed(BlockDifferentiator(op).run()))

@@ -26,6 +26,39 @@ LogicalResult checkDivisible(DecoderLayerOp layer,
   return success();
 }
 
+/// The expansion joins blocks in program order and takes the number of tokens
+/// from the layout: a model that says anything else would be changed silently.
+LogicalResult checkModel(ModelOp model, const ExpansionFacts &facts) {
+  if (!(facts.initializerRange > 0))
+    return model.emitOpError() << "has initializer_range "
+                               << facts.initializerRange << "; must be above 0";
+  Block &body = model.getBody().front();
+  Value tokens = body.getArgument(0), labels = body.getArgument(1);
+  auto tokensType = cast<RankedTensorType>(tokens.getType());
+  if (!tokensType.isDynamicDim(0) && tokensType.getDimSize(0) != facts.tokens)
+    return model.emitOpError()
+           << "takes " << tokensType.getDimSize(0)
+           << " tokens, but a microbatch of the layout has " << facts.tokens;
+
+  Value previous;
+  for (Operation &op : body.without_terminator()) {
+    Value hidden, ids = tokens;
+    if (auto embedding = dyn_cast<InputEmbeddingOp>(op)) {
+      ids = embedding.getTokens();
+    } else {
+      hidden = op.getOperand(0);
+      if (auto loss = dyn_cast<LmLossOp>(op))
+        ids = loss.getLabels();
+    }
+    if (hidden != previous)
+      return op.emitOpError() << "does not take the result of the op before it";
+    if (ids != (isa<LmLossOp>(op) ? labels : tokens))
+      return op.emitOpError() << "takes tokens for labels or labels for tokens";
+    previous = op.getResult(0);
+  }
+  return success();
+}
+
 Value expandAttention(LayerBuilder &builder, Attribute attention, Value x) {
   if (auto gqa = dyn_cast<GqaAttr>(attention))
     return builder.attention(gqa, x);
@@ -81,12 +114,14 @@ struct ExpandLayers : public moe::impl::ExpandLayersBase<ExpandLayers> {
     pipe::LayoutAttr layout = pipe::LayoutAttr::get(module);
     if (!layout)
       return failure();
-    if (capacityFactor != 0 && capacityFactor < 1)
+    if (capacityFactor != 0 && !(capacityFactor >= 1))
       return module.emitError() << "capacity-factor must be at least 1, or 0 "
                                    "for the most that routing can produce; is "
                                 << static_cast<double>(capacityFactor);
     ModelOp model = models.front();
     ExpansionFacts facts = gatherFacts(model, layout);
+    if (failed(checkModel(model, facts)))
+      return failure();
     for (auto layer : model.getBody().getOps<DecoderLayerOp>())
       if (failed(checkDivisible(layer, facts)))
         return failure();

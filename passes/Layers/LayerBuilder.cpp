@@ -242,9 +242,11 @@ RowsAttr LayerBuilder::rowsOf(ExpertsAttr experts) {
   int64_t balanced = facts.tokens * topK;
   int64_t most = facts.tokens * ranks * std::min(topK, local);
   int64_t capacity = most;
-  if (facts.capacityFactor > 0)
-    capacity = std::min<int64_t>(
-        most, std::ceil(static_cast<double>(balanced) * facts.capacityFactor));
+  // Compared as reals: the product with a huge factor is no int64_t.
+  double wanted =
+      std::ceil(static_cast<double>(balanced) * facts.capacityFactor);
+  if (facts.capacityFactor > 0 && wanted < static_cast<double>(most))
+    capacity = static_cast<int64_t>(wanted);
   return RowsAttr::get(ops.getContext(), std::min(balanced, capacity),
                        capacity);
 }

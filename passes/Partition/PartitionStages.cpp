@@ -207,6 +207,16 @@ struct PartitionStages
       return signalPassFailure();
     }
     for (BlockOp block : blocks)
+      for (ArrayAttr roles : {block.getInputs(), block.getOutputs()})
+        if (size_t count = BlockOp::getPositions(roles, "hidden").size();
+            count > 1) {
+          block.emitOpError()
+              << "has " << count << " hidden "
+              << (roles == block.getInputs() ? "inputs" : "outputs")
+              << "; stages pass on one";
+          return signalPassFailure();
+        }
+    for (BlockOp block : blocks)
       if (block.getBackward().empty() || block.getWeightGrad().empty()) {
         block.emitOpError() << "is not differentiated; run moe-differentiate "
                                "first";

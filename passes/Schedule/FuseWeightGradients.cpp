@@ -12,19 +12,35 @@ using namespace moe;
 
 namespace {
 
-/// Moves `op` behind the definition of the last of its operands in `block`, or
-/// to the front when all of them are arguments.
-void sinkBehindOperands(Operation *op, Block &block) {
-  Operation *last = nullptr;
-  for (Value operand : op->getOperands())
-    if (Operation *producer = operand.getDefiningOp())
-      if (!last || last->isBeforeInBlock(producer))
+/// Puts ops into a block, each behind the definition of the last of its
+/// operands there, or at the front when all of them are arguments. Ops of the
+/// same place keep the order in which they are put.
+class OpPlacer {
+public:
+  explicit OpPlacer(Block &block) : block(block) {}
+
+  void place(Operation *op) {
+    Operation *last = nullptr;
+    for (Operation *producer :
+         llvm::map_range(op->getOperands(),
+                         [](Value operand) { return operand.getDefiningOp(); }))
+      if (producer && (!last || last->isBeforeInBlock(producer)))
         last = producer;
-  if (last)
-    op->moveAfter(last);
-  else
-    op->moveBefore(&block, block.begin());
-}
+    Operation *&newest = newestBehind[last];
+    if (newest)
+      op->moveAfter(newest);
+    else if (last)
+      op->moveAfter(last);
+    else
+      op->moveBefore(&block, block.begin());
+    newest = op;
+  }
+
+private:
+  Block &block;
+  /// Last operand's definition (null: the front) -> op placed there last.
+  DenseMap<Operation *, Operation *> newestBehind;
+};
 
 struct FuseWeightGradients
     : public moe::impl::FuseWeightGradientsBase<FuseWeightGradients> {
@@ -40,12 +56,10 @@ struct FuseWeightGradients
       argument.replaceAllUsesWith(value);
     yield.getKeptMutable().clear();
 
-    // In reverse, so that ops with the same last operand keep their order.
-    SmallVector<Operation *> ops;
-    for (Operation &op : weightGrad.without_terminator())
-      ops.push_back(&op);
-    for (Operation *op : llvm::reverse(ops))
-      sinkBehindOperands(op, backward);
+    OpPlacer placer(backward);
+    for (Operation &op :
+         llvm::make_early_inc_range(weightGrad.without_terminator()))
+      placer.place(&op);
     weightGrad.erase();
   }
 };

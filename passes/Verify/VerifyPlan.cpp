@@ -14,6 +14,18 @@ using namespace moe;
 
 namespace {
 
+/// Whether bytes could be given to another value at `release` although their
+/// use lasts until `end`. Nothing waits for a use that lasts until the end of
+/// its region, so no op but other releases may stand in between.
+bool isTooEarly(pipe::ReleaseOp release, Operation *end) {
+  if (!end->hasTrait<OpTrait::IsTerminator>())
+    return release->isBeforeInBlock(end);
+  Operation *next = release->getNextNode();
+  while (isa<pipe::ReleaseOp>(next))
+    next = next->getNextNode();
+  return next != end;
+}
+
 /// Checks the life of one value in its block.
 LogicalResult verifyStorage(Value value, StringRef what) {
   Block *block = value.getParentBlock();
@@ -41,7 +53,11 @@ LogicalResult verifyStorage(Value value, StringRef what) {
            << what << " of type " << value.getType()
            << " leaks: it is neither released nor yielded";
 
-  for (Operation *user : value.getUsers()) {
+  SmallVector<Operation *> users;
+  if (Operation *producer = value.getDefiningOp())
+    users.push_back(producer);
+  llvm::append_range(users, value.getUsers());
+  for (Operation *user : users) {
     if (user == release)
       continue;
     if (release->isBeforeInBlock(user))
@@ -49,10 +65,10 @@ LogicalResult verifyStorage(Value value, StringRef what) {
                  .attachNote(release.getLoc())
              << "released here";
     Operation *end = getEndOfUse(user);
-    if (end != block->getTerminator() && release->isBeforeInBlock(end)) {
+    if (end != user && isTooEarly(release, end)) {
       InFlightDiagnostic error =
           release.emitOpError()
-          << what << " is released while an exchange may still read it";
+          << what << " is released while an exchange may still use it";
       error.attachNote(user->getLoc()) << "the exchange";
       error.attachNote(end->getLoc()) << "the first op that waits for it";
       return error;
