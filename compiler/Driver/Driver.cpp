@@ -72,7 +72,17 @@ Status writeText(ModuleOp module, const std::string &path) {
   return {};
 }
 
+/// The most tokens of a microbatch: positions in it are 32-bit integers, with
+/// room for the experts that a token is sent to.
+constexpr int64_t kMostTokens = int64_t(1) << 26;
+
 Status checkLayout(const plan::Layout &layout) {
+  if (layout.microbatchSize > kMostTokens / layout.sequenceLength)
+    return Error{"a microbatch of " + std::to_string(layout.microbatchSize) +
+                 " x " + std::to_string(layout.sequenceLength) +
+                 " tokens is too large; at most " +
+                 std::to_string(kMostTokens) +
+                 " are possible (options --microbatch-size and --seq)"};
   for (auto [name, size] :
        {std::pair("tp", layout.tensor), std::pair("cp", layout.context)})
     if (size != 1)
@@ -101,6 +111,7 @@ Result<driver::PlanAnswer> driver::makePlan(const PlanRequest &request) {
   }
 
   MLIRContext context(MLIRContext::Threading::DISABLED);
+  context.printOpOnDiagnostic(false);
   context.loadDialect<MoEDialect, pipe::PipeDialect>();
   DiagnosticText diagnostics(&context);
   Builder builder(&context);
@@ -137,14 +148,14 @@ Result<driver::PlanAnswer> driver::makePlan(const PlanRequest &request) {
   if (!request.irPath.empty())
     MOE_RETURN_IF_ERROR(writeText(*module, request.irPath));
 
-  EmissionInputs inputs{
-      *machine,
-      request.budgetBytes ? request.budgetBytes : machine->memoryBytes,
-      request.capacityFactor,
-      request.imbalance,
-      request.generator,
-      request.schedule,
-      describe(*config)};
+  EmissionInputs inputs{*machine,
+                        request.budgetBytes ? request.budgetBytes
+                                            : machine->memoryBytes,
+                        request.capacityFactor,
+                        request.imbalance,
+                        request.generator,
+                        request.schedule,
+                        describe(*config)};
   FailureOr<plan::Plan> emitted = emitPlan(*module, inputs);
   if (failed(emitted))
     return diagnostics.error();

@@ -15,48 +15,72 @@ using namespace moe;
 
 namespace {
 
-LogicalResult checkDivisible(DecoderLayerOp layer,
-                             const ExpansionFacts &facts) {
+LogicalResult checkLayer(DecoderLayerOp layer, const ExpansionFacts &facts) {
   auto experts = dyn_cast<ExpertsAttr>(layer.getFfn());
   int64_t ranks = facts.layout.getExpertRanks();
   if (experts && experts.getCount() % ranks != 0)
-    return layer.emitOpError() << "has " << experts.getCount()
-                               << " experts, which expert parallelism over "
-                               << ranks << " ranks does not divide";
+    return layer.emitOpError()
+           << "with index " << layer.getIndex() << " has " << experts.getCount()
+           << " experts, which expert parallelism over " << ranks
+           << " ranks does not divide";
   return success();
 }
 
-/// The expansion joins blocks in program order and takes the number of tokens
-/// from the layout: a model that says anything else would be changed silently.
-LogicalResult checkModel(ModelOp model, const ExpansionFacts &facts) {
-  if (!(facts.initializerRange > 0))
-    return model.emitOpError() << "has initializer_range "
-                               << facts.initializerRange << "; must be above 0";
-  Block &body = model.getBody().front();
-  Value tokens = body.getArgument(0), labels = body.getArgument(1);
-  auto tokensType = cast<RankedTensorType>(tokens.getType());
-  if (!tokensType.isDynamicDim(0) && tokensType.getDimSize(0) != facts.tokens)
-    return model.emitOpError()
-           << "takes " << tokensType.getDimSize(0)
-           << " tokens, but a microbatch of the layout has " << facts.tokens;
+LogicalResult checkLoss(LmLossOp loss) {
+  if (loss.getTied())
+    return loss.emitOpError()
+           << "ties the head to the embedding, which cannot be expanded";
+  return success();
+}
 
+/// The expansion joins blocks in program order: the ops of the model must be
+/// such a chain, from tokens to labels.
+LogicalResult checkChain(ModelOp model, const ExpansionFacts &facts) {
+  Block &body = model.getBody().front();
   Value previous;
   for (Operation &op : body.without_terminator()) {
-    Value hidden, ids = tokens;
-    if (auto embedding = dyn_cast<InputEmbeddingOp>(op)) {
-      ids = embedding.getTokens();
-    } else {
-      hidden = op.getOperand(0);
-      if (auto loss = dyn_cast<LmLossOp>(op))
-        ids = loss.getLabels();
-    }
+    Value hidden, tokens = body.getArgument(0), expected = tokens;
+    LogicalResult possible = llvm::TypeSwitch<Operation *, LogicalResult>(&op)
+                                 .Case([&](InputEmbeddingOp embedding) {
+                                   tokens = embedding.getTokens();
+                                   return success();
+                                 })
+                                 .Case([&](DecoderLayerOp layer) {
+                                   hidden = layer.getHidden();
+                                   return checkLayer(layer, facts);
+                                 })
+                                 .Case([&](LmLossOp loss) {
+                                   hidden = loss.getHidden();
+                                   tokens = loss.getLabels();
+                                   expected = body.getArgument(1);
+                                   return checkLoss(loss);
+                                 })
+                                 .Default([](Operation *other) {
+                                   return other->emitOpError()
+                                          << "cannot be expanded";
+                                 });
+    if (failed(possible))
+      return failure();
     if (hidden != previous)
       return op.emitOpError() << "does not take the result of the op before it";
-    if (ids != (isa<LmLossOp>(op) ? labels : tokens))
+    if (tokens != expected)
       return op.emitOpError() << "takes tokens for labels or labels for tokens";
     previous = op.getResult(0);
   }
   return success();
+}
+
+LogicalResult checkModel(ModelOp model, const ExpansionFacts &facts) {
+  if (!(facts.initializerRange > 0))
+    return model.emitOpError() << "has initializer_range "
+                               << facts.initializerRange << "; must be above 0";
+  auto tokens =
+      cast<RankedTensorType>(model.getBody().getArgument(0).getType());
+  if (!tokens.isDynamicDim(0) && tokens.getDimSize(0) != facts.tokens)
+    return model.emitOpError()
+           << "takes " << tokens.getDimSize(0)
+           << " tokens, but a microbatch of the layout has " << facts.tokens;
+  return checkChain(model, facts);
 }
 
 Value expandAttention(LayerBuilder &builder, Attribute attention, Value x) {
@@ -109,8 +133,8 @@ struct ExpandLayers : public moe::impl::ExpandLayersBase<ExpandLayers> {
   LogicalResult expand(ModuleOp module) {
     auto models = llvm::to_vector(module.getOps<ModelOp>());
     if (models.size() != 1)
-      return module.emitError()
-             << "holds " << models.size() << " moe.model ops; one is needed";
+      return module.emitError() << "the module holds " << models.size()
+                                << " moe.model ops; one is needed";
     pipe::LayoutAttr layout = pipe::LayoutAttr::get(module);
     if (!layout)
       return failure();
@@ -122,34 +146,13 @@ struct ExpandLayers : public moe::impl::ExpandLayersBase<ExpandLayers> {
     ExpansionFacts facts = gatherFacts(model, layout);
     if (failed(checkModel(model, facts)))
       return failure();
-    for (auto layer : model.getBody().getOps<DecoderLayerOp>())
-      if (failed(checkDivisible(layer, facts)))
-        return failure();
 
     LayerBuilder builder(facts, model);
-    for (Operation &op : model.getBody().front()) {
-      LogicalResult expanded =
-          llvm::TypeSwitch<Operation *, LogicalResult>(&op)
-              .Case([&](InputEmbeddingOp) {
-                return expandEmbedding(builder), success();
-              })
-              .Case([&](DecoderLayerOp layer) {
-                return expandLayer(builder, layer), success();
-              })
-              .Case([&](LmLossOp loss) -> LogicalResult {
-                if (loss.getTied())
-                  return loss.emitOpError()
-                         << "ties the head to the embedding, which cannot be "
-                            "expanded";
-                return expandHead(builder, facts), success();
-              })
-              .Case([&](YieldOp) { return success(); })
-              .Default([](Operation *other) {
-                return other->emitOpError() << "cannot be expanded";
-              });
-      if (failed(expanded))
-        return failure();
-    }
+    for (Operation &op : model.getBody().front())
+      llvm::TypeSwitch<Operation *>(&op)
+          .Case([&](InputEmbeddingOp) { expandEmbedding(builder); })
+          .Case([&](DecoderLayerOp layer) { expandLayer(builder, layer); })
+          .Case([&](LmLossOp) { expandHead(builder, facts); });
     model.erase();
     return success();
   }

@@ -202,8 +202,9 @@ struct PartitionStages
       return signalPassFailure();
     SmallVector<BlockOp> blocks(module.getOps<BlockOp>());
     if (blocks.empty()) {
-      module.emitError() << "holds no moe.block; run moe-expand-layers and "
-                            "moe-differentiate first";
+      module.emitError()
+          << "the module holds no moe.block; run moe-expand-layers and "
+             "moe-differentiate first";
       return signalPassFailure();
     }
     for (BlockOp block : blocks)
@@ -227,7 +228,8 @@ struct PartitionStages
     });
     int64_t stages = layout.getPipelineRanks();
     if (layers < stages) {
-      module.emitError() << "has " << layers << " decoder layers for " << stages
+      module.emitError() << "the model has " << layers << " decoder layers for "
+                         << stages
                          << " pipeline ranks; use at most one rank a layer";
       return signalPassFailure();
     }

@@ -27,14 +27,14 @@ struct BuildSchedule : public moe::impl::BuildScheduleBase<BuildSchedule> {
     if (!layout)
       return failure();
     if (!module.getOps<pipe::RankOp>().empty())
-      return module.emitError() << "holds a schedule already";
+      return module.emitError() << "the module holds a schedule already";
     SmallVector<StringAttr> stages;
     for (pipe::StageOp stage : module.getOps<pipe::StageOp>())
       stages.push_back(stage.getSymNameAttr());
     int64_t ranks = layout.getPipelineRanks();
     if (stages.empty() || stages.size() % ranks != 0)
       return module.emitError()
-             << "has " << stages.size() << " stages for " << ranks
+             << "the module has " << stages.size() << " stages for " << ranks
              << " pipeline ranks; run pipe-partition-stages first";
 
     schedule::ScheduleProblem problem;

@@ -71,7 +71,7 @@ Status write(const Plan &plan, const std::string &path) {
   Descriptor file(::open(temporary.c_str(),
                          O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666));
   if (file.number < 0)
-    return systemError(temporary, "create", errno);
+    return systemError(path, "write", errno);
   Status status = writeAll(file.number, print(plan), temporary);
   if (status.ok() && std::rename(temporary.c_str(), path.c_str()) != 0)
     status = systemError(path, "replace", errno);

@@ -60,7 +60,7 @@ void declare(CLI::App &app, Options &options) {
       ->capture_default_str();
   app.add_option("--microbatches", request.layout.microbatches,
                  "Microbatches of each expert- and data-parallel rank per step")
-      ->check(CLI::Range(1, 1'000'000))
+      ->check(CLI::Range(1, 16384))
       ->capture_default_str();
   app.add_option("--microbatch-size", request.layout.microbatchSize,
                  "Sequences of a microbatch")

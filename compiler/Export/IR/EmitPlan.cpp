@@ -41,7 +41,8 @@ public:
       plan.dtype = storageType();
     if (failed(fillRanks(lists->steps)))
       return failure();
-    predictTime(layout);
+    if (failed(predictTime(layout)))
+      return failure();
     addAssumptions();
     if (Status legal = plan::check(plan); !legal)
       return module.emitError() << "the emitted plan is not legal (a defect of "
@@ -86,7 +87,10 @@ private:
         stages.push_back(&plan.stages[stage]);
         slotCounts.push_back(slots.slotCounts[stage]);
       }
-      rank.arenaBytes = placeRank(stages, slotCounts);
+      Result<int64_t> arena = placeRank(stages, slotCounts);
+      if (!arena)
+        return module.emitError() << arena.error().message;
+      rank.arenaBytes = *arena;
       for (auto [number, step] : llvm::enumerate(steps.ranks[index])) {
         rank.steps.push_back(toStep(step));
         rank.steps.back().slot = slots.slots[index][number];
@@ -148,7 +152,25 @@ private:
     }
   }
 
-  void predictTime(pipe::LayoutAttr layout) {
+  /// Nanoseconds in all programs of all ranks: a step cannot take longer but
+  /// for transfers, gradient reduction and update, which are far from the
+  /// limit.
+  double totalNs() {
+    double total = 0;
+    for (const plan::Stage &stage : plan.stages)
+      for (const plan::Program &program : stage.programs)
+        for (const plan::Op &op : program.ops)
+          total += static_cast<double>(op.timeNs) *
+                   static_cast<double>(plan.layout.microbatches);
+    return total;
+  }
+
+  LogicalResult predictTime(pipe::LayoutAttr layout) {
+    if (totalNs() > 0x1p52)
+      return module.emitError()
+             << "a training step is estimated to take more than 50 days on "
+             << inputs.machine.name
+             << "; use shorter sequences or fewer microbatches";
     const cost::Machine &machine = inputs.machine;
     int64_t devicesPerRank = layout.getExpertRanks() * layout.getDataRanks();
     cost::Link link =
@@ -186,6 +208,7 @@ private:
       return rank.arenaBytes + plan.machine.reserveBytes <=
              plan.machine.budgetBytes;
     });
+    return success();
   }
 
   void addAssumptions() {

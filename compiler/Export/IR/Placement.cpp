@@ -82,8 +82,36 @@ static int64_t placeProgram(plan::Stage &stage, plan::Program &program,
   return base + plan::alignUp(solution.height);
 }
 
-int64_t moe::placeRank(std::span<plan::Stage *const> stages,
-                       std::span<const int64_t> slotCounts) {
+/// All bytes of a rank if nothing shared any: above 2^53 sums of sizes may not
+/// fit 64 bits.
+static double bytesWithoutSharing(std::span<plan::Stage *const> stages,
+                                  std::span<const int64_t> slotCounts) {
+  double bytes = 0;
+  for (size_t i = 0; i < stages.size(); ++i) {
+    for (const plan::Parameter &parameter : stages[i]->parameters) {
+      double elements = 1;
+      for (int64_t size : parameter.shape)
+        elements *= static_cast<double>(size);
+      bytes += elements * 40; // weight, gradient, master, moments, all f64
+    }
+    for (const plan::Value &value : stages[i]->values)
+      bytes += static_cast<double>(value.bytes) *
+               (value.placement == plan::Placement::slot
+                    ? static_cast<double>(slotCounts[i])
+                    : 1.0);
+    for (const plan::Program &program : stages[i]->programs)
+      for (const plan::Op &op : program.ops)
+        bytes += static_cast<double>(op.scratchBytes);
+  }
+  return bytes;
+}
+
+Result<int64_t> moe::placeRank(std::span<plan::Stage *const> stages,
+                               std::span<const int64_t> slotCounts) {
+  if (bytesWithoutSharing(stages, slotCounts) > 0x1p53)
+    return Error{"pipeline rank " + std::to_string(stages.front()->rank) +
+                 " needs more than 2^53 bytes; use smaller microbatches or "
+                 "fewer of them in flight"};
   Cursor cursor;
   for (plan::Stage *stage : stages)
     placeParameters(*stage, cursor);

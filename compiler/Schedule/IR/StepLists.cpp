@@ -91,8 +91,8 @@ public:
     int64_t ranks = layout.getPipelineRanks();
     if (lists.stages.empty() || lists.stages.size() % ranks != 0)
       return module.emitError()
-             << "has " << lists.stages.size() << " stages for " << ranks
-             << " pipeline ranks; every rank needs the same number";
+             << "the module has " << lists.stages.size() << " stages for "
+             << ranks << " pipeline ranks; every rank needs the same number";
     lists.steps.problem.stagesPerRank = lists.stages.size() / ranks;
 
     SmallVector<pipe::RankOp> rankOps(ranks);
@@ -111,7 +111,7 @@ public:
     lists.ops.resize(ranks);
     for (auto [index, rank] : llvm::enumerate(rankOps)) {
       if (!rank)
-        return module.emitError() << "has no pipe.rank " << index;
+        return module.emitError() << "the module has no pipe.rank " << index;
       for (Operation &op : rank.getBody().front())
         if (failed(read(op, index)))
           return failure();

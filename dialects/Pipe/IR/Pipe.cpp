@@ -54,7 +54,7 @@ LogicalResult LayoutAttr::verify(function_ref<InFlightDiagnostic()> emitError,
 LayoutAttr LayoutAttr::get(ModuleOp module) {
   auto layout = module->getAttrOfType<LayoutAttr>(kName);
   if (!layout)
-    module.emitError() << "needs the attribute '" << kName
+    module.emitError() << "the module needs the attribute '" << kName
                        << "' (#pipe.layout<...>)";
   return layout;
 }
