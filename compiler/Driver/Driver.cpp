@@ -67,7 +67,8 @@ Status writeText(ModuleOp module, const std::string &path) {
   std::unique_ptr<llvm::ToolOutputFile> file = openOutputFile(path, &message);
   if (!file)
     return Error{message};
-  module.print(file->os());
+  // With locations: they carry the names of ops.
+  module.print(file->os(), OpPrintingFlags().enableDebugInfo());
   file->keep();
   return {};
 }

@@ -54,12 +54,13 @@ Status dump(Executor &executor, Dumped what, const std::string &directory) {
   return {};
 }
 
-Status dumpBatch(const plan::Plan &plan, const Dataset &data,
+Status dumpBatch(const plan::Plan &plan, const Dataset &data, int64_t step,
                  const std::string &directory) {
   const plan::Layout &layout = plan.layout;
   BatchShape batch{layout.microbatches, layout.expert * layout.data,
                    layout.microbatchSize};
   int64_t sequences = batch.sequencesPerStep();
+  int64_t first = batch.firstSequence(step - 1, 0, 0);
   std::vector<int32_t> tokens(static_cast<size_t>(layout.sequenceLength));
   for (int64_t shift : {0, 1}) {
     Result<NpyWriter> file =
@@ -68,7 +69,7 @@ Status dumpBatch(const plan::Plan &plan, const Dataset &data,
     if (!file)
       return file.error();
     for (int64_t sequence = 0; sequence < sequences; ++sequence) {
-      data.copySequence(sequence, shift, tokens);
+      data.copySequence(first + sequence, shift, tokens);
       MOE_RETURN_IF_ERROR(
           file->append(tokens.data(), layout.sequenceLength, DType::i32));
     }

@@ -12,9 +12,9 @@ enum class Dumped { weights, gradients };
 /// parameters are joined along dimension 0. To be called on all ranks.
 Status dump(Executor &executor, Dumped what, const std::string &directory);
 
-/// Writes tokens.npy and labels.npy of the first step, i32, [sequences,
+/// Writes tokens.npy and labels.npy of a step (from 1), i32, [sequences,
 /// sequence length], in the order of the sequences' numbers.
-Status dumpBatch(const plan::Plan &plan, const Dataset &data,
+Status dumpBatch(const plan::Plan &plan, const Dataset &data, int64_t step,
                  const std::string &directory);
 
 } // namespace moe::exec

@@ -274,7 +274,7 @@ Status Executor::callOp(const BoundOp &op, const plan::Step &step,
 }
 
 Status Executor::update(int64_t number) {
-  if (number == 1 && options.onGradients)
+  if (number == options.gradientStep && options.onGradients)
     MOE_RETURN_IF_ERROR(options.onGradients(*this));
   Result<double> norm = weights.gradientNorm();
   if (!norm)

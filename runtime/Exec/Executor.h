@@ -24,9 +24,10 @@ struct ExecutorOptions {
   int64_t threads = 1; ///< of this rank
   bool poison = false; ///< bytes that are not live hold NaN
   OptimizerOptions optimizer;
-  /// Called in the first training step when gradients are complete and neither
-  /// clipped nor used.
+  /// Called in training step `gradientStep` when gradients are complete and
+  /// neither clipped nor used.
   std::function<Status(Executor &)> onGradients;
+  int64_t gradientStep = 1;
 };
 
 /// What all ranks agree on after a training step.

@@ -33,11 +33,14 @@ Status runRank(Executor &executor, const RunOptions &options,
       static_cast<double>(layout.microbatches * topology.replicas() *
                           layout.microbatchSize * layout.sequenceLength);
   MOE_RETURN_IF_ERROR(executor.start());
-  if (!options.dumpParameters.empty())
-    MOE_RETURN_IF_ERROR(
-        dump(executor, Dumped::weights, options.dumpParameters));
   MOE_RETURN_IF_ERROR(executor.transport().barrier(topology.world(), "start"));
   for (int64_t step = 1; step <= options.steps; ++step) {
+    if (step == options.dumpStep && !options.dumpParameters.empty()) {
+      MOE_RETURN_IF_ERROR(
+          dump(executor, Dumped::weights, options.dumpParameters));
+      MOE_RETURN_IF_ERROR(
+          executor.transport().barrier(topology.world(), "dump"));
+    }
     Clock::time_point begin = Clock::now();
     Result<StepResult> result = executor.train(step);
     if (!result)
@@ -67,13 +70,15 @@ Result<RunReport> run(const Binding &binding, const Dataset &data,
   const comm::Topology &topology = binding.topology();
   comm::LoopbackWorld world(topology.size(), {options.deadline});
   ExecutorOptions executorOptions = options.executor;
+  executorOptions.gradientStep = options.dumpStep;
   if (!options.dumpGradients.empty())
     executorOptions.onGradients = [&](Executor &executor) {
       return dump(executor, Dumped::gradients, options.dumpGradients);
     };
   if (!options.dumpParameters.empty())
     MOE_RETURN_IF_ERROR(
-        dumpBatch(binding.plan(), data, options.dumpParameters));
+        dumpBatch(binding.plan(), data, options.dumpStep,
+                  options.dumpParameters));
 
   std::vector<std::unique_ptr<Executor>> executors;
   for (int64_t r = 0; r < topology.size(); ++r) {

@@ -24,8 +24,9 @@ struct RunOptions {
   /// Longest time that one exchange between ranks may block.
   std::chrono::milliseconds deadline = std::chrono::seconds(60);
   /// Directories, which must exist; empty: nothing is written.
-  std::string dumpParameters; ///< initial weights, tokens and labels
-  std::string dumpGradients;  ///< of the first step
+  std::string dumpParameters; ///< weights before the step, tokens and labels
+  std::string dumpGradients;  ///< of the step
+  int64_t dumpStep = 1;       ///< the step that both are about, from 1
   /// Called after every step, by one thread at a time, in order.
   std::function<void(const StepReport &)> onStep;
 };

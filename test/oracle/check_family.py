@@ -29,6 +29,11 @@ TOLERANCES = {  # dtype: (gradient, loss)
     "bf16": (5e-2, 3e-4),
 }
 
+# Biases and sinks start at zero and count only after some steps: the exact
+# comparison, f32, is of a later one. In bf16 it stays with the first, because
+# training soon makes gradients that nearly cancel (those of the norms of queries
+# and keys), of which rounding leaves too little to compare.
+STEPS = {"f32": 4, "bf16": 1}
 INITIALIZER_RANGE = 0.15
 MICROBATCHES = 4
 LENGTH = 64
@@ -51,9 +56,9 @@ def run(command):
 
 
 def logged_loss(path):
-    """The loss of the first step in moe-run's JSONL log."""
+    """The loss of the last step in moe-run's JSONL log."""
     with open(path) as file:
-        return float(json.loads(file.readline())["loss"])
+        return float(json.loads(file.readlines()[-1])["loss"])
 
 
 def main():
@@ -66,6 +71,7 @@ def main():
     parser.add_argument("--keep", help="folder for the files instead of a temporary one")
     options = parser.parse_args()
     name, reductions = FAMILIES[options.family]
+    steps = STEPS[options.dtype]
 
     try:
         import torch
@@ -109,7 +115,8 @@ def main():
             + ["--capacity-factor", "max", "-o", path("plan.json")]
         )
         run(
-            [tool("moe-run"), path("plan.json"), "--data", path("text"), "--steps", "1"]
+            [tool("moe-run"), path("plan.json"), "--data", path("text")]
+            + ["--steps", str(steps), "--dump-step", str(steps), "--lr", "0.01"]
             + ["--json", path("log.jsonl")]
             + ["--dump-parameters", path("parameters")]
             + ["--dump-gradients", path("gradients")]

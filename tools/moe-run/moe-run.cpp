@@ -9,6 +9,8 @@
 #include <filesystem>
 #include <fstream>
 
+#include <unistd.h>
+
 using namespace moe;
 
 namespace {
@@ -91,12 +93,17 @@ void addOptions(CLI::App &app, Arguments &arguments) {
   app.add_option("--json", arguments.log, "Also log each step to a JSONL file")
       ->group(output);
   app.add_option("--dump-parameters", arguments.run.dumpParameters,
-                 "Directory for the initial weights, one NAME.npy each, and "
-                 "tokens.npy and labels.npy of the first step")
+                 "Directory for the weights before the dumped step, one "
+                 "NAME.npy each, and its tokens.npy and labels.npy")
       ->group(output);
   app.add_option("--dump-gradients", arguments.run.dumpGradients,
-                 "Directory for the gradients of the first step, summed over "
+                 "Directory for the gradients of the dumped step, summed over "
                  "ranks and not clipped")
+      ->group(output);
+  app.add_option("--dump-step", arguments.run.dumpStep,
+                 "The step that is dumped, from 1 to --steps")
+      ->check(CLI::Range(int64_t(1), int64_t(1) << 40))
+      ->capture_default_str()
       ->group(output);
 
   app.footer("Exit codes: 0 all steps were run and memory was as planned; "
@@ -145,7 +152,34 @@ std::string asJson(const exec::StepReport &report) {
   return line.dump();
 }
 
+/// All ranks share this machine's memory. Pages are only reserved at first, so
+/// a plan that is too large would start and be killed later.
+Status checkMemory(const exec::Binding &binding) {
+  double needed = 0;
+  for (const plan::Rank &rank : binding.plan().ranks)
+    needed += static_cast<double>(rank.arenaBytes) *
+              static_cast<double>(binding.topology().replicas());
+  double present = static_cast<double>(sysconf(_SC_PHYS_PAGES)) *
+                   static_cast<double>(sysconf(_SC_PAGESIZE));
+  if (needed <= present)
+    return {};
+  char text[200];
+  std::snprintf(text, sizeof(text),
+                "the arenas of all %lld ranks take %.1f GiB and this machine "
+                "has %.1f GiB; plan a smaller model (moe-plan --reduce) or "
+                "fewer ranks",
+                static_cast<long long>(binding.topology().size()),
+                needed / 0x1p30, present / 0x1p30);
+  return Error{text};
+}
+
 int train(const exec::Binding &binding, Arguments &arguments) {
+  if (Status enough = checkMemory(binding); !enough)
+    return fail(kBadInput, enough.error().message);
+  if (arguments.run.dumpStep > arguments.run.steps)
+    return fail(kBadInput,
+                "--dump-step is " + std::to_string(arguments.run.dumpStep) +
+                    " of --steps " + std::to_string(arguments.run.steps));
   Result<exec::Dataset> data =
       exec::Dataset::read(arguments.data, binding.plan().layout.sequenceLength);
   if (!data)

@@ -297,8 +297,6 @@ forward(%x: tensor<8x16xbf16>, %labels: tensor<8xi32>) {
 // CHECK: weight_grad(%[[D:.*]]: tensor<8x16xbf16>, %[[X:.*]]: tensor<8x16xbf16>) {
 // CHECK-NEXT: moe.linear_weight_grad %[[D]], %[[X]], @v
 // CHECK-NEXT: moe.yield{{$}}
-// CHECK-NEXT: 
-// CHECK-NEXT: 
 moe.block @dead decoder inputs(hidden) outputs(hidden)
 forward(%x: tensor<8x16xbf16>) {
   %unused = moe.linear %x, @w : (tensor<8x16xbf16>) -> tensor<8x16xbf16>

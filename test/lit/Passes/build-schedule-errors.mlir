@@ -1,0 +1,47 @@
+// RUN: moe-opt %s --pipe-build-schedule --split-input-file --verify-diagnostics
+// RUN: not moe-opt %S/build-schedule.mlir --pipe-build-schedule=kind=zigzag --split-input-file 2>&1 | FileCheck %s
+
+// CHECK: error: unknown schedule 'zigzag'; known: 1f1b, gpipe
+
+// expected-error @below {{needs the attribute 'pipe.layout' (#pipe.layout<...>)}}
+module {
+  pipe.stage @s0 rank 0 blocks [] inputs [] outputs [] forward { pipe.yield }
+}
+
+// -----
+
+#layout = #pipe.layout<pipeline_ranks = 1, expert_ranks = 1, data_ranks = 1, tensor_ranks = 1, context_ranks = 1, microbatches = 1, microbatch_size = 1, sequence_length = 4>
+// expected-error @below {{holds a schedule already}}
+module attributes {pipe.layout = #layout} {
+  pipe.stage @s0 rank 0 blocks [] inputs [] outputs [] forward { pipe.yield }
+  pipe.rank 0 { pipe.update }
+}
+
+// -----
+
+#layout = #pipe.layout<pipeline_ranks = 2, expert_ranks = 1, data_ranks = 1, tensor_ranks = 1, context_ranks = 1, microbatches = 1, microbatch_size = 1, sequence_length = 4>
+// expected-error @below {{has 0 stages for 2 pipeline ranks; run pipe-partition-stages first}}
+module attributes {pipe.layout = #layout} {}
+
+// -----
+
+#layout = #pipe.layout<pipeline_ranks = 2, expert_ranks = 1, data_ranks = 1, tensor_ranks = 1, context_ranks = 1, microbatches = 1, microbatch_size = 1, sequence_length = 4>
+// expected-error @below {{has 3 stages for 2 pipeline ranks; run pipe-partition-stages first}}
+module attributes {pipe.layout = #layout} {
+  pipe.stage @s0 rank 0 blocks [] inputs [] outputs [] forward { pipe.yield }
+  pipe.stage @s1 rank 1 blocks [] inputs [] outputs [] forward { pipe.yield }
+  pipe.stage @s2 rank 0 blocks [] inputs [] outputs [] forward { pipe.yield }
+}
+
+// -----
+
+// Several stages a rank need another schedule.
+
+#layout = #pipe.layout<pipeline_ranks = 2, expert_ranks = 1, data_ranks = 1, tensor_ranks = 1, context_ranks = 1, microbatches = 1, microbatch_size = 1, sequence_length = 4>
+// expected-error @below {{schedule 1f1b needs one stage per rank, asked for 2}}
+module attributes {pipe.layout = #layout} {
+  pipe.stage @s0 rank 0 blocks [] inputs [] outputs [] forward { pipe.yield }
+  pipe.stage @s1 rank 1 blocks [] inputs [] outputs [] forward { pipe.yield }
+  pipe.stage @s2 rank 0 blocks [] inputs [] outputs [] forward { pipe.yield }
+  pipe.stage @s3 rank 1 blocks [] inputs [] outputs [] forward { pipe.yield }
+}
