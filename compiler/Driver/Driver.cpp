@@ -48,8 +48,8 @@ Type storageType(Builder builder, DType dtype) {
   }
 }
 
-plan::Model describe(const model::ModelConfig &config) {
-  model::ParameterCounts counts = model::countParameters(config);
+plan::Model describe(const model::ModelConfig &config,
+                     const model::ParameterCounts &counts) {
   plan::Model described;
   described.name = config.name;
   described.architecture = config.architecture;
@@ -129,6 +129,8 @@ Result<driver::PlanAnswer> driver::makePlan(const PlanRequest &request) {
       importModel(context, *config, storageType(builder, request.dtype));
   if (!module)
     return diagnostics.error();
+  model::ParameterCounts counts =
+      countParameters(*module->getOps<ModelOp>().begin());
   const plan::Layout &layout = request.layout;
   auto layoutAttr = pipe::LayoutAttr::getChecked(
       [&] { return mlir::emitError(module->getLoc()); }, &context,
@@ -156,7 +158,7 @@ Result<driver::PlanAnswer> driver::makePlan(const PlanRequest &request) {
                         request.imbalance,
                         request.generator,
                         request.schedule,
-                        describe(*config)};
+                        describe(*config, counts)};
   FailureOr<plan::Plan> emitted = emitPlan(*module, inputs);
   if (failed(emitted))
     return diagnostics.error();
