@@ -162,7 +162,8 @@ def VerifyPlan : Pass<"pipe-verify-plan", "::mlir::ModuleOp"> {
     * a value is used after its release, released twice, or released although
       its region yields it;
     * a value is neither released nor yielded (a leak);
-    * an operand of an exchange is released before an op has waited for it;
+    * an operand or a result of an exchange is released before an op has waited
+      for it;
     * a stage is run without its inputs, more than once, or not at all for a
       microbatch;
     * sends and receives of two ranks do not match in order, or the ranks would

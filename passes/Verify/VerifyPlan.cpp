@@ -36,10 +36,13 @@ LogicalResult verifyStorage(Value value, StringRef what) {
     auto another = dyn_cast<pipe::ReleaseOp>(user);
     if (!another)
       continue;
-    if (release)
+    if (release) {
+      if (another->isBeforeInBlock(release))
+        std::swap(release, another);
       return (another.emitOpError() << what << " is released twice")
                  .attachNote(release.getLoc())
              << "the other release";
+    }
     release = another;
   }
   if (release && yielded)
