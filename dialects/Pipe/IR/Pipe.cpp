@@ -16,6 +16,20 @@ using namespace moe::pipe;
 #define GET_ATTRDEF_CLASSES
 #include "dialects/Pipe/IR/PipeAttrs.cpp.inc"
 
+/// The bare word: "forward". (The attribute's own format would print a second
+/// space in front.)
+static ParseResult parsePhase(OpAsmParser &parser, PhaseAttr &phase) {
+  FailureOr<Phase> value = FieldParser<Phase>::parse(parser);
+  if (failed(value))
+    return failure();
+  phase = PhaseAttr::get(parser.getContext(), *value);
+  return success();
+}
+
+static void printPhase(OpAsmPrinter &printer, Operation *, PhaseAttr phase) {
+  printer << stringifyPhase(phase.getValue());
+}
+
 #define GET_OP_CLASSES
 #include "dialects/Pipe/IR/PipeOps.cpp.inc"
 

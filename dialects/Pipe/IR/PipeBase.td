@@ -42,7 +42,7 @@ def Pipe_Phase : I32EnumAttr<"Phase", "what a stage does for a microbatch", [
   let genSpecializedAttr = 0;
 }
 def Pipe_PhaseAttr : EnumAttr<Pipe_Dialect, Pipe_Phase, "phase"> {
-  let assemblyFormat = "`` $value";
+  let assemblyFormat = "$value";
 }
 
 def Pipe_LayoutAttr : AttrDef<Pipe_Dialect, "Layout"> {

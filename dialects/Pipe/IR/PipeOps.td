@@ -145,7 +145,7 @@ class Pipe_TransferOp<string mnemonic, string direction>
     : Pipe_StepOp<mnemonic> {
   let arguments = !con(Pipe_StageRef, (ins Pipe_PhaseAttr:$phase,
     ConfinedAttr<I64Attr, [IntNonNegative]>:$peer));
-  let assemblyFormat = "$stage `microbatch` $microbatch $phase `" # direction #
+  let assemblyFormat = "$stage `microbatch` $microbatch custom<Phase>($phase) `" # direction #
                        "` $peer attr-dict";
 }
 
@@ -186,7 +186,9 @@ def Pipe_RunOp : Pipe_StepOp<"run"> {
     Example: `pipe.run @s1 microbatch 0 forward`
   }];
   let arguments = !con(Pipe_StageRef, (ins Pipe_PhaseAttr:$phase));
-  let assemblyFormat = "$stage `microbatch` $microbatch $phase attr-dict";
+  let assemblyFormat = [{
+    $stage `microbatch` $microbatch custom<Phase>($phase) attr-dict
+  }];
 }
 
 def Pipe_CollectLossOp : Pipe_StepOp<"collect_loss"> {
