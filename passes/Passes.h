@@ -23,6 +23,11 @@ struct PlanPipelineOptions
       llvm::cl::desc("Rows planned behind a dispatch, as a multiple of the "
                      "balanced rows; 0: the most that routing can produce"),
       llvm::cl::init(1.25)};
+  Option<double> mtpWeight{
+      *this, "mtp-weight",
+      llvm::cl::desc("Weight of the losses of all multi-token prediction "
+                     "modules together beside the main loss"),
+      llvm::cl::init(0.3)};
   Option<std::string> schedule{*this, "schedule",
                                llvm::cl::desc("Schedule: gpipe or 1f1b"),
                                llvm::cl::init("1f1b")};

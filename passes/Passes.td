@@ -38,12 +38,19 @@ def ExpandLayers : Pass<"moe-expand-layers", "::mlir::ModuleOp"> {
     }
     ```
 
+    Multi-token prediction modules become part of the block `head`, since they
+    share its `lm_head`. With several pipeline ranks the last one gets a copy of
+    the embedding table, which is `tied_to` the first one's.
+
     An expert count or a layout that does not divide is an error.
   }];
   let options = [Option<"capacityFactor", "capacity-factor", "double",
                         /*default=*/"1.25",
                         "Rows planned behind a dispatch, as a multiple of the "
-                        "balanced rows; 0: the most that routing can produce">];
+                        "balanced rows; 0: the most that routing can produce">,
+                 Option<"mtpWeight", "mtp-weight", "double", /*default=*/"0.3",
+                        "Weight of the losses of all multi-token prediction "
+                        "modules together beside the main loss">];
   let dependentDialects = ["::moe::MoEDialect", "::moe::pipe::PipeDialect"];
 }
 

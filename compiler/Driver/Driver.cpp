@@ -57,9 +57,22 @@ plan::Model describe(const model::ModelConfig &config,
   described.layers = config.layers.size();
   described.hidden = config.hidden;
   described.vocabulary = config.vocabulary;
-  described.totalParameters = counts.total;
-  described.activeParameters = counts.active;
+  described.totalParameters = counts.total + counts.mtpTotal;
+  described.activeParameters = counts.active + counts.mtpActive;
   return described;
+}
+
+std::vector<plan::Assumption>
+mtpAssumptions(const driver::PlanRequest &request) {
+  if (!request.mtp)
+    return {};
+  char weight[32];
+  snprintf(weight, sizeof weight, "%g", request.mtpWeight);
+  return {
+      {"mtp.loss_weight", weight,
+       "option --mtp-weight: of the mean loss of the multi-token prediction "
+       "modules, beside the main loss (DeepSeek-V3: 0.3, later 0.1, arXiv "
+       "2412.19437 section 4.2)"}};
 }
 
 Status writeText(ModuleOp module, const std::string &path) {
@@ -118,10 +131,14 @@ Result<driver::PlanAnswer> driver::makePlan(const PlanRequest &request) {
   Builder builder(&context);
   PlanAnswer answer;
   answer.notes = config->notes;
-  if (!config->mtpLayers.empty()) {
+  if (request.mtp && config->mtpLayers.empty())
+    return Error{"--mtp on: the configuration has no multi-token prediction "
+                 "modules (num_nextn_predict_layers)"};
+  if (!request.mtp && !config->mtpLayers.empty()) {
     answer.notes.push_back(
         "the configuration has " + std::to_string(config->mtpLayers.size()) +
-        " multi-token prediction module(s), which the plan leaves out");
+        " multi-token prediction module(s), which the plan leaves out; --mtp "
+        "on plans them");
     config->mtpLayers.clear();
   }
 
@@ -145,6 +162,7 @@ Result<driver::PlanAnswer> driver::makePlan(const PlanRequest &request) {
   PlanPipelineOptions options;
   options.capacityFactor = request.capacityFactor;
   options.schedule = request.schedule;
+  options.mtpWeight = request.mtpWeight;
   buildPlanPipeline(manager, options);
   if (failed(manager.run(*module)))
     return diagnostics.error();
@@ -158,7 +176,8 @@ Result<driver::PlanAnswer> driver::makePlan(const PlanRequest &request) {
                         request.imbalance,
                         request.generator,
                         request.schedule,
-                        describe(*config, counts)};
+                        describe(*config, counts),
+                        mtpAssumptions(request)};
   FailureOr<plan::Plan> emitted = emitPlan(*module, inputs);
   if (failed(emitted))
     return diagnostics.error();

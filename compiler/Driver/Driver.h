@@ -26,7 +26,10 @@ struct PlanRequest {
   DType dtype = DType::bf16;
   double capacityFactor = 1.25; ///< 0: the most that routing can produce
   double imbalance = 1.1;
-  std::string generator; ///< goes into the plan
+  /// Train the configuration's multi-token prediction modules as well.
+  bool mtp = false;
+  double mtpWeight = 0.3; ///< of their mean loss, beside the main loss
+  std::string generator;  ///< goes into the plan
   /// Where to write the final IR; empty: nowhere.
   std::string irPath;
 };

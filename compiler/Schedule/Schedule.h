@@ -29,6 +29,8 @@ struct ScheduleProblem {
   int64_t ranks = 1;
   int64_t microbatches = 1;
   int64_t stagesPerRank = 1;
+  /// What the last stage loads: roles of `load` steps.
+  std::vector<std::string> labelRoles = {"labels"};
 
   int64_t stages() const { return ranks * stagesPerRank; }
   int64_t rankOf(int64_t stage) const { return stage % ranks; }
@@ -86,7 +88,7 @@ int64_t maxInFlight(const Schedule &schedule, int64_t rank);
 /// One entry of a rank's full list. `stage`, `microbatch` and `phase` say what
 /// the step belongs to; they are -1 (and forward) for reduce_gradients and
 /// update.
-///  load: `role` is "tokens" or "labels".
+///  load: `role` is "tokens" or one of the problem's label roles.
 ///  receive: forward, the input of `stage`; backward, the gradient of its
 ///    output. send and wait_send: forward, the output of `stage`; backward, the
 ///    gradient of its input. Transfers carry the phase forward or backward,
@@ -97,7 +99,7 @@ struct Step {
   int64_t stage = -1;
   int64_t microbatch = -1;
   int64_t peer = -1; ///< rank, of receive, send and wait_send
-  std::string_view role;
+  std::string role;
   bool operator==(const Step &) const = default;
 };
 

@@ -12,7 +12,7 @@ std::string describe(const Step &step) {
   std::string text;
   switch (step.kind) {
   case StepKind::load:
-    text = "load " + std::string(step.role) + " of";
+    text = "load " + step.role + " of";
     break;
   case StepKind::receive:
     text = "receive " + std::string(name(step.phase)) + " of";
@@ -88,8 +88,9 @@ private:
     else
       receive(Phase::forward, action, problem.rankOf(action.stage - 1));
     if (problem.isLast(action.stage))
-      steps.push_back({StepKind::load, Phase::forward, action.stage,
-                       action.microbatch, -1, "labels"});
+      for (const std::string &role : problem.labelRoles)
+        steps.push_back({StepKind::load, Phase::forward, action.stage,
+                         action.microbatch, -1, role});
   }
 
   void afterForward(const Action &action) {

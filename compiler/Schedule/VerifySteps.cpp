@@ -2,6 +2,8 @@
 #include "compiler/Schedule/Progress.h"
 #include "compiler/Schedule/Schedule.h"
 
+#include <algorithm>
+
 namespace moe::schedule {
 
 using plan::StepKind;
@@ -16,7 +18,8 @@ struct SendBuffer {
 
 /// What a microbatch finds on its stage.
 struct Arrived {
-  bool tokens = false, labels = false, input = false, gradient = false;
+  bool tokens = false, input = false, gradient = false;
+  size_t labels = 0; ///< how many of the problem's label roles
   bool forwardDone = false, lossCollected = false;
 };
 
@@ -123,13 +126,25 @@ private:
 
   Status checkLoad(size_t rank, size_t i, const Step &step) {
     bool tokens = step.role == "tokens";
-    if (!tokens && step.role != "labels")
+    const std::vector<std::string> &roles = problem.labelRoles;
+    auto label = std::find(roles.begin(), roles.end(), step.role);
+    if (!tokens && label == roles.end())
       return fail(rank, i, "role must be tokens or labels");
     if (tokens ? !problem.isFirst(step.stage) : !problem.isLast(step.stage))
       return fail(rank, i,
                   tokens ? "only the first stage takes tokens"
                          : "only the last stage takes labels");
-    return arrive(rank, i, step, tokens ? of(step).tokens : of(step).labels);
+    if (tokens)
+      return arrive(rank, i, step, of(step).tokens);
+    // Labels come in the order of their roles.
+    size_t &labels = of(step).labels;
+    auto number = static_cast<size_t>(label - roles.begin());
+    bool seen = number < labels;
+    if (number > labels)
+      return fail(rank, i, roles[labels] + " must be loaded before");
+    MOE_RETURN_IF_ERROR(arrive(rank, i, step, seen));
+    ++labels;
+    return {};
   }
 
   Status arrive(size_t rank, size_t i, const Step &step, bool &flag) {
@@ -165,7 +180,8 @@ private:
       return fail(rank, i, "its input was not received");
     if (forward && problem.isFirst(step.stage) && !state.tokens)
       return fail(rank, i, "its tokens were not loaded");
-    if (forward && problem.isLast(step.stage) && !state.labels)
+    if (forward && problem.isLast(step.stage) &&
+        state.labels != problem.labelRoles.size())
       return fail(rank, i, "its labels were not loaded");
     if (needsGradient && !state.gradient)
       return fail(rank, i, "the gradient of its output was not received");

@@ -54,11 +54,10 @@ RankedTensorType LayerBuilder::routed(RowsAttr rows, int64_t columns) {
 // Parameters
 //===----------------------------------------------------------------------===//
 
-FlatSymbolRefAttr LayerBuilder::parameter(StringRef name,
-                                          ArrayRef<int64_t> shape,
-                                          InitializerKind kind,
-                                          Replication replication,
-                                          bool trainable) {
+FlatSymbolRefAttr
+LayerBuilder::parameter(StringRef name, ArrayRef<int64_t> shape,
+                        InitializerKind kind, Replication replication,
+                        bool trainable, FlatSymbolRefAttr tiedTo) {
   std::string full = prefix.empty() ? name.str() : prefix + "." + name.str();
   double deviation =
       kind == InitializerKind::normal ? facts.initializerRange : 0;
@@ -69,7 +68,7 @@ FlatSymbolRefAttr LayerBuilder::parameter(StringRef name,
       before, nameLoc(before.getContext(), full), full,
       RankedTensorType::get(shape, facts.storage), replication,
       InitializerAttr::get(before.getContext(), kind, deviation), trainable,
-      /*decay=*/kind == InitializerKind::normal);
+      /*decay=*/kind == InitializerKind::normal, tiedTo);
   return FlatSymbolRefAttr::get(before.getContext(), full);
 }
 
@@ -93,8 +92,12 @@ static std::string biasName(StringRef name) {
 // Single ops
 //===----------------------------------------------------------------------===//
 
-Value LayerBuilder::embedding(Value tokens) {
-  FlatSymbolRefAttr table = weight("table", {facts.vocabulary, facts.hidden});
+FlatSymbolRefAttr LayerBuilder::table(FlatSymbolRefAttr original) {
+  return parameter("table", {facts.vocabulary, facts.hidden},
+                   InitializerKind::normal, Replication::dense, true, original);
+}
+
+Value LayerBuilder::embedding(Value tokens, FlatSymbolRefAttr table) {
   return EmbeddingOp::create(ops, loc("lookup"), matrix(facts.hidden), tokens,
                              table);
 }
@@ -123,6 +126,12 @@ Value LayerBuilder::linear(StringRef name, Value x, int64_t columns,
   return LinearOp::create(ops, loc(name), type, x, matrixRef, biasRef);
 }
 
+Value LayerBuilder::linear(StringRef name, Value x, int64_t columns,
+                           FlatSymbolRefAttr weight) {
+  return LinearOp::create(ops, loc(name), matrix(columns), x, weight,
+                          FlatSymbolRefAttr());
+}
+
 Value LayerBuilder::rope(StringRef name, Value x, int64_t heads,
                          RotaryAttr rotary) {
   return RopeOp::create(ops, loc(name), x.getType(), x, heads,
@@ -140,12 +149,13 @@ Value LayerBuilder::swiglu(StringRef name, Value x, SwigluAttr activation) {
                           activation);
 }
 
-Value LayerBuilder::loss(Value logits, Value labels) {
+Value LayerBuilder::loss(Value logits, Value labels, double weight) {
   auto scalar = RankedTensorType::get({1}, facts.sums);
   auto logSumExp = RankedTensorType::get({facts.tokens}, facts.sums);
-  return CrossEntropyOp::create(ops, loc("loss"), scalar, logSumExp, logits,
-                                labels,
-                                ops.getF64FloatAttr(facts.gradientScale))
+  return CrossEntropyOp::create(
+             ops, loc("loss"), scalar, logSumExp, logits, labels,
+             weight == 1 ? FloatAttr() : ops.getF64FloatAttr(weight),
+             ops.getF64FloatAttr(facts.gradientScale * weight))
       .getLoss();
 }
 

@@ -19,6 +19,9 @@ struct ExpansionFacts {
   double capacityFactor = 0;
   /// Scale of the loss's gradient: 1 / tokens of the whole step.
   double gradientScale = 1;
+  /// Of the losses of all multi-token prediction modules together, beside the
+  /// main loss.
+  double mtpWeight = 0;
   pipe::LayoutAttr layout;
 };
 
@@ -36,12 +39,20 @@ public:
   /// The block's argument with `role`.
   mlir::Value input(llvm::StringRef role);
   void endBlock(mlir::ValueRange results);
+  /// Names are relative to `newPrefix` from here on.
+  void setPrefix(llvm::StringRef newPrefix) { prefix = newPrefix; }
 
-  mlir::Value embedding(mlir::Value tokens);
+  /// The embedding table: of the whole model, or a copy of the parameter that
+  /// `original` names.
+  mlir::FlatSymbolRefAttr table(mlir::FlatSymbolRefAttr original = {});
+  mlir::Value embedding(mlir::Value tokens, mlir::FlatSymbolRefAttr table);
   mlir::Value norm(llvm::StringRef name, mlir::Value x, int64_t groups = 1);
   /// `sums` makes the output of the type that sums are kept in.
   mlir::Value linear(llvm::StringRef name, mlir::Value x, int64_t columns,
                      bool bias, bool sums = false);
+  /// Multiplies by a weight [columns, ...] that another op has declared.
+  mlir::Value linear(llvm::StringRef name, mlir::Value x, int64_t columns,
+                     mlir::FlatSymbolRefAttr weight);
   mlir::Value rope(llvm::StringRef name, mlir::Value x, int64_t heads,
                    RotaryAttr rotary);
   mlir::Value add(llvm::StringRef name, mlir::Value a, mlir::Value b);
@@ -52,7 +63,8 @@ public:
   mlir::Value dense(llvm::StringRef name, mlir::Value x, int64_t intermediate,
                     SwigluAttr activation);
   mlir::Value experts(ExpertsAttr experts, mlir::Value x);
-  mlir::Value loss(mlir::Value logits, mlir::Value labels);
+  /// The mean over tokens, times `weight` unless that is 1.
+  mlir::Value loss(mlir::Value logits, mlir::Value labels, double weight = 1);
 
 private:
   mlir::Location loc(llvm::StringRef name);
@@ -62,7 +74,8 @@ private:
   mlir::FlatSymbolRefAttr parameter(llvm::StringRef name,
                                     llvm::ArrayRef<int64_t> shape,
                                     InitializerKind kind,
-                                    Replication replication, bool trainable);
+                                    Replication replication, bool trainable,
+                                    mlir::FlatSymbolRefAttr tiedTo = {});
   mlir::FlatSymbolRefAttr weight(llvm::StringRef name,
                                  llvm::ArrayRef<int64_t> shape,
                                  Replication replication = Replication::dense);

@@ -11,6 +11,7 @@ void moe::buildPlanPipeline(OpPassManager &manager,
                             const PlanPipelineOptions &options) {
   ExpandLayersOptions expand;
   expand.capacityFactor = options.capacityFactor;
+  expand.mtpWeight = options.mtpWeight;
   manager.addPass(createExpandLayers(expand));
   manager.addNestedPass<BlockOp>(createDifferentiate());
   manager.addPass(createPartitionStages());

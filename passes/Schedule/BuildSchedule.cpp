@@ -29,8 +29,11 @@ struct BuildSchedule : public moe::impl::BuildScheduleBase<BuildSchedule> {
     if (!module.getOps<pipe::RankOp>().empty())
       return module.emitError() << "the module holds a schedule already";
     SmallVector<StringAttr> stages;
-    for (pipe::StageOp stage : module.getOps<pipe::StageOp>())
+    pipe::StageOp last;
+    for (pipe::StageOp stage : module.getOps<pipe::StageOp>()) {
       stages.push_back(stage.getSymNameAttr());
+      last = stage;
+    }
     int64_t ranks = layout.getPipelineRanks();
     if (stages.empty() || stages.size() % ranks != 0)
       return module.emitError()
@@ -41,6 +44,7 @@ struct BuildSchedule : public moe::impl::BuildScheduleBase<BuildSchedule> {
     problem.ranks = ranks;
     problem.microbatches = layout.getMicrobatches();
     problem.stagesPerRank = stages.size() / ranks;
+    problem.labelRoles = labelRoles(last);
     Result<schedule::Schedule> order = schedule::generate(kind, problem);
     if (!order)
       return module.emitError() << order.error().message;

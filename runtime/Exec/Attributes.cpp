@@ -59,6 +59,8 @@ Status decode(const AttributeRules &rules, const plan::Op &op,
               Attributes &attributes) {
   for (const AttributeRule &rule : rules) {
     auto found = op.attributes.find(std::string(rule.key));
+    if (found == op.attributes.end() && rule.optional)
+      continue;
     if (found == op.attributes.end())
       return Error{"attribute '" + std::string(rule.key) + "' is missing"};
     MOE_RETURN_IF_ERROR(

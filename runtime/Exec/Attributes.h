@@ -21,6 +21,7 @@ struct Attributes {
   int64_t groups = 1;
   double epsilon = 0;
   double scale = 0;
+  double weight = 1;
 };
 
 /// One attribute that a kind requires.
@@ -37,11 +38,14 @@ struct AttributeRule {
   int64_t minimum = 1;
   /// Name under which shapes refer to an Integer; empty: they do not.
   std::string_view symbol = {};
+  /// Whether the key may be absent, which leaves the default.
+  bool optional = false;
 };
 using AttributeRules = std::vector<AttributeRule>;
 
-/// Fills `attributes` from the op by the rules. Every rule must find its key,
-/// and every key a rule. Errors name key and expectation, not the op.
+/// Fills `attributes` from the op by the rules. Every rule that is not optional
+/// must find its key, and every key a rule. Errors name key and expectation,
+/// not the op.
 Status decode(const AttributeRules &rules, const plan::Op &op,
               Attributes &attributes);
 

@@ -1,6 +1,7 @@
 #include "runtime/Exec/Binding.h"
 
 #include "runtime/Exec/Shapes.h"
+#include "support/TokenRole.h"
 
 #include <limits>
 
@@ -250,6 +251,15 @@ private:
 
 Result<Binding> Binding::create(const plan::Plan &plan) {
   return Binder(plan).run();
+}
+
+int64_t Binding::furthestShift() const {
+  int64_t furthest = 1;
+  for (const plan::Rank &rank : source->ranks)
+    for (const plan::Step &step : rank.steps)
+      if (step.kind == plan::StepKind::load)
+        furthest = std::max(furthest, parseTokenRole(step.role).value_or(0));
+  return furthest;
 }
 
 } // namespace moe::exec

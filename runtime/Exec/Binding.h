@@ -43,6 +43,8 @@ public:
   }
   /// Tokens must be less than this: the smallest table or row of logits.
   int64_t vocabulary() const { return smallestVocabulary; }
+  /// The largest shift of what the plan loads, at least 1: see TokenRole.h.
+  int64_t furthestShift() const;
 
 private:
   const plan::Plan *source = nullptr;

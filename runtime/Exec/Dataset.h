@@ -18,26 +18,32 @@ namespace moe::exec {
 
 class Dataset {
 public:
-  /// Reads a file. `sequenceLength` is in tokens; a file with fewer than
-  /// sequenceLength + 2 bytes is an error.
-  static Result<Dataset> read(const std::string &path, int64_t sequenceLength);
+  /// Reads a file. `sequenceLength` is in tokens, `furthestShift` the largest
+  /// shift that copySequence() will be asked for, at least 1. A file with fewer
+  /// than sequenceLength + max(2, furthestShift) bytes is an error. Shifts of 1
+  /// and 2 give the same windows.
+  static Result<Dataset> read(const std::string &path, int64_t sequenceLength,
+                              int64_t furthestShift = 1);
   static Result<Dataset> fromBytes(std::vector<uint8_t> bytes,
                                    int64_t sequenceLength,
-                                   const std::string &name);
+                                   const std::string &name,
+                                   int64_t furthestShift = 1);
 
   int64_t sequenceLength() const { return length; }
+  int64_t furthestShift() const { return furthest; }
   int64_t bytes() const { return static_cast<int64_t>(data.size()); }
   /// The largest token that occurs.
   int64_t largestToken() const { return largest; }
 
   /// Tokens [shift, shift + sequenceLength) of the window of `sequence`; shift
-  /// 0 gives the inputs and 1 the labels.
+  /// 0 gives the inputs and 1 the labels; at most furthestShift().
   void copySequence(int64_t sequence, int64_t shift,
                     std::span<int32_t> tokens) const;
 
 private:
   std::vector<uint8_t> data;
   int64_t length = 0;
+  int64_t furthest = 1;
   int64_t largest = 0;
 };
 

@@ -158,10 +158,20 @@ std::vector<Signature> denseSignatures() {
       {.kind = "cross_entropy",
        .inputs = {"logits x T V", "labels i T from=load"},
        .outputs = {"loss f 1", "log_sum_exp f T"},
+       .attributes = {{.key = "weight",
+                       .target = [](Attributes &a) -> double & {
+                         return a.weight;
+                       },
+                       .optional = true}},
        .call =
            [](const Context &c) {
              c.kernels.crossEntropy(c.parallel, c.inputs[0], c.inputs[1],
                                     c.outputs[0], c.outputs[1]);
+             if (c.outputs[0].dtype == DType::f64)
+               *c.outputs[0].as<double>() *= c.attributes.weight;
+             else
+               *c.outputs[0].as<float>() *=
+                   static_cast<float>(c.attributes.weight);
              return Status();
            }},
       {.kind = "cross_entropy_input_grad",

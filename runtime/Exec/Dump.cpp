@@ -1,6 +1,7 @@
 #include "runtime/Exec/Dump.h"
 
 #include "runtime/Exec/Npy.h"
+#include "support/TokenRole.h"
 
 namespace moe::exec {
 
@@ -46,6 +47,8 @@ static Status dumpOne(Executor &executor, const Parameters::Entry &entry,
 
 Status dump(Executor &executor, Dumped what, const std::string &directory) {
   for (const Parameters::Entry &entry : executor.parameters().entries()) {
+    if (!entry.parameter->tiedTo.empty())
+      continue;
     const Tensor &tensor =
         what == Dumped::weights ? entry.weight : entry.gradient;
     if (tensor.present())
@@ -62,10 +65,10 @@ Status dumpBatch(const plan::Plan &plan, const Dataset &data, int64_t step,
   int64_t sequences = batch.sequencesPerStep();
   int64_t first = batch.firstSequence(step - 1, 0, 0);
   std::vector<int32_t> tokens(static_cast<size_t>(layout.sequenceLength));
-  for (int64_t shift : {0, 1}) {
+  for (int64_t shift = 0; shift <= data.furthestShift(); ++shift) {
     Result<NpyWriter> file =
-        NpyWriter::create(directory, shift == 0 ? "tokens" : "labels",
-                          DType::i32, {sequences, layout.sequenceLength});
+        NpyWriter::create(directory, tokenRole(shift), DType::i32,
+                          {sequences, layout.sequenceLength});
     if (!file)
       return file.error();
     for (int64_t sequence = 0; sequence < sequences; ++sequence) {

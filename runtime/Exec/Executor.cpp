@@ -1,5 +1,7 @@
 #include "runtime/Exec/Executor.h"
 
+#include "support/TokenRole.h"
+
 #include <cmath>
 #include <cstring>
 
@@ -32,6 +34,10 @@ Executor::create(const Binding &binding, int64_t worldRank,
                  std::to_string(data.sequenceLength()) +
                  " tokens, the plan has sequences of " +
                  std::to_string(plan.layout.sequenceLength)};
+  if (data.furthestShift() < binding.furthestShift())
+    return Error{"the data was read for labels up to '" +
+                 tokenRole(data.furthestShift()) + "', the plan loads '" +
+                 tokenRole(binding.furthestShift()) + "'"};
   int64_t pipeline = binding.topology().coordinates(worldRank).pipeline;
   Result<Arena> arena = Arena::create(
       plan.ranks[static_cast<size_t>(pipeline)].arenaBytes, options.poison);
@@ -139,7 +145,7 @@ Status Executor::load(const plan::Step &step, int64_t number) {
                                       bound.topology().replica(at));
   for (int64_t b = 0; b < layout.microbatchSize; ++b)
     data.copySequence(
-        first + b, step.role == "labels" ? 1 : 0,
+        first + b, parseTokenRole(step.role).value_or(0),
         std::span(tensor->as<int32_t>() + b * layout.sequenceLength,
                   static_cast<size_t>(layout.sequenceLength)));
   return {};

@@ -22,7 +22,10 @@ template <typename T>
 void initialize(ThreadPool &pool, const plan::Parameter &parameter,
                 uint64_t seed, int64_t first, std::span<T> values) {
   const plan::Initializer &initializer = parameter.initializer;
-  uint64_t key = mix(mix(seed) ^ hash(parameter.name));
+  // A copy starts as what it is a copy of.
+  uint64_t key =
+      mix(mix(seed) ^
+          hash(parameter.tiedTo.empty() ? parameter.name : parameter.tiedTo));
   bool random = initializer.kind == "normal";
   T constant = initializer.kind == "ones" ? T(1) : T(0);
   pool.forEachChunk(

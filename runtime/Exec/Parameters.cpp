@@ -2,8 +2,10 @@
 
 #include "runtime/Exec/Bfloat16.h"
 
+#include <algorithm>
 #include <cmath>
 #include <cstring>
+#include <map>
 
 namespace moe::exec {
 
@@ -136,6 +138,36 @@ Status Parameters::reduceGradients() {
                                entry.gradient.data, entry.gradient.elements(),
                                entry.gradient.dtype, entry.parameter->name));
   }
+  return reduceTied();
+}
+
+// Copies of one pipeline rank are equal by now, so each only needs the sum with
+// its peers of the same ep and dp. All ranks go through the originals in the
+// order of the plan, hence never wait for each other in a circle.
+Status Parameters::reduceTied() {
+  const plan::Plan &plan = binding.plan();
+  std::map<std::string_view, comm::Group> groups;
+  for (const plan::Stage &stage : plan.stages)
+    for (const plan::Parameter &parameter : stage.parameters)
+      if (!parameter.tiedTo.empty())
+        groups[parameter.tiedTo].push_back(
+            binding.topology().pipelinePeer(at, stage.rank));
+  for (const plan::Stage &stage : plan.stages)
+    for (const plan::Parameter &parameter : stage.parameters) {
+      auto found = groups.find(parameter.name);
+      if (found == groups.end())
+        continue;
+      comm::Group group = found->second;
+      group.push_back(binding.topology().pipelinePeer(at, stage.rank));
+      std::sort(group.begin(), group.end());
+      for (const Entry &entry : list)
+        if (entry.gradient.present() &&
+            (entry.parameter->name == parameter.name ||
+             entry.parameter->tiedTo == parameter.name))
+          MOE_RETURN_IF_ERROR(transport.allReduceSum(
+              group, entry.gradient.data, entry.gradient.elements(),
+              entry.gradient.dtype, parameter.name));
+    }
   return {};
 }
 
@@ -143,7 +175,8 @@ Result<double> Parameters::gradientNorm() {
   double squares = 0;
   for (const Entry &entry : list) {
     bool isDense = entry.parameter->replication == plan::Replication::dense;
-    bool counts = at.data == 0 && (!isDense || at.expert == 0);
+    bool counts = at.data == 0 && (!isDense || at.expert == 0) &&
+                  entry.parameter->tiedTo.empty();
     if (entry.gradient.present() && counts)
       squares += kernels.sumOfSquares(pool.parallel(), entry.gradient);
   }

@@ -49,7 +49,8 @@ public:
   Status create(uint64_t seed);
 
   void zeroGradients();
-  /// Sums each gradient over the ranks that share the parameter.
+  /// Sums each gradient over the ranks that share the parameter, tied copies on
+  /// other pipeline ranks included.
   Status reduceGradients();
   /// Norm of the reduced gradient of the whole model, each element counted
   /// once; the same number on every rank.
@@ -68,6 +69,8 @@ private:
                                    DType dtype, int64_t elements,
                                    plan::MemoryClass memoryClass);
   void fill(const Entry &entry, uint64_t seed);
+  /// Adds up the gradients of what is tied to each other.
+  Status reduceTied();
 
   const Binding &binding;
   comm::Coordinates at;

@@ -127,6 +127,9 @@ struct Parameter {
   bool trainable = true; ///< false: no gradient, no optimizer state
   bool decay = true;     ///< weight decay applies
   Initializer initializer;
+  /// The parameter of another rank that this one is a copy of: both start equal
+  /// and are updated by the sum of their gradients. Empty: none.
+  std::string tiedTo;
   // Offsets into the rank's arena; -1 where there is no such buffer.
   int64_t weightOffset = -1;       ///< dtype
   int64_t gradientOffset = -1;     ///< f32 (f64 when dtype is f64)
@@ -223,7 +226,8 @@ struct Step {
   Phase phase = Phase::forward;
   ValueIndex value = -1; ///< of every kind but run and the last two
   int64_t peer = -1;     ///< pipeline rank, of receive, send and wait_send
-  /// load: "tokens", or "labels" (the tokens one position later).
+  /// load: "tokens", or "labels" (the tokens one position later), "labels_2"
+  /// (two later), ...; see support/TokenRole.h.
   std::string role;
   /// Bytes live on the rank before the step, everything included.
   ByteCounts live;

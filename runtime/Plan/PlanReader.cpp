@@ -1,14 +1,15 @@
 //===- PlanReader.cpp - a plan from JSON text -----------------------------===//
 //
-// Maps the JSON tree to the structures, strictly: every key must be there, no
-// other key may be, and every value must have its type. What the values mean
-// is for check().
+// Maps the JSON tree to the structures, strictly: every key must be there (but
+// `tied_to`, where nothing is tied), no other key may be, and every value must
+// have its type. What the values mean is for check().
 //
 //===----------------------------------------------------------------------===//
 
 #include "runtime/Plan/Json.h"
 #include "runtime/Plan/Plan.h"
 
+#include <algorithm>
 #include <bitset>
 
 namespace moe::plan {
@@ -195,6 +196,14 @@ public:
       reader.read(*node, Path{&path, key}, out);
   }
 
+  /// Whether there is a member `key`: of the few that may be absent.
+  bool has(std::string_view key) const {
+    return object && std::any_of(object->begin(), object->end(),
+                                 [&](const json::Member &member) {
+                                   return member.key == key;
+                                 });
+  }
+
   /// The member `key`, or null after an error.
   const json::Node *take(std::string_view key) {
     if (!object || diagnosis.error)
@@ -297,6 +306,13 @@ void Reader::read(const json::Node &node, const Path &path, Parameter &out) {
   object.member("trainable", out.trainable);
   object.member("decay", out.decay);
   object.member("initializer", out.initializer);
+  if (object.has("tied_to")) {
+    object.member("tied_to", out.tiedTo);
+    if (out.tiedTo.empty())
+      diagnosis.fail(Path{&path, "tied_to"},
+                     "must name a parameter; a parameter that is not tied has "
+                     "no such key");
+  }
   object.member("weight_offset", out.weightOffset);
   object.member("gradient_offset", out.gradientOffset);
   object.member("master_offset", out.masterOffset);

@@ -303,6 +303,42 @@ Status checkFrame(const Plan &plan) {
   return {};
 }
 
+/// What ties parameters of different ranks together.
+Status checkTies(const Plan &plan) {
+  std::map<std::string_view, std::pair<const Parameter *, int64_t>> byName;
+  for (const Stage &stage : plan.stages)
+    for (const Parameter &parameter : stage.parameters)
+      byName.emplace(parameter.name, std::pair(&parameter, stage.rank));
+  for (size_t s = 0; s < plan.stages.size(); ++s)
+    for (size_t p = 0; p < plan.stages[s].parameters.size(); ++p) {
+      const Parameter &copy = plan.stages[s].parameters[p];
+      if (copy.tiedTo.empty())
+        continue;
+      std::string path = element(element("$.stages", s) + ".parameters", p);
+      Fields fields(path);
+      auto found = byName.find(copy.tiedTo);
+      if (found == byName.end())
+        return fields.fail("tied_to",
+                           "there is no parameter " + quoted(copy.tiedTo));
+      const auto &[original, rank] = found->second;
+      if (rank == plan.stages[s].rank)
+        return fields.fail("tied_to", quoted(copy.tiedTo) +
+                                          " is on the same rank, which needs "
+                                          "no copy");
+      if (!original->tiedTo.empty())
+        return fields.fail("tied_to", quoted(copy.tiedTo) + " is tied itself");
+      if (copy.dtype != original->dtype || copy.shape != original->shape ||
+          copy.replication != original->replication ||
+          copy.trainable != original->trainable ||
+          copy.decay != original->decay ||
+          copy.initializer != original->initializer)
+        return fields.fail("tied_to", quoted(copy.tiedTo) +
+                                          " must be alike in everything but "
+                                          "name and place");
+    }
+  return {};
+}
+
 Status checkIsListed(const Plan &plan, size_t stage) {
   int64_t rank = plan.stages[stage].rank;
   const std::vector<int64_t> &listed = plan.ranks[rank].stages;
@@ -329,6 +365,7 @@ Status checkStructure(const Plan &plan) {
       MOE_RETURN_IF_ERROR(parameterNames.add(stage.parameters[p].name,
                                              element(path + ".parameters", p)));
   }
+  MOE_RETURN_IF_ERROR(checkTies(plan));
   for (size_t i = 0; i < plan.ranks.size(); ++i)
     MOE_RETURN_IF_ERROR(checkRankStructure(plan, i));
   for (size_t i = 0; i < plan.stages.size(); ++i)

@@ -231,6 +231,8 @@ void emitParameter(Emitter &emit, const Parameter &parameter) {
   emit.member("kind", parameter.initializer.kind);
   emit.member("standard_deviation", parameter.initializer.standardDeviation);
   emit.end();
+  if (!parameter.tiedTo.empty())
+    emit.member("tied_to", parameter.tiedTo);
   emit.member("weight_offset", parameter.weightOffset);
   emit.member("gradient_offset", parameter.gradientOffset);
   emit.member("master_offset", parameter.masterOffset);

@@ -1,6 +1,7 @@
 //===- RankStructure.cpp - fields and references of ranks and steps -------===//
 
 #include "runtime/Plan/Fields.h"
+#include "support/TokenRole.h"
 
 namespace moe::plan {
 namespace {
@@ -71,9 +72,11 @@ Status checkStep(const Plan &plan, int64_t rank, const Step &step,
     MOE_RETURN_IF_ERROR(
         fields.index("peer", step.peer, plan.ranks.size(), "$.ranks"));
   if (step.kind == StepKind::load) {
-    if (step.role != "tokens" && step.role != "labels")
-      return fields.fail("role", R"(expected "tokens" or "labels", is )" +
-                                     quoted(step.role));
+    if (!parseTokenRole(step.role))
+      return fields.fail(
+          "role", R"(expected "tokens", "labels", "labels_2", ... or ")" +
+                      tokenRole(kMostTokenShift) + R"(", is )" +
+                      quoted(step.role));
     if (value.dtype != DType::i32)
       return fields.fail("value", "must have dtype i32, because token numbers "
                                   "are loaded; " +

@@ -113,6 +113,7 @@ def main():
             + ["--microbatches", str(MICROBATCHES), "--seq", str(LENGTH)]
             + ["--schedule", "1f1b", "--dtype", options.dtype]
             + ["--capacity-factor", "max", "-o", path("plan.json")]
+            + ["--mtp", "on" if config["mtp_layers"] else "off"]
         )
         run(
             [tool("moe-run"), path("plan.json"), "--data", path("text")]

@@ -25,8 +25,9 @@ def load_folder(folder):
 
 
 def compare(config, parameters, gradients, loss, storage, gradient_tolerance, loss_tolerance):
-    """Runs the reference on the dumped batch. `parameters` also holds "tokens"
-    and "labels". Returns (report lines, ok).
+    """Runs the reference on the dumped batch. `parameters` also holds "tokens",
+    "labels" and, for multi-token prediction, "labels_2", ... Returns (report
+    lines, ok).
 
     The error of a gradient is the Frobenius norm of the difference over that of
     the reference gradient. Gradients that are small beside all others together
@@ -35,11 +36,12 @@ def compare(config, parameters, gradients, loss, storage, gradient_tolerance, lo
     """
     parameters = dict(parameters)
     tokens, labels = parameters.pop("tokens"), parameters.pop("labels")
+    further = [parameters.pop(f"labels_{d + 2}") for d in range(len(config["mtp_layers"]))]
     for name, tensor in parameters.items():
         if reference.is_trainable(name):
             tensor.requires_grad_(True)
     model = reference.Reference(config, parameters, storage)
-    expected_loss = model.loss(tokens, labels)
+    expected_loss = model.loss(tokens, labels, further)
     expected_loss.backward()
 
     expected = {

@@ -18,6 +18,13 @@ FAMILIES = {
         "kv_lora_rank=16,nope_dim=16,rope_dim=8,v_dim=12,intermediate=96,experts=8,"
         "moe_intermediate=32,shared_intermediate=48,top_k=2,groups=4,top_groups=2",
     ),
+    # With the module that predicts the token after the next.
+    "deepseek_v3_mtp": (
+        "deepseek-v3",
+        "first_dense=1,layers=2,mtp=1,hidden=64,vocabulary=256,heads=4,q_lora_rank=24,"
+        "kv_lora_rank=16,nope_dim=16,rope_dim=8,v_dim=12,intermediate=96,experts=8,"
+        "moe_intermediate=32,shared_intermediate=48,top_k=2,groups=4,top_groups=2",
+    ),
     # Norms of each head.
     "qwen3_moe": (
         "qwen3-30b-a3b",

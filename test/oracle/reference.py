@@ -16,6 +16,12 @@ hidden, V vocabulary, F intermediate, E experts:
                       .down [E,H,F], .down_bias [E,H]
   layers.N.moe.shared.gate_up, .down
 
+and of multi-token prediction module D, which shares embedding.table and lm_head:
+
+  mtp.D.embedding_norm [H]    mtp.D.hidden_norm [H]    mtp.D.final_norm [H]
+  mtp.D.embedding_proj [H,H]  mtp.D.hidden_proj [H,H]
+  mtp.D.*                                 those of a layer, as above
+
 With `storage="bf16"` the result of every operation that the runtime keeps in
 bf16 is rounded to it on the way forward (gradients pass through): otherwise
 tokens whose routing is nearly a tie would choose other experts here than
@@ -91,11 +97,18 @@ def _ffn_shapes(ffn, hidden):
 
 
 def parameter_shapes(config):
-    """All parameters of the model, multi-token prediction apart: name -> shape."""
+    """All parameters of the model: name -> shape."""
     hidden, vocabulary = config["hidden"], config["vocabulary"]
     shapes = {"embedding.table": (vocabulary, hidden)}
-    for i, layer in enumerate(config["layers"]):
-        prefix = f"layers.{i}."
+    layers = [(f"layers.{i}.", layer) for i, layer in enumerate(config["layers"])]
+    for i, layer in enumerate(config["mtp_layers"]):
+        prefix = f"mtp.{i}."
+        layers.append((prefix, layer))
+        for name in ("embedding_norm", "hidden_norm", "final_norm"):
+            shapes[prefix + name] = (hidden,)
+        for name in ("embedding_proj", "hidden_proj"):
+            shapes[prefix + name] = (hidden, hidden)
+    for prefix, layer in layers:
         attention = layer["attention"]
         shapes[prefix + "input_norm"] = (hidden,)
         kind = _gqa_shapes if attention["kind"] == "gqa" else _mla_shapes
@@ -228,10 +241,6 @@ class Reference:
     """The model of one configuration. `parameters`: name -> float64 tensor."""
 
     def __init__(self, config, parameters, storage="f32"):
-        if config["mtp_layers"]:
-            raise ValueError(
-                "the reference has no multi-token prediction; reduce with mtp=0"
-            )
         if storage not in ("f32", "bf16"):
             raise ValueError(f"storage is {storage!r}; expected f32 or bf16")
         expected = parameter_shapes(config)
@@ -340,25 +349,67 @@ class Reference:
             out = self.store(out + self.gated(x, prefix + "shared."))
         return out
 
-    def logits(self, tokens):
-        """tokens [sequences, length] int64 -> [sequences, length, V]."""
+    def layer(self, x, layer, prefix):
+        attention, ffn = layer["attention"], layer["ffn"]
+        normed = self.norm(x, prefix + "input_norm")
+        apply = self.gqa if attention["kind"] == "gqa" else self.mla
+        x = self.store(x + apply(normed, attention, prefix + "attention."))
+        normed = self.norm(x, prefix + "post_norm")
+        if ffn["kind"] == "dense":
+            y = self.gated(normed, prefix + "mlp.")
+        else:
+            y = self.experts(normed.flatten(0, 1), ffn, prefix + "moe.").view_as(x)
+        return self.store(x + y)
+
+    def hidden(self, tokens):
+        """What the last decoder layer makes of tokens [sequences, length]."""
         x = self.parameters["embedding.table"][tokens]
         for i, layer in enumerate(self.config["layers"]):
-            prefix = f"layers.{i}."
-            attention, ffn = layer["attention"], layer["ffn"]
-            normed = self.norm(x, prefix + "input_norm")
-            apply = self.gqa if attention["kind"] == "gqa" else self.mla
-            x = self.store(x + apply(normed, attention, prefix + "attention."))
-            normed = self.norm(x, prefix + "post_norm")
-            if ffn["kind"] == "dense":
-                y = self.gated(normed, prefix + "mlp.")
-            else:
-                y = self.experts(normed.flatten(0, 1), ffn, prefix + "moe.").view_as(x)
-            x = self.store(x + y)
-        return self.linear(self.norm(x, "final_norm"), "lm_head")
+            x = self.layer(x, layer, f"layers.{i}.")
+        return x
 
-    def loss(self, tokens, labels):
-        """Mean cross-entropy over all positions of all sequences."""
-        return torch.nn.functional.cross_entropy(
-            self.logits(tokens).flatten(0, 1), labels.flatten()
+    def logits(self, tokens):
+        """tokens [sequences, length] int64 -> [sequences, length, V]."""
+        return self.linear(self.norm(self.hidden(tokens), "final_norm"), "lm_head")
+
+    def mtp(self, x, following, depth):
+        """Module `depth`, section 2.2 of arXiv 2412.19437. `x` is what the module
+        before it, or the model, makes of the tokens, and `following` the tokens
+        depth + 1 positions later. Returns its x and the logits of the tokens one
+        position behind those."""
+        prefix = f"mtp.{depth}."
+        embedded = self.parameters["embedding.table"][following]
+        both = torch.cat(
+            (self.norm(embedded, prefix + "embedding_norm"), self.norm(x, prefix + "hidden_norm")),
+            dim=-1,
         )
+        projection = torch.cat(
+            (
+                self.parameters[prefix + "embedding_proj"],
+                self.parameters[prefix + "hidden_proj"],
+            ),
+            dim=-1,
+        )
+        x = self.store(both @ projection.T)
+        x = self.layer(x, self.config["mtp_layers"][depth], prefix)
+        return x, self.linear(self.norm(x, prefix + "final_norm"), "lm_head")
+
+    def loss(self, tokens, labels, further=(), weight=0.3):
+        """Mean cross-entropy over all positions of all sequences; with
+        multi-token prediction modules, plus `weight` times the mean of theirs.
+        further[d]: the tokens d + 2 positions later."""
+
+        def entropy(logits, labels):
+            return torch.nn.functional.cross_entropy(logits.flatten(0, 1), labels.flatten())
+
+        x = self.hidden(tokens)
+        loss = entropy(self.linear(self.norm(x, "final_norm"), "lm_head"), labels)
+        modules = len(self.config["mtp_layers"])
+        if len(further) != modules:
+            raise ValueError(f"there are {modules} modules and labels for {len(further)}")
+        following = labels
+        for depth, predicted in enumerate(further):
+            x, logits = self.mtp(x, following, depth)
+            loss = loss + weight / modules * entropy(logits, predicted)
+            following = predicted
+        return loss

@@ -62,10 +62,14 @@ def random_parameters(config, seed=0, scale=0.2):
 
 
 def random_batch(config, sequences=2, length=24, seed=1):
+    """Tokens, labels and the labels of multi-token prediction."""
     generator = torch.Generator().manual_seed(seed)
-    return torch.randint(
-        config["vocabulary"], (2, sequences, length), generator=generator
+    tokens, labels, *further = torch.randint(
+        config["vocabulary"],
+        (2 + len(config["mtp_layers"]), sequences, length),
+        generator=generator,
     ).unbind(0)
+    return tokens, labels, further
 
 
 class Parts(unittest.TestCase):
@@ -197,7 +201,7 @@ class Models(unittest.TestCase):
                 shapes = reference.parameter_shapes(config)
                 self.assertEqual(
                     sum(math.prod(shape) for shape in shapes.values()),
-                    config["parameters"]["total"],
+                    config["parameters"]["total"] + config["parameters"]["mtp_total"],
                     family,
                 )
 
@@ -222,11 +226,11 @@ class Models(unittest.TestCase):
         for name, reductions in FAMILIES.values():
             config = print_config(name, reductions)
             parameters = random_parameters(config)
-            tokens, labels = random_batch(config, length=8)
+            batch = random_batch(config, length=8)
             for tensor in parameters.values():
                 tensor.requires_grad_(True)
             model = reference.Reference(config, parameters)
-            model.loss(tokens, labels).backward()
+            model.loss(*batch).backward()
             generator = torch.Generator().manual_seed(2)
             for key, tensor in parameters.items():
                 if not reference.is_trainable(key):
@@ -235,9 +239,9 @@ class Models(unittest.TestCase):
                 step = 1e-6
                 with torch.no_grad():
                     tensor += step * direction
-                    above = model.loss(tokens, labels).item()
+                    above = model.loss(*batch).item()
                     tensor -= 2 * step * direction
-                    below = model.loss(tokens, labels).item()
+                    below = model.loss(*batch).item()
                     tensor += step * direction
                 slope = (above - below) / (2 * step)
                 expected = (tensor.grad * direction).sum().item()
@@ -249,7 +253,7 @@ class Models(unittest.TestCase):
         for name, reductions in FAMILIES.values():
             config = print_config(name, reductions)
             model = reference.Reference(config, random_parameters(config))
-            tokens, _ = random_batch(config)
+            tokens, _, _ = random_batch(config)
             before = model.logits(tokens)
             tokens[:, 15] = (tokens[:, 15] + 1) % config["vocabulary"]
             after = model.logits(tokens)
@@ -259,7 +263,7 @@ class Models(unittest.TestCase):
     def test_comparison_finds_differences(self):
         config = print_config(*FAMILIES["mixtral"])
         parameters = random_parameters(config)
-        tokens, labels = random_batch(config)
+        tokens, labels, _ = random_batch(config)
         exact = {k: v.clone().requires_grad_(True) for k, v in parameters.items()}
         loss = reference.Reference(config, exact).loss(tokens, labels)
         loss.backward()

@@ -92,6 +92,17 @@ void declare(CLI::App &app, Options &options) {
                  "of balanced routing")
       ->check(CLI::Range(1.0, 1e6))
       ->capture_default_str();
+  app.add_option_function<std::string>(
+         "--mtp",
+         [&request](const std::string &text) { request.mtp = text == "on"; },
+         "Train the model's multi-token prediction modules, on the last "
+         "pipeline rank: on or off")
+      ->check(CLI::IsMember({"on", "off"}))
+      ->default_str("off");
+  app.add_option("--mtp-weight", request.mtpWeight,
+                 "Weight of the modules' mean loss beside the main loss")
+      ->check(CLI::Range(1e-6, 1e6))
+      ->capture_default_str();
   app.add_option("-o,--output", options.output, "Where to write the plan")
       ->type_name("FILE");
   app.add_option("--emit-ir", request.irPath,

@@ -94,7 +94,8 @@ void addOptions(CLI::App &app, Arguments &arguments) {
       ->group(output);
   app.add_option("--dump-parameters", arguments.run.dumpParameters,
                  "Directory for the weights before the dumped step, one "
-                 "NAME.npy each, and its tokens.npy and labels.npy")
+                 "NAME.npy each, and its tokens.npy and labels.npy "
+                 "(labels_2.npy, ...)")
       ->group(output);
   app.add_option("--dump-gradients", arguments.run.dumpGradients,
                  "Directory for the gradients of the dumped step, summed over "
@@ -181,7 +182,8 @@ int train(const exec::Binding &binding, Arguments &arguments) {
                 "--dump-step is " + std::to_string(arguments.run.dumpStep) +
                     " of --steps " + std::to_string(arguments.run.steps));
   Result<exec::Dataset> data =
-      exec::Dataset::read(arguments.data, binding.plan().layout.sequenceLength);
+      exec::Dataset::read(arguments.data, binding.plan().layout.sequenceLength,
+                          binding.furthestShift());
   if (!data)
     return fail(kBadInput, data.error().message);
   for (const std::string &directory :

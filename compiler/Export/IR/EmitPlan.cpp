@@ -10,6 +10,7 @@
 #include "runtime/Plan/Replay.h"
 
 #include <cmath>
+#include <set>
 
 using namespace mlir;
 using namespace moe;
@@ -152,6 +153,15 @@ private:
     }
   }
 
+  /// The ranks that hold a tied parameter send each other their gradients, both
+  /// ways at once.
+  static int64_t exchangeNs(const cost::Link &link, int64_t bytes) {
+    if (bytes == 0 || link.bytesPerSecond <= 0)
+      return bytes == 0 ? 0 : link.latencyNs;
+    return link.latencyNs +
+           std::llround(static_cast<double>(bytes) / link.bytesPerSecond * 1e9);
+  }
+
   /// Nanoseconds in all programs of all ranks: a step cannot take longer but
   /// for transfers, gradient reduction and update, which are far from the
   /// limit.
@@ -175,11 +185,16 @@ private:
     int64_t devicesPerRank = layout.getExpertRanks() * layout.getDataRanks();
     cost::Link link =
         cost::pipelineLink(machine, layout.getPipelineRanks(), devicesPerRank);
+    std::set<std::string_view> tied;
+    for (const plan::Stage &stage : plan.stages)
+      for (const plan::Parameter &parameter : stage.parameters)
+        if (!parameter.tiedTo.empty())
+          tied.insert({parameter.name, parameter.tiedTo});
     simulate::Timing timing;
     timing.linkLatencyNs = link.latencyNs;
     timing.linkBytesPerSecond = link.bytesPerSecond;
     for (const plan::Rank &rank : plan.ranks) {
-      int64_t dense = 0, expert = 0, elements = 0;
+      int64_t dense = 0, expert = 0, shared = 0, elements = 0;
       for (int64_t stage : rank.stages)
         for (const plan::Parameter &parameter : plan.stages[stage].parameters) {
           if (!parameter.trainable)
@@ -188,13 +203,16 @@ private:
           for (int64_t size : parameter.shape)
             count *= size;
           elements += count;
+          if (tied.contains(parameter.name))
+            shared += count;
           (parameter.replication == plan::Replication::dense ? dense
                                                              : expert) += count;
         }
       int64_t sumBytes = plan.dtype == DType::f64 ? 8 : 4;
       timing.reduceGradientsNs.push_back(
           cost::allReduceNs(machine, dense * sumBytes, devicesPerRank) +
-          cost::allReduceNs(machine, expert * sumBytes, layout.getDataRanks()));
+          cost::allReduceNs(machine, expert * sumBytes, layout.getDataRanks()) +
+          exchangeNs(link, shared * sumBytes));
       timing.updateNs.push_back(
           cost::optimizerNs(machine, elements, plan.dtype));
     }
@@ -238,6 +256,8 @@ private:
         {"overlap", "none",
          "exchanges, transfers and compute of a rank are estimated one after "
          "the other"});
+    plan.assumptions.insert(plan.assumptions.end(), inputs.assumptions.begin(),
+                            inputs.assumptions.end());
     for (plan::Assumption &each : cost::assumptions(inputs.machine))
       plan.assumptions.push_back(std::move(each));
   }

@@ -19,6 +19,8 @@ struct EmissionInputs {
   std::string generator;
   std::string schedule;
   plan::Model model;
+  /// Recorded besides those that every plan has.
+  std::vector<plan::Assumption> assumptions = {};
 };
 
 /// Turns a module that passed `--pipe-verify-plan` into a plan: stages become

@@ -263,6 +263,8 @@ private:
                            : plan::Replication::dense;
     made.trainable = declared.getTrainable();
     made.decay = declared.getDecay();
+    if (FlatSymbolRefAttr original = declared.getTiedToAttr())
+      made.tiedTo = original.getValue();
     InitializerAttr initializer = declared.getInitializer();
     made.initializer.kind =
         stringifyInitializerKind(initializer.getKind()).str();

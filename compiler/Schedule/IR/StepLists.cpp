@@ -3,6 +3,7 @@
 #include "compiler/Schedule/IR/StepLists.h"
 
 #include "mlir/IR/Builders.h"
+#include "support/TokenRole.h"
 #include "llvm/ADT/StringMap.h"
 #include "llvm/ADT/TypeSwitch.h"
 
@@ -59,6 +60,14 @@ static void writeStep(OpBuilder &builder, Location loc,
   }
 }
 
+std::vector<std::string> moe::labelRoles(pipe::StageOp last) {
+  std::vector<std::string> roles;
+  for (StringRef role : last.getInputs().getAsValueRange<StringAttr>())
+    if (parseTokenRole(role).value_or(0) > 0)
+      roles.push_back(role.str());
+  return roles.empty() ? schedule::ScheduleProblem().labelRoles : roles;
+}
+
 void moe::writeSteps(ModuleOp module, ArrayRef<StringAttr> stages,
                      const schedule::StepSchedule &steps) {
   OpBuilder builder = OpBuilder::atBlockEnd(module.getBody());
@@ -94,6 +103,7 @@ public:
              << "the module has " << lists.stages.size() << " stages for "
              << ranks << " pipeline ranks; every rank needs the same number";
     lists.steps.problem.stagesPerRank = lists.stages.size() / ranks;
+    lists.steps.problem.labelRoles = labelRoles(lists.stages.back());
 
     SmallVector<pipe::RankOp> rankOps(ranks);
     for (pipe::RankOp rank : module.getOps<pipe::RankOp>()) {
@@ -125,7 +135,7 @@ private:
     LogicalResult known = llvm::TypeSwitch<Operation *, LogicalResult>(&op)
                               .Case([&](pipe::LoadOp load) {
                                 step.kind = plan::StepKind::load;
-                                step.role = load.getRole();
+                                step.role = load.getRole().str();
                                 return locate(load, rank, step);
                               })
                               .Case([&](pipe::ReceiveOp receive) {

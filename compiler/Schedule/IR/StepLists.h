@@ -11,6 +11,10 @@ namespace moe {
 void writeSteps(mlir::ModuleOp module, llvm::ArrayRef<mlir::StringAttr> stages,
                 const schedule::StepSchedule &steps);
 
+/// What the last stage loads besides tokens: its roles "labels", "labels_2",
+/// ... in order; "labels" for a stage that names none.
+std::vector<std::string> labelRoles(pipe::StageOp last);
+
 /// The step lists of a module as plain data, beside the ops they came from.
 struct StepLists {
   schedule::StepSchedule steps;

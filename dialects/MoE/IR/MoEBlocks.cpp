@@ -1,6 +1,7 @@
 //===- MoEBlocks.cpp - models, blocks and parameters: checks --------------===//
 
 #include "dialects/MoE/IR/MoE.h"
+#include "support/TokenRole.h"
 
 using namespace mlir;
 using namespace moe;
@@ -145,6 +146,28 @@ LogicalResult ParameterOp::verify() {
   return success();
 }
 
+LogicalResult
+ParameterOp::verifySymbolUses(SymbolTableCollection &symbolTable) {
+  FlatSymbolRefAttr symbol = getTiedToAttr();
+  if (!symbol)
+    return success();
+  auto original =
+      symbolTable.lookupNearestSymbolFrom<ParameterOp>(*this, symbol);
+  if (!original)
+    return emitOpError("is tied to ")
+           << symbol << ", which is no parameter of the module";
+  if (original.getTiedToAttr())
+    return emitOpError("is tied to ") << symbol << ", which is tied itself";
+  if (original.getType() != getType() ||
+      original.getReplication() != getReplication() ||
+      original.getInitializer() != getInitializer() ||
+      original.getTrainable() != getTrainable() ||
+      original.getDecay() != getDecay())
+    return emitOpError("is tied to ")
+           << symbol << " and must be like it in everything but its name";
+  return success();
+}
+
 //===----------------------------------------------------------------------===//
 // Blocks
 //===----------------------------------------------------------------------===//
@@ -181,7 +204,7 @@ void BlockOp::getAsmBlockArgumentNames(Region &region,
 
 LogicalResult BlockOp::verify() {
   for (StringRef role : getInputs().getAsValueRange<StringAttr>())
-    if (role != "hidden" && role != "tokens" && role != "labels")
+    if (role != "hidden" && !parseTokenRole(role))
       return emitOpError("has an input with role '")
              << role << "', expected hidden, tokens or labels";
   for (StringRef role : getOutputs().getAsValueRange<StringAttr>())

@@ -383,11 +383,11 @@ def MoE_CrossEntropyOp : MoE_PureOp<"cross_entropy",
   let summary = "mean loss of predicting labels";
   let description = [{
     `loss` is the mean over rows of the negative logarithm of the softmax of
-    `logits` at the label. `log_sum_exp` is the logarithm of the softmax's
-    denominator of each row. Both have type `A`.
+    `logits` at the label, times `weight` (1 where absent). `log_sum_exp` is the
+    logarithm of the softmax's denominator of each row. Both have type `A`.
 
     Differentiation starts here: `grad_scale` is the weight of a row in the loss
-    of the whole step, `1 / (T * microbatches * data-parallel ranks)`. The
+    of the whole step, `weight / (T * microbatches * data-parallel ranks)`. The
     gradient needs the logits, the labels and `log_sum_exp`.
 
     Example:
@@ -399,11 +399,12 @@ def MoE_CrossEntropyOp : MoE_PureOp<"cross_entropy",
     ```
   }];
   let arguments = (ins MoE_Matrix:$logits, MoE_IndexVector:$labels,
+                       OptionalAttr<MoE_RealAttr>:$weight,
                        OptionalAttr<MoE_RealAttr>:$grad_scale);
   let results = (outs MoE_SumVector:$loss, MoE_SumVector:$log_sum_exp);
   let assemblyFormat = !strconcat(
-      "$logits `,` $labels (`grad_scale` custom<Real>($grad_scale)^)?",
-      MoE_FunctionalType);
+      "$logits `,` $labels (`weight` custom<Real>($weight)^)? ",
+      "(`grad_scale` custom<Real>($grad_scale)^)?", MoE_FunctionalType);
 }
 
 } // MoE_ForwardGroup

@@ -183,7 +183,8 @@ def MoE_LmLossOp : MoE_Op<"lm_loss", [
 
 let opDocGroup = MoE_StructureGroup in {
 
-def MoE_ParameterOp : MoE_Op<"parameter", [Symbol]> {
+def MoE_ParameterOp : MoE_Op<"parameter", [Symbol,
+    DeclareOpInterfaceMethods<SymbolUserOpInterface>]> {
   let summary = "a parameter, as one rank holds it";
   let description = [{
     The type is that of the local shard. `replication` says which ranks hold the
@@ -191,7 +192,9 @@ def MoE_ParameterOp : MoE_Op<"parameter", [Symbol]> {
     data-parallel ranks of the stage; `expert`, the data-parallel ranks that own
     the same experts, which are sharded along dimension 0. A parameter that is
     not `trainable` has no gradient and no optimizer state; without `decay`,
-    weight decay leaves it alone.
+    weight decay leaves it alone. `tied_to` names the parameter that this one
+    is a copy of, for another stage: both start equal and are updated by the sum
+    of their gradients.
 
     Example:
 
@@ -208,7 +211,8 @@ def MoE_ParameterOp : MoE_Op<"parameter", [Symbol]> {
     MoE_ReplicationAttr:$replication,
     MoE_InitializerAttr:$initializer,
     DefaultValuedAttr<BoolAttr, "true">:$trainable,
-    DefaultValuedAttr<BoolAttr, "true">:$decay);
+    DefaultValuedAttr<BoolAttr, "true">:$decay,
+    OptionalAttr<FlatSymbolRefAttr>:$tied_to);
   let assemblyFormat = [{
     $sym_name `:` $type `` $replication qualified($initializer) attr-dict
   }];
@@ -230,8 +234,8 @@ def MoE_BlockOp : MoE_Op<"block", [
     - `weight_grad` takes backward's saved values and yields nothing.
 
     A region may be empty before differentiation has filled it; a weight gradient
-    needs a backward region. Roles are `hidden`, `tokens`, `labels` and, of
-    outputs only, `loss`. A loss has no incoming gradient: differentiation starts
+    needs a backward region. Roles are `hidden`, `tokens`, `labels` (the tokens
+    one position later), `labels_2` (two), ... and, of outputs only, `loss`. A loss has no incoming gradient: differentiation starts
     there.
 
     Example:

@@ -2,6 +2,8 @@
 
 #include "dialects/Pipe/IR/Pipe.h"
 
+#include "support/TokenRole.h"
+
 #include "mlir/IR/Builders.h"
 #include "mlir/IR/DialectImplementation.h"
 #include "llvm/ADT/STLExtras.h"
@@ -99,7 +101,7 @@ unsigned StageOp::getNumHiddenOutputs() { return countHidden(getOutputs()); }
 
 LogicalResult StageOp::verify() {
   for (StringRef role : getInputs().getAsValueRange<StringAttr>())
-    if (role != "hidden" && role != "tokens" && role != "labels")
+    if (role != "hidden" && !moe::parseTokenRole(role))
       return emitOpError() << "input role \"" << role
                            << "\" is none of hidden, tokens, labels";
   for (StringRef role : getOutputs().getAsValueRange<StringAttr>())

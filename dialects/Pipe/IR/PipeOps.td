@@ -17,7 +17,7 @@ def Pipe_StageOp : Pipe_Op<"stage", [Symbol, IsolatedFromAbove,
     microbatch:
 
     * `forward` takes one argument for each role in `inputs` (`hidden`,
-      `tokens`, `labels`) and yields one value for each role in `outputs`
+      `tokens`, `labels`, `labels_2`, ...) and yields one value for each role in `outputs`
       (`hidden`, `loss`), then, as `kept`, what the backward region needs;
     * `backward` takes the gradients of the `hidden` outputs and then the kept
       values, and yields the gradients of the `hidden` inputs and then, as
@@ -132,8 +132,9 @@ defvar Pipe_StageRef = (ins FlatSymbolRefAttr:$stage,
 def Pipe_LoadOp : Pipe_StepOp<"load"> {
   let summary = "fill an input of a stage from the data set";
   let description = [{
-    Allocates the stage's argument with role `role` (`tokens`, or `labels`: the
-    tokens one position later) for `microbatch` and fills it.
+    Allocates the stage's argument with role `role` (`tokens`; `labels`, the
+    tokens one position later; `labels_2`, two later; ...) for `microbatch` and
+    fills it.
 
     Example: `pipe.load @s0 microbatch 3 "tokens"`
   }];

@@ -20,6 +20,29 @@ moe.parameter @p : tensor<4xbf16> dense #moe.initializer<zeros> {trainable = fal
 
 // -----
 
+// expected-error @below {{is tied to @q, which is no parameter of the module}}
+moe.parameter @p : tensor<4xbf16> dense #moe.initializer<normal, 0.02> {tied_to = @q}
+
+// -----
+
+moe.parameter @q : tensor<4xbf16> dense #moe.initializer<normal, 0.03>
+// expected-error @below {{is tied to @q and must be like it in everything but its name}}
+moe.parameter @p : tensor<4xbf16> dense #moe.initializer<normal, 0.02> {tied_to = @q}
+
+// -----
+
+moe.parameter @r : tensor<4xbf16> dense #moe.initializer<normal, 0.02>
+moe.parameter @q : tensor<4xbf16> dense #moe.initializer<normal, 0.02> {tied_to = @r}
+// expected-error @below {{is tied to @q, which is tied itself}}
+moe.parameter @p : tensor<4xbf16> dense #moe.initializer<normal, 0.02> {tied_to = @q}
+
+// -----
+
+// expected-error @below {{has an input with role 'labels_1', expected hidden, tokens or labels}}
+moe.block @b head inputs(labels_1) outputs(hidden)
+
+// -----
+
 // expected-error @below {{has an input with role 'loss', expected hidden, tokens or labels}}
 moe.block @b head inputs(loss) outputs(hidden)
 

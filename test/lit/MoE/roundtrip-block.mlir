@@ -8,6 +8,9 @@ moe.parameter @w : tensor<16x16xbf16> dense #moe.initializer<normal, 0.02>
 // CHECK: moe.parameter @experts.w : tensor<2x16x16xf32> expert #moe.initializer<zeros> {decay = false, trainable = false}
 moe.parameter @experts.w : tensor<2x16x16xf32> expert #moe.initializer<zeros> {decay = false, trainable = false}
 
+// CHECK: moe.parameter @w.copy : tensor<16x16xbf16> dense #moe.initializer<normal, 0.02> {tied_to = @w}
+moe.parameter @w.copy : tensor<16x16xbf16> dense #moe.initializer<normal, 0.02> {tied_to = @w}
+
 // CHECK-LABEL: moe.block @layers.0 decoder inputs(hidden) outputs(hidden)
 // CHECK-NEXT: forward(%[[X:hidden]]: tensor<8x16xbf16>) {
 // CHECK: moe.yield %{{.*}} : tensor<8x16xbf16> saved(%[[X]], %{{.*}}, %{{.*}} : tensor<8x16xbf16>, tensor<8x1xf32>, tensor<8x16xbf16>)
@@ -40,6 +43,9 @@ forward(%x: tensor<8x64xf32>, %labels: tensor<8xi32>) {
   %loss, %lse = moe.cross_entropy %x, %labels : (tensor<8x64xf32>, tensor<8xi32>) -> (tensor<1xf32>, tensor<8xf32>)
   moe.yield %loss : tensor<1xf32>
 }
+
+// CHECK: moe.block @further head inputs(hidden, labels, labels_2) outputs(loss)
+moe.block @further head inputs(hidden, labels, labels_2) outputs(loss)
 
 // CHECK: moe.block @empty mtp inputs(hidden, tokens) outputs(hidden)
 moe.block @empty mtp inputs(hidden, tokens) outputs(hidden)

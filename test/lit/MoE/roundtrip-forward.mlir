@@ -117,5 +117,8 @@ func.func @loss(%logits: tensor<8x64xbf16>, %labels: tensor<8xi32>, %wide: tenso
   // CHECK: moe.cross_entropy %{{.*}}, %{{.*}} : (tensor<8x64xf64>, tensor<8xi32>) -> (tensor<1xf64>, tensor<8xf64>)
   %m, %t = moe.cross_entropy %wide, %labels
       : (tensor<8x64xf64>, tensor<8xi32>) -> (tensor<1xf64>, tensor<8xf64>)
+  // CHECK: moe.cross_entropy %{{.*}}, %{{.*}} weight 0.3 grad_scale 0.125 :
+  %n, %u = moe.cross_entropy %logits, %labels weight 0.3 grad_scale 0.125
+      : (tensor<8x64xbf16>, tensor<8xi32>) -> (tensor<1xf32>, tensor<8xf32>)
   return %l, %m : tensor<1xf32>, tensor<1xf64>
 }

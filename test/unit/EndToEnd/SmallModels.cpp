@@ -45,7 +45,7 @@ std::string test::randomReduction(const std::string &family, int64_t layers,
       sizes.push_back({"intermediate", pick(random, {8, 20})});
   }
   if (hasMtp)
-    sizes.push_back({"mtp", 0});
+    sizes.push_back({"mtp", pick(random, {0, 1})});
   if (family == "gpt-oss-20b")
     sizes.push_back({"window", pick(random, {1, 3, 16})});
 
@@ -59,6 +59,7 @@ driver::PlanRequest test::request(const std::string &family,
                                   std::string reduction) {
   driver::PlanRequest request;
   request.modelPath = "examples/models/" + family + ".json";
+  request.mtp = reduction.find("mtp=1") != std::string::npos;
   request.reductions = std::move(reduction);
   request.capacityFactor = 0;
   request.generator = "end_to_end_test";
@@ -82,8 +83,9 @@ Result<exec::RunReport> test::planAndRun(const driver::PlanRequest &request,
   std::vector<uint8_t> bytes(4096);
   for (uint8_t &byte : bytes)
     byte = static_cast<uint8_t>('a' + random() % 26);
-  Result<exec::Dataset> data = exec::Dataset::fromBytes(
-      std::move(bytes), request.layout.sequenceLength, "random letters");
+  Result<exec::Dataset> data =
+      exec::Dataset::fromBytes(std::move(bytes), request.layout.sequenceLength,
+                               "random letters", binding->furthestShift());
   if (!data)
     return data.error();
   exec::RunOptions run;

@@ -21,7 +21,7 @@ std::string randomReduction(const std::string &family, int64_t layers,
                             std::mt19937 &random);
 
 /// A request for `family` as published but for `reduction`, with memory for any
-/// routing.
+/// routing and with the multi-token prediction module if it was left.
 driver::PlanRequest request(const std::string &family, std::string reduction);
 
 /// Plans and trains for `steps` steps on bytes that repeat nowhere; reports

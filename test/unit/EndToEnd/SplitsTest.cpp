@@ -24,8 +24,11 @@ constexpr Split kSplits[] = {{2, 1, 1, 8, "1f1b"}, {4, 1, 1, 8, "gpipe"},
 driver::PlanRequest requestFor(const std::string &family, const Split &split,
                                DType dtype) {
   std::mt19937 random(5);
-  driver::PlanRequest request =
-      test::request(family, test::randomReduction(family, 4, random));
+  std::string reduction = test::randomReduction(family, 4, random);
+  // With the multi-token prediction module where there is one.
+  if (size_t at = reduction.find("mtp=0"); at != std::string::npos)
+    reduction.replace(at, 5, "mtp=1");
+  driver::PlanRequest request = test::request(family, reduction);
   request.layout.pipeline = split.pipeline;
   request.layout.expert = split.expert;
   request.layout.data = split.data;

@@ -138,7 +138,20 @@ const Case kCases[] = {
     {STEPS0 "/0/kind", set, "\"jump\"", "$.ranks[0].steps[0].kind",
      "expected \"load\""},
     {STEPS0 "/0/role", set, "\"images\"", "$.ranks[0].steps[0].role",
-     "expected \"tokens\" or \"labels\""},
+     "expected \"tokens\", \"labels\", \"labels_2\""},
+
+    {STEPS0 "/0/role", set, "\"labels_66\"", "$.ranks[0].steps[0].role",
+     "or \"labels_65\", is \"labels_66\""},
+
+    // Tied parameters.
+    {STAGE0 "/parameters/0/tied_to", set, "\"\"",
+     "$.stages[0].parameters[0].tied_to", "must name a parameter"},
+    {STAGE0 "/parameters/0/tied_to", set, "\"table\"",
+     "$.stages[0].parameters[0].tied_to", "there is no parameter \"table\""},
+    {STAGE0 "/parameters/0/tied_to", set, "\"layers.0.norm\"",
+     "$.stages[0].parameters[0].tied_to", "is on the same rank"},
+    {STAGE0 "/parameters/0/tied_to", set, "\"head\"",
+     "$.stages[0].parameters[0].tied_to", "must be alike"},
 
     // Ranges.
     {"/layout/microbatches", set, "0", "$.layout.microbatches",

@@ -46,6 +46,32 @@ void erase(StepSchedule &steps, size_t rank, size_t index) {
   list.erase(list.begin() + static_cast<std::ptrdiff_t>(index));
 }
 
+TEST(InsertTransfers, AllLabelsAreLoadedInOrder) {
+  ScheduleProblem problem{2, 2, 1};
+  problem.labelRoles = {"labels", "labels_2"};
+  Result<Schedule> schedule = generate("1f1b", problem);
+  ASSERT_TRUE(schedule.ok());
+  StepSchedule steps = insertTransfers(*schedule);
+  EXPECT_TRUE(verify(steps).ok());
+  size_t first = find(steps, 1, StepKind::load);
+  EXPECT_EQ(steps.ranks[1][first].role, "labels");
+  EXPECT_EQ(steps.ranks[1][first + 1].role, "labels_2");
+
+  StepSchedule missing = steps;
+  erase(missing, 1, first + 1);
+  EXPECT_THAT(failure(verify(missing)), HasSubstr("labels were not loaded"));
+  StepSchedule twice = steps;
+  twice.ranks[1][first + 1].role = "labels";
+  EXPECT_THAT(failure(verify(twice)), HasSubstr("happens twice"));
+  StepSchedule swapped = steps;
+  std::swap(swapped.ranks[1][first], swapped.ranks[1][first + 1]);
+  EXPECT_THAT(failure(verify(swapped)),
+              HasSubstr("labels must be loaded before"));
+  StepSchedule unknown = steps;
+  unknown.ranks[1][first + 1].role = "labels_3";
+  EXPECT_THAT(failure(verify(unknown)), HasSubstr("tokens or labels"));
+}
+
 TEST(InsertTransfers, TheListOfTwoRanks) {
   StepSchedule steps = make("1f1b", 2, 2);
   EXPECT_THAT(texts(steps.ranks[0]),
