@@ -145,15 +145,14 @@ std::string header(const plan::Plan &plan) {
                      formatCount(layout.microbatches) + " microbatches of " +
                      formatCount(layout.microbatchSize) + " x " +
                      formatCount(layout.sequenceLength) + " tokens on each"});
-  table.addRow(
-      {"schedule", plan.schedule + ", " + std::string(name(plan.dtype)) +
-                       "; routed rows: memory for " +
-                       (plan.capacityFactor > 0
-                            ? printNumber(plan.capacityFactor, "%g") +
-                                  "x balanced"
-                            : std::string("all that routing can produce")) +
-                       ", time for " +
-                       printNumber(plan.imbalance, "%g") + "x balanced"});
+  table.addRow({"schedule",
+                plan.schedule + ", " + std::string(name(plan.dtype)) +
+                    "; routed rows: memory for " +
+                    (plan.capacityFactor > 0
+                         ? printNumber(plan.capacityFactor, "%g") + "x balanced"
+                         : std::string("all that routing can produce")) +
+                    ", time for " + printNumber(plan.imbalance, "%g") +
+                    "x balanced"});
   return plan.generator + "\n" + table.print(2, kWidth);
 }
 

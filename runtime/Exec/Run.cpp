@@ -76,9 +76,8 @@ Result<RunReport> run(const Binding &binding, const Dataset &data,
       return dump(executor, Dumped::gradients, options.dumpGradients);
     };
   if (!options.dumpParameters.empty())
-    MOE_RETURN_IF_ERROR(
-        dumpBatch(binding.plan(), data, options.dumpStep,
-                  options.dumpParameters));
+    MOE_RETURN_IF_ERROR(dumpBatch(binding.plan(), data, options.dumpStep,
+                                  options.dumpParameters));
 
   std::vector<std::unique_ptr<Executor>> executors;
   for (int64_t r = 0; r < topology.size(); ++r) {
