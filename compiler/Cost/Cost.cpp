@@ -2,8 +2,6 @@
 
 #include <algorithm>
 #include <cmath>
-#include <cstdio>
-#include <limits>
 
 namespace moe::cost {
 
@@ -28,60 +26,81 @@ double networkRate(const Machine &machine) {
   return machine.networkBytesPerSecond * machine.networkEfficiency;
 }
 
-double computeRate(const Machine &machine, OpClass opClass, DType dtype) {
-  // Elementwise work runs on the vector units whatever the storage type; their
-  // rate is the f32 one (f64 has its own).
-  if (opClass == OpClass::elementwise && dtype == DType::bf16)
-    dtype = DType::f32;
-  return machine.peakFlops(dtype) *
-         machine.efficiency[static_cast<size_t>(opClass)];
+double computeRate(const Machine &machine, const OpWork &work) {
+  double size =
+      work.flops / static_cast<double>(std::max<int64_t>(work.parts, 1));
+  return machine.peakFlops(arithmeticType(work)) *
+         machine.efficiency[static_cast<size_t>(work.opClass)].at(size);
 }
 
-std::string scaled(double value, double unit, const char *suffix) {
-  char text[64];
-  std::snprintf(text, sizeof text, "%.4g %s", value / unit, suffix);
-  return text;
+/// Link bytes spread evenly over the other devices.
+Traffic spread(const Machine &machine, int64_t linkBytes, int64_t groupSize) {
+  double bytes = static_cast<double>(linkBytes);
+  double outside = groupSize <= machine.nvlinkDomain
+                       ? 0
+                       : static_cast<double>(groupSize - machine.nvlinkDomain) /
+                             static_cast<double>(groupSize - 1);
+  return {bytes * (1 - outside), bytes * outside};
 }
 
 } // namespace
 
-int64_t exchangeNs(const Machine &machine, int64_t linkBytes,
+DType arithmeticType(const OpWork &work) {
+  return work.opClass == OpClass::elementwise && work.dtype == DType::bf16
+             ? DType::f32
+             : work.dtype;
+}
+
+Traffic trafficOfWork(const Machine &machine, const OpWork &work,
+                      int64_t groupSize) {
+  return work.fanout.tokens > 0
+             ? exchangeTraffic(machine, work.fanout, work.imbalance, groupSize)
+             : spread(machine, work.linkBytes, groupSize);
+}
+
+int64_t exchangeNs(const Machine &machine, const Traffic &traffic,
                    int64_t groupSize) {
   if (groupSize <= 1)
     return 0;
-  if (groupSize <= machine.nvlinkDomain)
-    return machine.nvlinkLatencyNs +
-           toNs(static_cast<double>(linkBytes) / nvlinkRate(machine));
-  double outside = static_cast<double>(groupSize - machine.nvlinkDomain) /
-                   static_cast<double>(groupSize - 1);
-  double networkSeconds =
-      static_cast<double>(linkBytes) * outside / networkRate(machine);
-  double nvlinkSeconds =
-      static_cast<double>(linkBytes) * (1 - outside) / nvlinkRate(machine);
-  return machine.networkLatencyNs +
-         toNs(std::max(networkSeconds, nvlinkSeconds));
+  return (groupSize <= machine.nvlinkDomain ? machine.nvlinkLatencyNs
+                                            : machine.networkLatencyNs) +
+         toNs(std::max(traffic.networkBytes / networkRate(machine),
+                       traffic.nvlinkBytes / nvlinkRate(machine)));
+}
+
+int64_t exchangeNs(const Machine &machine, int64_t linkBytes,
+                   int64_t groupSize) {
+  return exchangeNs(machine, spread(machine, linkBytes, groupSize), groupSize);
 }
 
 int64_t estimateNs(const Machine &machine, const OpWork &work,
                    int64_t groupSize) {
   double memorySeconds = static_cast<double>(work.bytes) / hbmRate(machine);
-  if (work.opClass == OpClass::exchange)
-    return machine.kernelLatencyNs + toNs(memorySeconds) +
-           exchangeNs(machine, work.linkBytes, groupSize);
+  if (work.opClass == OpClass::exchange) {
+    int64_t links =
+        exchangeNs(machine, trafficOfWork(machine, work, groupSize), groupSize);
+    return machine.kernelLatencyNs + toNs(memorySeconds) + links;
+  }
   double computeSeconds =
-      work.flops / computeRate(machine, work.opClass, work.dtype);
+      work.flops > 0 ? work.flops / computeRate(machine, work) : 0;
   return machine.kernelLatencyNs +
          toNs(std::max(computeSeconds, memorySeconds));
 }
 
-int64_t allReduceNs(const Machine &machine, int64_t bytes, int64_t groupSize) {
+int64_t allReduceNs(const Machine &machine, int64_t bytes, int64_t groupSize,
+                    int64_t stride) {
   if (groupSize <= 1)
     return 0;
-  bool nvlink = groupSize <= machine.nvlinkDomain;
+  int64_t members = std::clamp<int64_t>(
+      machine.nvlinkDomain / std::max<int64_t>(stride, 1), 1, groupSize);
+  bool nvlink = members == groupSize;
   double share =
       2.0 * static_cast<double>(groupSize - 1) / static_cast<double>(groupSize);
-  double rate = nvlink ? nvlinkRate(machine)
-                       : std::min(nvlinkRate(machine), networkRate(machine));
+  double ports = networkRate(machine) * static_cast<double>(members);
+  // A domain that holds one member has no use for NVLink.
+  double rate = nvlink         ? nvlinkRate(machine)
+                : members == 1 ? ports
+                               : std::min(nvlinkRate(machine), ports);
   return (nvlink ? machine.nvlinkLatencyNs : machine.networkLatencyNs) +
          toNs(static_cast<double>(bytes) * share / rate);
 }
@@ -104,58 +123,36 @@ Link pipelineLink(const Machine &machine, int64_t pipelineRanks,
   return {machine.networkLatencyNs, networkRate(machine)};
 }
 
-std::vector<plan::Assumption> assumptions(const Machine &machine) {
-  std::vector<plan::Assumption> list;
-  auto figure = [&](const char *name, const char *path, std::string value) {
-    auto source = machine.sources.find(path);
-    list.push_back(
-        {name, std::move(value),
-         source == machine.sources.end() ? "not stated" : source->second});
-  };
-  constexpr double tera = 1e12, giga = 1e9;
-  auto percent = [](double share) { return scaled(share, 0.01, "%"); };
+Link localLink(const Machine &machine) {
+  return {machine.kernelLatencyNs, hbmRate(machine) / 2};
+}
 
-  figure("reserve outside the plan", "reserve_bytes",
-         scaled(static_cast<double>(machine.reserveBytes), 0x1p30, "GiB"));
-  figure("peak bf16", "flops_per_second.bf16",
-         scaled(machine.bf16FlopsPerSecond, tera, "TFLOP/s"));
-  figure("peak f32", "flops_per_second.f32",
-         scaled(machine.f32FlopsPerSecond, tera, "TFLOP/s"));
-  for (size_t i = 0; i < kComputeClassCount; ++i) {
-    std::string opClass(name(static_cast<OpClass>(i)));
-    figure((opClass + " efficiency").c_str(), ("efficiency." + opClass).c_str(),
-           percent(machine.efficiency[i]));
-  }
-  figure("device memory", "hbm.bytes_per_second",
-         scaled(machine.hbmBytesPerSecond, tera, "TB/s"));
-  figure("device memory efficiency", "hbm.efficiency",
-         percent(machine.hbmEfficiency));
-  figure("NVLink domain", "nvlink.domain_size",
-         std::to_string(machine.nvlinkDomain) + " devices");
-  figure("NVLink, one direction", "nvlink.bytes_per_second",
-         scaled(machine.nvlinkBytesPerSecond, giga, "GB/s"));
-  figure("NVLink efficiency", "nvlink.efficiency",
-         percent(machine.nvlinkEfficiency));
-  figure("NVLink latency", "nvlink.latency_ns",
-         std::to_string(machine.nvlinkLatencyNs) + " ns");
-  figure("network per device", "network.bytes_per_second",
-         scaled(machine.networkBytesPerSecond, giga, "GB/s"));
-  figure("network efficiency", "network.efficiency",
-         percent(machine.networkEfficiency));
-  figure("network latency", "network.latency_ns",
-         std::to_string(machine.networkLatencyNs) + " ns");
-  figure("kernel latency", "kernel_latency_ns",
-         std::to_string(machine.kernelLatencyNs) + " ns");
-  auto rule = [&](const char *name, const char *value) {
-    list.push_back({name, value, "cost model"});
-  };
-  rule("time of an op",
-       "slower of arithmetic and memory traffic, plus the start of a kernel");
-  rule("time of an exchange", "gather of rows, then all-to-all spread evenly "
-                              "over peers, not hidden behind compute");
-  rule("placement of ranks",
-       "expert-parallel ranks are neighbours, pipeline ranks outermost");
-  return list;
+Link hostLink(const Machine &machine, HostCopy direction, bool bothBusy) {
+  double rate = direction == HostCopy::to_device
+                    ? machine.hostToDeviceBytesPerSecond
+                    : machine.deviceToHostBytesPerSecond;
+  if (bothBusy)
+    rate = std::min(rate, machine.hostCombinedBytesPerSecond / 2);
+  return {machine.kernelLatencyNs, rate};
+}
+
+int64_t transferNs(const Link &link, int64_t bytes) {
+  return link.latencyNs +
+         (link.bytesPerSecond > 0
+              ? toNs(static_cast<double>(bytes) / link.bytesPerSecond)
+              : 0);
+}
+
+int64_t hostCopyNs(const Machine &machine, int64_t toDeviceBytes,
+                   int64_t toHostBytes) {
+  if (toDeviceBytes <= 0 && toHostBytes <= 0)
+    return 0;
+  double in = static_cast<double>(toDeviceBytes);
+  double out = static_cast<double>(toHostBytes);
+  return machine.kernelLatencyNs +
+         toNs(std::max({in / machine.hostToDeviceBytesPerSecond,
+                        out / machine.deviceToHostBytesPerSecond,
+                        (in + out) / machine.hostCombinedBytesPerSecond}));
 }
 
 } // namespace moe::cost

@@ -186,17 +186,20 @@ OpCost LinearWeightGradOp::getCost() {
 
 OpCost GroupedLinearOp::getCost() {
   return {gemmFlops(rows(getX()), columns(getX()), columns(getOut())),
-          valueBytes(*this) + parameterBytes(*this), 0, "grouped_gemm"};
+          valueBytes(*this) + parameterBytes(*this), 0, "grouped_gemm",
+          elements(getCounts())};
 }
 
 OpCost GroupedLinearInputGradOp::getCost() {
   return {gemmFlops(rows(getDX()), columns(getDOut()), columns(getDX())),
-          valueBytes(*this) + parameterBytes(*this), 0, "grouped_gemm"};
+          valueBytes(*this) + parameterBytes(*this), 0, "grouped_gemm",
+          elements(getCounts())};
 }
 
 OpCost GroupedLinearWeightGradOp::getCost() {
   return {gemmFlops(columns(getDOut()), rows(getX()), columns(getX())),
-          valueBytes(*this) + gradientBytes(*this), 0, "grouped_gemm"};
+          valueBytes(*this) + gradientBytes(*this), 0, "grouped_gemm",
+          elements(getCounts())};
 }
 
 //===----------------------------------------------------------------------===//
@@ -209,14 +212,22 @@ template <typename Op> static double visiblePairs(Op op, int64_t tokens) {
   double s = op.getSequenceLength();
   double w = op.getWindow() > 0 ? std::min<double>(op.getWindow(), s) : s;
   double pairs = w * s - w * (w - 1) / 2;
-  return pairs * op.getHeads() * (tokens / op.getSequenceLength());
+  double sequences = static_cast<double>(tokens) / s;
+  return pairs * op.getHeads() * sequences;
+}
+
+/// Heads times sequences, each of which is worked on alone.
+template <typename Op> static int64_t instances(Op op, int64_t tokens) {
+  int64_t sequences = tokens / static_cast<int64_t>(op.getSequenceLength());
+  return std::max<int64_t>(static_cast<int64_t>(op.getHeads()) * sequences, 1);
 }
 
 OpCost AttentionOp::getCost() {
   // Scores over qk_dim columns, then values over v_dim.
   double flops =
       visiblePairs(*this, rows(getQ())) * 2.0 * (getQkDim() + getVDim());
-  return {flops, valueBytes(*this) + parameterBytes(*this), 0, "attention"};
+  return {flops, valueBytes(*this) + parameterBytes(*this), 0, "attention",
+          instances(*this, rows(getQ()))};
 }
 
 OpCost AttentionInputGradOp::getCost() {
@@ -224,7 +235,8 @@ OpCost AttentionInputGradOp::getCost() {
   // softmax over v_dim.
   double flops = visiblePairs(*this, rows(getQ())) * 2.0 *
                  (3 * getQkDim() + 2 * getVDim());
-  return {flops, valueBytes(*this) + 2 * getScratch().bytes, 0, "attention"};
+  return {flops, valueBytes(*this) + 2 * getScratch().bytes, 0, "attention",
+          instances(*this, rows(getQ()))};
 }
 
 //===----------------------------------------------------------------------===//
@@ -248,13 +260,22 @@ static Scratch staging(int64_t assignments, int64_t width, Type element,
   return {bytes, "expert_communication"};
 }
 
-/// Cost of moving one row for each of the assignments: read, staged, sent and
-/// written. Of balanced assignments, all but one rank's share leave the rank.
-static OpCost exchange(Operation *op, int64_t assignments, int64_t rowBytes,
-                       int64_t ranks, double flops) {
-  int64_t payload = assignments * rowBytes;
-  return {flops, valueBytes(op) + 2 * payload, payload * (ranks - 1) / ranks,
-          "exchange"};
+/// Cost of moving rows of `tokens` tokens to their experts, or back: a row for
+/// each choice is read, staged, sent and written. Of balanced choices, all but
+/// one rank's share leave the rank; `exchange` says what else is known of them.
+template <typename Op>
+static OpCost exchange(Op op, int64_t tokens, int64_t rowBytes, double flops) {
+  int64_t ranks = op.getRanks(), topK = op.getTopK();
+  int64_t payload = tokens * topK * rowBytes;
+  OpCost cost = {flops, valueBytes(op) + 2 * payload,
+                 payload * (ranks - 1) / ranks, "exchange"};
+  cost.exchange = {tokens,
+                   rowBytes,
+                   topK,
+                   static_cast<int64_t>(op.getExperts()),
+                   static_cast<int64_t>(op.getGroups()),
+                   static_cast<int64_t>(op.getTopGroups())};
+  return cost;
 }
 
 Scratch DispatchOp::getScratch() {
@@ -264,10 +285,9 @@ Scratch DispatchOp::getScratch() {
 
 OpCost DispatchOp::getCost() {
   Type element = typeOf(getX()).getElementType();
-  return exchange(*this, rows(getX()) * getTopK(),
-                  columns(getX()) * bytesOf(element) +
-                      bytesOf(getSumType(element)),
-                  getRanks(), 0);
+  return exchange(
+      *this, rows(getX()),
+      columns(getX()) * bytesOf(element) + bytesOf(getSumType(element)), 0);
 }
 
 Scratch DispatchInputGradOp::getScratch() {
@@ -277,11 +297,10 @@ Scratch DispatchInputGradOp::getScratch() {
 
 OpCost DispatchInputGradOp::getCost() {
   Type element = typeOf(getDX()).getElementType();
-  int64_t assignments = rows(getDX()) * getTopK();
-  return exchange(*this, assignments,
+  return exchange(*this, rows(getDX()),
                   columns(getDX()) * bytesOf(element) +
                       bytesOf(getSumType(element)),
-                  getRanks(), double(assignments) * columns(getDX()));
+                  double(rows(getDX())) * getTopK() * columns(getDX()));
 }
 
 Scratch CombineOp::getScratch() {
@@ -290,11 +309,10 @@ Scratch CombineOp::getScratch() {
 }
 
 OpCost CombineOp::getCost() {
-  int64_t assignments = rows(getOut()) * getTopK();
-  return exchange(*this, assignments,
+  return exchange(*this, rows(getOut()),
                   columns(getOut()) *
                       bytesOf(typeOf(getOut()).getElementType()),
-                  getRanks(), double(assignments) * columns(getOut()));
+                  double(rows(getOut())) * getTopK() * columns(getOut()));
 }
 
 Scratch CombineInputGradOp::getScratch() {
@@ -303,10 +321,9 @@ Scratch CombineInputGradOp::getScratch() {
 }
 
 OpCost CombineInputGradOp::getCost() {
-  return exchange(*this, rows(getDOut()) * getTopK(),
-                  columns(getDOut()) *
-                      bytesOf(typeOf(getDOut()).getElementType()),
-                  getRanks(), 0);
+  return exchange(
+      *this, rows(getDOut()),
+      columns(getDOut()) * bytesOf(typeOf(getDOut()).getElementType()), 0);
 }
 
 Scratch AttentionInputGradOp::getScratch() {

@@ -163,7 +163,8 @@ DispatchOp::buildInputGradients(OpBuilder &builder, ValueRange resultGradients,
                        "row_probabilities; both must be used behind it");
   auto gradient = DispatchInputGradOp::create(
       builder, inputGradLoc(*this), dRows, dRowProbabilities, getHandle(),
-      getTopKAttr(), getExpertsAttr(), getRanksAttr(), getCapacityAttr());
+      getTopKAttr(), getExpertsAttr(), getRanksAttr(), getCapacityAttr(),
+      getGroupsAttr(), getTopGroupsAttr());
   operandGradients[0] = gradient.getDX();
   operandGradients[1] = gradient.getDProbabilities();
   return success();
@@ -175,7 +176,8 @@ CombineOp::buildInputGradients(OpBuilder &builder, ValueRange resultGradients,
   if (Value dOut = resultGradients[0])
     operandGradients[0] = CombineInputGradOp::create(
         builder, inputGradLoc(*this), dOut, getHandle(), getTopKAttr(),
-        getExpertsAttr(), getRanksAttr(), getCapacityAttr());
+        getExpertsAttr(), getRanksAttr(), getCapacityAttr(), getGroupsAttr(),
+        getTopGroupsAttr());
   return success();
 }
 

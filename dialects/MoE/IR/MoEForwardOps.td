@@ -262,6 +262,9 @@ def MoE_DispatchOp : MoE_ExchangeOp<"dispatch", [MoE_Differentiable]> {
     Replayable, with a new handle: the copies of the ops behind the replay use
     the new one, and each handle has its own release.
 
+    `groups` and `top_groups` repeat the rule of `moe.route`: how many ranks a
+    token reaches, hence the cost, depends on them; the result does not.
+
     The gradient needs the handle only.
 
     Example:

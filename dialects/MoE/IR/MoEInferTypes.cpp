@@ -250,12 +250,25 @@ LogicalResult RouteOp::inferReturnTypes(MLIRContext *context,
 /// Checks attributes that all four exchange ops share.
 template <typename Adaptor>
 static LogicalResult checkExchange(const Inference &infer, Adaptor adaptor) {
-  return failure(failed(infer.divides("ranks", adaptor.getRanks(), "`experts`",
-                                      adaptor.getExperts())) ||
-                 failed(infer.require(adaptor.getTopK() <= adaptor.getExperts(),
-                                      "`top_k` = " + Twine(adaptor.getTopK()) +
-                                          " must not exceed `experts` = " +
-                                          Twine(adaptor.getExperts()))));
+  return failure(
+      failed(infer.divides("ranks", adaptor.getRanks(), "`experts`",
+                           adaptor.getExperts())) ||
+      failed(infer.divides("groups", adaptor.getGroups(), "`experts`",
+                           adaptor.getExperts())) ||
+      failed(infer.require(
+          adaptor.getTopGroups() <= adaptor.getGroups(),
+          "`top_groups` = " + Twine(adaptor.getTopGroups()) +
+              " must not exceed `groups` = " + Twine(adaptor.getGroups()))) ||
+      failed(infer.require(
+          adaptor.getTopK() <= adaptor.getExperts() / adaptor.getGroups() *
+                                   adaptor.getTopGroups() ||
+              adaptor.getGroups() == 1,
+          "`top_k` = " + Twine(adaptor.getTopK()) +
+              " exceeds the experts of `top_groups` groups")) ||
+      failed(infer.require(
+          adaptor.getTopK() <= adaptor.getExperts(),
+          "`top_k` = " + Twine(adaptor.getTopK()) +
+              " must not exceed `experts` = " + Twine(adaptor.getExperts()))));
 }
 
 /// Checks the attributes against a handle.

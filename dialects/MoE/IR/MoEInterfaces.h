@@ -20,6 +20,16 @@ struct OpCost {
   /// "gemm", "grouped_gemm", "attention", "elementwise" or "exchange": which of
   /// a machine's efficiencies applies.
   llvm::StringRef opClass = "elementwise";
+  /// Equal parts that a kernel works through: experts of a grouped
+  /// multiplication, heads times sequences of attention.
+  int64_t parts = 1;
+  /// Of an exchange: what is sent, and how a token's experts are chosen.
+  struct Exchange {
+    int64_t tokens = 0;   ///< of this rank; 0: no exchange
+    int64_t rowBytes = 0; ///< of one row with what travels along
+    int64_t topK = 1, experts = 1, groups = 1, topGroups = 1;
+  };
+  Exchange exchange = {};
 };
 
 /// The stream that an op is issued on.

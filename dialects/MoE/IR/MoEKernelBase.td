@@ -41,11 +41,16 @@ class MoE_PureOp<string mnemonic, list<Trait> traits, list<string> own = [],
 
 defvar MoE_FunctionalType = " attr-dict `:` functional-type(operands, results)";
 
+// `groups` and `top_groups` repeat what `moe.route` was told: how many ranks a
+// token reaches depends on it, hence the cost. The result does not.
 defvar MoE_ExchangeGeometry = (ins
     MoE_CountAttr:$top_k, MoE_CountAttr:$experts,
-    MoE_CountAttr:$ranks, MoE_CountAttr:$capacity);
+    MoE_CountAttr:$ranks, MoE_CountAttr:$capacity,
+    DefaultValuedAttr<MoE_CountAttr, "1">:$groups,
+    DefaultValuedAttr<MoE_CountAttr, "1">:$top_groups);
 defvar MoE_ExchangeFormat = !strconcat(
     " `top_k` $top_k `experts` $experts `ranks` $ranks `capacity` $capacity",
+    " (`groups` $groups^ `top_groups` $top_groups)?",
     MoE_FunctionalType);
 
 /// The local half of an exchange, together with the exchange itself: a

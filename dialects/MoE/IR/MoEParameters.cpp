@@ -89,6 +89,11 @@ SmallVector<NamedAttribute> moe::getKernelAttributes(Operation *op) {
     // Says how the op is differentiated, not how it is run.
     if (isa<CrossEntropyOp>(op) && name == "grad_scale")
       continue;
+    // Say what an exchange costs, not what it does.
+    if (isa<DispatchOp, DispatchInputGradOp, CombineOp, CombineInputGradOp>(
+            op) &&
+        (name == "groups" || name == "top_groups"))
+      continue;
     if (auto rotary = dyn_cast<RotaryAttr>(value))
       list.addRotary(rotary);
     else if (auto routing = dyn_cast<RoutingAttr>(value))

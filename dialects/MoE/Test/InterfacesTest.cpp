@@ -45,7 +45,7 @@ func.func @f(%tokens: tensor<8xi32>, %k: tensor<8x16xbf16>, %v: tensor<8x16xbf16
   %u = moe.grouped_linear %rows, %c, @up : (tensor<?x16xbf16, #rows>, tensor<2xi32>) -> tensor<?x16xbf16, #rows> loc("up")
   %a = moe.swiglu %u scale %rp counts %c activation <limit = 7.0> : (tensor<?x16xbf16, #rows>, tensor<?xf32, #rows>, tensor<2xi32>) -> tensor<?x8xbf16, #rows> loc("swiglu")
   %d = moe.grouped_linear %a, %c, @down bias @down_bias scale %rp : (tensor<?x8xbf16, #rows>, tensor<2xi32>, tensor<?xf32, #rows>) -> tensor<?x16xbf16, #rows> loc("down")
-  %y = moe.combine %d, %h top_k 2 experts 4 ranks 2 capacity 20 : (tensor<?x16xbf16, #rows>, !handle) -> tensor<8x16xbf16> loc("combine")
+  %y = moe.combine %d, %h top_k 2 experts 4 ranks 2 capacity 20 groups 2 top_groups 1 : (tensor<?x16xbf16, #rows>, !handle) -> tensor<8x16xbf16> loc("combine")
   %loss, %z = moe.cross_entropy %y, %tokens grad_scale 0.125 : (tensor<8x16xbf16>, tensor<8xi32>) -> (tensor<1xf32>, tensor<8xf32>) loc("loss")
   return
 }
@@ -101,16 +101,29 @@ TEST_F(Interfaces, CostsFollowTheDefinitions) {
   EXPECT_EQ(down.bytes,
             2 * (16 * 8 + 16 * 16 + 2 * 16 * 8 + 2 * 16) + 2 * 4 + 16 * 4);
   EXPECT_EQ(down.opClass, "grouped_gemm");
+  EXPECT_EQ(down.parts, 2); // local experts
+  EXPECT_EQ(linear.parts, 1);
 
   // Windows of 2 in sequences of 4: 1 + 2 + 2 + 2 pairs, two sequences, two
   // heads, 16 columns for scores and 16 for values.
   EXPECT_EQ(cost("attention").flops, 7 * 2 * 2 * 2.0 * (16 + 16));
   EXPECT_EQ(cost("attention").opClass, "attention");
+  EXPECT_EQ(cost("attention").parts, 2 * 2); // sequences, heads
 
   // Of 16 rows of 32 bytes and a probability each, half leave the rank.
   EXPECT_EQ(cost("dispatch").linkBytes, 16 * (32 + 4) / 2);
   EXPECT_EQ(cost("combine").linkBytes, 16 * 32 / 2);
   EXPECT_EQ(cost("combine").opClass, "exchange");
+  OpCost::Exchange exchange = cost("dispatch").exchange;
+  EXPECT_EQ(exchange.tokens, 8);
+  EXPECT_EQ(exchange.rowBytes, 32 + 4);
+  EXPECT_EQ(exchange.topK, 2);
+  EXPECT_EQ(exchange.experts, 4);
+  EXPECT_EQ(exchange.groups, 1);
+  EXPECT_EQ(cost("combine").exchange.rowBytes, 32);
+  EXPECT_EQ(cost("combine").exchange.groups, 2);
+  EXPECT_EQ(cost("combine").exchange.topGroups, 1);
+  EXPECT_EQ(cost("linear").exchange.tokens, 0);
 }
 
 TEST_F(Interfaces, ExchangesAreCollectivesOnTheirOwnStream) {
@@ -157,6 +170,9 @@ TEST_F(Interfaces, KernelsListTheirPlacesInThePlan) {
     return result;
   };
   EXPECT_THAT(names("norm"), UnorderedElementsAre("epsilon", "groups"));
+  // What only the cost needs is not part of the plan.
+  EXPECT_THAT(names("combine"),
+              UnorderedElementsAre("top_k", "experts", "ranks", "capacity"));
   EXPECT_THAT(names("route"),
               UnorderedElementsAre("top_k", "scoring", "normalize", "groups",
                                    "top_groups", "group_score", "scale"));

@@ -1,39 +1,17 @@
 #include "compiler/Cost/Cost.h"
 
+#include "test/unit/Cost/SimpleMachine.h"
+
 #include <gmock/gmock.h>
 
+#include <algorithm>
 #include <random>
+#include <set>
 
 using namespace moe;
 using namespace moe::cost;
 
 namespace {
-
-/// Round figures, so that the tests' arithmetic is done in the head.
-Machine simpleMachine() {
-  Machine machine;
-  machine.name = "simple";
-  machine.memoryBytes = int64_t{1} << 36;
-  machine.reserveBytes = int64_t{1} << 32;
-  machine.bf16FlopsPerSecond = 1000e12;
-  machine.f32FlopsPerSecond = 100e12;
-  machine.f64FlopsPerSecond = 50e12;
-  machine.efficiency = {0.5, 0.4, 0.25, 1.0};
-  machine.hbmBytesPerSecond = 4e12;
-  machine.hbmEfficiency = 0.5;
-  machine.nvlinkDomain = 8;
-  machine.nvlinkBytesPerSecond = 400e9;
-  machine.nvlinkEfficiency = 0.5;
-  machine.networkBytesPerSecond = 50e9;
-  machine.networkEfficiency = 0.8;
-  machine.hostToDeviceBytesPerSecond = 50e9;
-  machine.deviceToHostBytesPerSecond = 50e9;
-  machine.hostCombinedBytesPerSecond = 80e9;
-  machine.kernelLatencyNs = 1000;
-  machine.nvlinkLatencyNs = 5000;
-  machine.networkLatencyNs = 20000;
-  return machine;
-}
 
 TEST(Estimate, SlowerOfArithmeticAndMemory) {
   Machine machine = simpleMachine();
@@ -78,7 +56,17 @@ TEST(AllReduce, RingOverTheSlowestLink) {
   EXPECT_EQ(allReduceNs(machine, 1'000'000, 1), 0);
   EXPECT_EQ(allReduceNs(machine, 2'000'000, 2), 10'000 + 5000);
   EXPECT_EQ(allReduceNs(machine, 4'000'000, 4), 30'000 + 5000);
-  EXPECT_EQ(allReduceNs(machine, 4'000'000, 16), 187'500 + 20'000);
+  // Two domains of eight: eight rings, 40e9 B/s through each port, but no more
+  // than NVLink's 200e9 in a domain.
+  EXPECT_EQ(allReduceNs(machine, 4'000'000, 16), 37'500 + 20'000);
+  machine.networkBytesPerSecond = 10e9; // eight ports: 64e9 B/s
+  EXPECT_EQ(allReduceNs(machine, 4'000'000, 16), 117'188 + 20'000);
+  machine = simpleMachine();
+  // Members eight apart: each alone in its domain.
+  EXPECT_EQ(allReduceNs(machine, 4'000'000, 4, 8), 150'000 + 20'000);
+  // Two apart: four of them in a domain, four ports.
+  EXPECT_EQ(allReduceNs(machine, 4'000'000, 4, 2), 30'000 + 5000);
+  EXPECT_EQ(allReduceNs(machine, 4'000'000, 8, 2), 43'750 + 20'000);
 }
 
 TEST(Optimizer, TrafficPerElement) {
@@ -97,6 +85,62 @@ TEST(PipelineLink, NetworkUnlessThePipelineLiesInOneDomain) {
   EXPECT_EQ(pipelineLink(machine, 4, 8).latencyNs, 20000);
 }
 
+TEST(Links, TransfersAndCopies) {
+  Machine machine = simpleMachine();
+  EXPECT_EQ(transferNs(pipelineLink(machine, 4, 2), 2'000'000), 10'000 + 5000);
+  EXPECT_EQ(transferNs({700, 0}, 2'000'000), 700);
+  // Within the device bytes are read and written: 1e12 B/s.
+  EXPECT_EQ(transferNs(localLink(machine), 4'000'000), 4000 + 1000);
+  machine.deviceToHostBytesPerSecond = 25e9;
+  EXPECT_EQ(hostLink(machine, HostCopy::to_device, false).bytesPerSecond, 50e9);
+  EXPECT_EQ(hostLink(machine, HostCopy::to_device, true).bytesPerSecond, 40e9);
+  EXPECT_EQ(hostLink(machine, HostCopy::to_host, true).bytesPerSecond, 25e9);
+  EXPECT_EQ(hostCopyNs(machine, 0, 0), 0);
+  EXPECT_EQ(hostCopyNs(machine, 1'000'000, 0), 20'000 + 1000);
+  EXPECT_EQ(hostCopyNs(machine, 0, 1'000'000), 40'000 + 1000);
+  // Together: 4 MB in and 2 MB out at 80e9 B/s are slower than each alone is...
+  machine.deviceToHostBytesPerSecond = 50e9;
+  EXPECT_EQ(hostCopyNs(machine, 3'000'000, 2'500'000), 68'750 + 1000);
+  // ...and with little in the other direction, the longer one counts.
+  EXPECT_EQ(hostCopyNs(machine, 4'000'000, 100'000), 80'000 + 1000);
+}
+
+TEST(Efficiency, IsAPowerOfTheSizeBetweenPoints) {
+  Efficiency table(
+      std::vector<Efficiency::Point>{{1e6, 0.1}, {1e8, 0.4}, {1e9, 0.4}});
+  EXPECT_EQ(table.at(1), 0.1);
+  EXPECT_EQ(table.at(1e6), 0.1);
+  EXPECT_DOUBLE_EQ(table.at(1e7), 0.2); // the geometric mean half way
+  EXPECT_DOUBLE_EQ(table.at(1e8), 0.4);
+  EXPECT_DOUBLE_EQ(table.at(3e8), 0.4);
+  EXPECT_EQ(table.at(1e30), 0.4);
+  EXPECT_EQ(Efficiency(0.3).at(17), 0.3);
+  EXPECT_EQ(table.problem(), "");
+
+  auto problem = [](std::vector<Efficiency::Point> points) {
+    return Efficiency(std::move(points)).problem();
+  };
+  EXPECT_THAT(problem({}), testing::HasSubstr("at least one"));
+  EXPECT_THAT(problem({{1, 0}}), testing::HasSubstr("must be in (0, 1]"));
+  EXPECT_THAT(problem({{1, 1.5}}), testing::HasSubstr("must be in (0, 1]"));
+  EXPECT_THAT(problem({{0, 0.5}}), testing::HasSubstr("positive"));
+  EXPECT_THAT(problem({{2, 0.5}, {2, 0.6}}), testing::HasSubstr("rise"));
+  EXPECT_THAT(problem({{1, 0.1}, {2, 0.3}}),
+              testing::HasSubstr("take less time"));
+  EXPECT_EQ(problem({{1, 0.1}, {2, 0.2}}), "");
+}
+
+TEST(Efficiency, OfWorkIsThatOfOnePart) {
+  Machine machine = simpleMachine();
+  machine.efficiency[static_cast<size_t>(OpClass::grouped_gemm)] =
+      Efficiency(std::vector<Efficiency::Point>{{1e9, 0.1}, {1e10, 0.5}});
+  OpWork work{OpClass::grouped_gemm, DType::bf16, 1e12, 0, 0};
+  work.parts = 100; // 1e10 each: 500 TFLOP/s
+  EXPECT_EQ(estimateNs(machine, work), 2'000'000 + 1000);
+  work.parts = 1000; // 1e9 each: 100 TFLOP/s
+  EXPECT_EQ(estimateNs(machine, work), 10'000'000 + 1000);
+}
+
 TEST(Estimate, MoreWorkNeverTakesLess) {
   std::mt19937 random(4);
   Machine machine = *loadMachine("h100-sxm", {"machines"});
@@ -104,6 +148,7 @@ TEST(Estimate, MoreWorkNeverTakesLess) {
     OpWork work;
     work.opClass = static_cast<OpClass>(random() % 5);
     work.dtype = random() % 2 ? DType::bf16 : DType::f32;
+    work.parts = 1 + static_cast<int64_t>(random() % 300);
     work.flops = static_cast<double>(random()) * 1e4;
     work.bytes = static_cast<int64_t>(random());
     work.linkBytes = static_cast<int64_t>(random());
@@ -111,8 +156,10 @@ TEST(Estimate, MoreWorkNeverTakesLess) {
     int64_t time = estimateNs(machine, work, group);
     EXPECT_GE(time, machine.kernelLatencyNs);
     OpWork more = work;
-    more.flops *= 2;
-    EXPECT_GE(estimateNs(machine, more, group), time);
+    // Rounding of the interpolation may take one nanosecond.
+    more.flops *= 1 + static_cast<double>(random() % 100) / 50;
+    EXPECT_GE(estimateNs(machine, more, group) + 1, time);
+    time = estimateNs(machine, more, group);
     more.bytes *= 2;
     EXPECT_GE(estimateNs(machine, more, group), time);
     more.linkBytes *= 2;
@@ -143,7 +190,9 @@ TEST(Assumptions, EachHasValueAndSource) {
   Machine machine = *loadMachine("h800", {"machines"});
   std::vector<plan::Assumption> list = assumptions(machine);
   EXPECT_GE(list.size(), 15u);
+  std::set<std::string> names;
   for (const plan::Assumption &assumption : list) {
+    EXPECT_TRUE(names.insert(assumption.name).second) << assumption.name;
     EXPECT_FALSE(assumption.name.empty());
     EXPECT_FALSE(assumption.value.empty());
     EXPECT_NE(assumption.source, "not stated") << assumption.name;
@@ -151,6 +200,33 @@ TEST(Assumptions, EachHasValueAndSource) {
   }
   EXPECT_EQ(list[0].value, "6.253 GiB");
   EXPECT_EQ(list, assumptions(machine));
+  EXPECT_TRUE(names.contains("rows sent by an exchange"));
+  // Every figure of the description is listed: capacity and f64 alike, but for
+  // the memory, which the plan's machine has.
+  for (const auto &[path, source] : machine.sources)
+    EXPECT_TRUE(path == "memory_bytes" ||
+                std::any_of(list.begin(), list.end(),
+                            [&](const plan::Assumption &each) {
+                              return each.source == source;
+                            }))
+        << path;
+}
+
+TEST(Assumptions, NameTheSizesOfAnEfficiency) {
+  Machine machine = simpleMachine();
+  machine.efficiency[0] =
+      Efficiency(std::vector<Efficiency::Point>{{1e9, 0.2}, {1.3e10, 0.5}});
+  auto value = [&](const std::string &name) {
+    for (const plan::Assumption &each : assumptions(machine))
+      if (each.name == name)
+        return each.value;
+    return std::string();
+  };
+  EXPECT_EQ(value("gemm efficiency"),
+            "20 % at 1 GFLOP to 50 % at 13 GFLOP (2 sizes)");
+  EXPECT_EQ(value("attention efficiency"), "25 %");
+  EXPECT_EQ(value("network per device"), "50 GB/s");
+  EXPECT_EQ(value("device memory"), "4 TB/s");
 }
 
 } // namespace

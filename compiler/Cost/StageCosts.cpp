@@ -1,0 +1,48 @@
+#include "compiler/Cost/StageCosts.h"
+
+#include "compiler/Schedule/Interleave.h"
+
+#include <algorithm>
+#include <array>
+#include <set>
+
+namespace moe::cost {
+
+/// Bytes of what `made` leaves and one of `users` takes.
+static int64_t handedOver(const plan::Stage &stage, const plan::Program *made,
+                          std::initializer_list<const plan::Program *> users) {
+  std::set<plan::ValueIndex> taken;
+  for (const plan::Program *user : users)
+    if (user)
+      taken.insert(user->inputs.begin(), user->inputs.end());
+  std::set<plan::ValueIndex> left(made->outputs.begin(), made->outputs.end());
+  int64_t bytes = 0;
+  for (plan::ValueIndex value : left)
+    bytes += taken.contains(value) ? stage.values[value].bytes : 0;
+  return bytes;
+}
+
+schedule::StageCosts stageCosts(const plan::Stage &stage) {
+  std::array<const plan::Program *, plan::kPhaseCount> programs{};
+  for (const plan::Program &program : stage.programs)
+    programs[static_cast<size_t>(program.phase)] = &program;
+  auto [forward, backward, backwardInput, weightGrad] = programs;
+
+  schedule::StageCosts costs;
+  if (forward) {
+    costs.forwardNs = schedule::durationNs(*forward);
+    costs.savedBytes =
+        handedOver(stage, forward, {backward, backwardInput, weightGrad});
+  }
+  if (backwardInput && weightGrad) {
+    costs.inputGradNs = schedule::durationNs(*backwardInput);
+    costs.weightGradNs = schedule::durationNs(*weightGrad);
+    costs.weightGradBytes = handedOver(stage, backwardInput, {weightGrad});
+    costs.savedBytes = std::max(costs.savedBytes, costs.weightGradBytes);
+  } else if (backward) {
+    costs.inputGradNs = schedule::durationNs(*backward);
+  }
+  return costs;
+}
+
+} // namespace moe::cost

@@ -1,0 +1,19 @@
+//===- StageCosts.h - what a stage's programs cost a schedule ---*- C++ -*-===//
+#pragma once
+
+#include "compiler/Schedule/Evaluate.h"
+#include "runtime/Plan/Plan.h"
+
+namespace moe::cost {
+
+/// Time and memory of one microbatch on a stage, as schedules are compared by:
+/// times as if each program ran alone on its streams; bytes of the values that
+/// programs leave for later ones of the same microbatch, buffers of transfers
+/// left out. A stage without a split backward has no weightGradNs and
+/// weightGradBytes: all of it is in inputGradNs. Where the input gradients
+/// leave more bytes than the forward did (gradients of outputs, for the weight
+/// gradients), that is what the forward is said to leave: schedules rest on
+/// memory that only shrinks.
+schedule::StageCosts stageCosts(const plan::Stage &stage);
+
+} // namespace moe::cost
