@@ -64,14 +64,27 @@ Status checkStructure(const Plan &plan);
 /// The part of checkStructure() that the replay of one rank relies on.
 Status checkStructureOfRank(const Plan &plan, int64_t rank);
 
-/// Sends and receives: each pair carries the same bytes of the same
-/// microbatch, and no rank waits for ever. Needs checkStructure().
+/// What all ranks do together. Sends and receives: each pair carries the same
+/// bytes of the same microbatch, and no rank waits for ever. Losses: that of
+/// each microbatch is collected once. Needs checkStructure().
 Status checkExchange(const Plan &plan);
 
 /// The reader of a value at a slot: where its bytes begin in the arena.
 inline int64_t placeOf(const Stage &stage, const Value &value, int64_t slot) {
   return value.placement == Placement::fixed ? value.offset
                                              : stage.slots[slot] + value.offset;
+}
+
+/// The index of the program of a stage that has this phase: there is one.
+inline int64_t programIndex(const Stage &stage, Phase phase) {
+  int64_t program = 0;
+  while (stage.programs[program].phase != phase)
+    ++program;
+  return program;
+}
+
+inline const Program &programOf(const Plan &plan, int64_t stage, Phase phase) {
+  return plan.stages[stage].programs[programIndex(plan.stages[stage], phase)];
 }
 
 /// replay() without its structural checks.

@@ -26,7 +26,7 @@
 namespace moe::plan {
 
 /// Version of the document. A reader refuses any other.
-inline constexpr int64_t kFormatVersion = 1;
+inline constexpr int64_t kFormatVersion = 2;
 
 /// Every buffer starts at a multiple of this and its size is counted rounded up
 /// to it, so that counted bytes are arena bytes.
@@ -127,8 +127,8 @@ struct Parameter {
   bool trainable = true; ///< false: no gradient, no optimizer state
   bool decay = true;     ///< weight decay applies
   Initializer initializer;
-  /// The parameter of another rank that this one is a copy of: both start equal
-  /// and are updated by the sum of their gradients. Empty: none.
+  /// The parameter of another stage that this one is a copy of: both start
+  /// equal and are updated by the sum of their gradients. Empty: none.
   std::string tiedTo;
   // Offsets into the rank's arena; -1 where there is no such buffer.
   int64_t weightOffset = -1;       ///< dtype
@@ -141,6 +141,7 @@ struct Parameter {
 
 /// The stream that an op is issued on.
 enum class Stream : uint8_t { compute, expert_communication };
+inline constexpr size_t kStreamCount = 2;
 std::string_view name(Stream stream);
 std::optional<Stream> parseStream(std::string_view text);
 
@@ -153,10 +154,14 @@ struct Op {
   std::vector<ParameterIndex> parameters; ///< -1: absent
   std::map<std::string, Attribute> attributes;
   Stream stream = Stream::compute;
+  /// Earlier ops of the program, on other streams, that must be done before
+  /// this one begins. Ops of one stream run in order. At most one a stream.
+  std::vector<int64_t> waits;
   int64_t scratchBytes = 0; ///< live only while the op runs
   MemoryClass scratchClass = MemoryClass::workspace;
   int64_t scratchOffset = 0; ///< fixed placement
-  /// Freed as soon as the op is done.
+  /// Freed as soon as the op is done. No op on another stream that uses them
+  /// may be under way then.
   std::vector<ValueIndex> releases;
   /// Bytes live while the op runs (inputs, outputs, scratch), relative to the
   /// start of the program: what the step's `live` has to be added to.
@@ -165,11 +170,16 @@ struct Op {
   bool operator==(const Op &) const = default;
 };
 
-enum class Phase : uint8_t { forward, backward, weight_grad };
+/// What a program computes. `backward` is the gradient of inputs and weights
+/// together; `backward_input` and `weight_grad` are its halves, run one after
+/// the other, any time apart.
+enum class Phase : uint8_t { forward, backward, backward_input, weight_grad };
+inline constexpr size_t kPhaseCount = 4;
 std::string_view name(Phase phase);
 std::optional<Phase> parsePhase(std::string_view text);
 
-/// What a stage does for one microbatch in one phase.
+/// What a stage does for one microbatch in one phase. All ops are done when the
+/// program ends, on every stream.
 struct Program {
   Phase phase = Phase::forward;
   std::vector<ValueIndex> inputs;  ///< live when the program starts
@@ -192,8 +202,9 @@ struct Stage {
 
 enum class StepKind : uint8_t {
   load,             ///< allocate `value` and fill it from the data set
-  receive,          ///< allocate `value` and wait for the bytes of `peer`
+  receive,          ///< allocate `value` and post its receive from `peer`
   run,              ///< execute the program of `phase`
+  overlap,          ///< execute two programs interleaved
   send,             ///< post `value` to `peer`; it stays live
   wait_send,        ///< wait until `value` was taken by `peer`; free it
   collect_loss,     ///< add the scalar `value` to the step's loss; free it
@@ -203,13 +214,17 @@ enum class StepKind : uint8_t {
 std::string_view name(StepKind kind);
 std::optional<StepKind> parseStepKind(std::string_view text);
 
+/// Whether a step executes programs.
+constexpr bool isExecution(StepKind kind) {
+  return kind == StepKind::run || kind == StepKind::overlap;
+}
 /// Whether a step belongs to a stage and microbatch: all but the last two.
 constexpr bool isOfMicrobatch(StepKind kind) {
   return kind < StepKind::reduce_gradients;
 }
 /// Whether a step names a value.
 constexpr bool hasValue(StepKind kind) {
-  return isOfMicrobatch(kind) && kind != StepKind::run;
+  return isOfMicrobatch(kind) && !isExecution(kind);
 }
 /// Whether a step names a peer.
 constexpr bool hasPeer(StepKind kind) {
@@ -217,14 +232,53 @@ constexpr bool hasPeer(StepKind kind) {
          kind == StepKind::wait_send;
 }
 
+/// Two programs of one rank that are executed together, for example the forward
+/// of one microbatch and the backward of another, so that each computes while
+/// the other communicates. Ops of each program keep their order.
+struct Overlap {
+  struct Member {
+    int64_t stage = -1; ///< index into Plan::stages
+    Phase phase = Phase::forward;
+    bool operator==(const Member &) const = default;
+  };
+  std::array<Member, 2> members; ///< different ones
+  /// In issue order, whose op is next: 0 or 1, as often as the member's program
+  /// has ops.
+  std::vector<int64_t> order;
+  /// Waits beyond those of the ops themselves: the op at position `op` of
+  /// `order` begins when the one at position `on`, of the other member and on
+  /// another stream, is done.
+  struct Wait {
+    int64_t op = 0;
+    int64_t on = 0;
+    bool operator==(const Wait &) const = default;
+  };
+  std::vector<Wait> waits; ///< rising by op, then on
+  /// For each position of `order`: bytes live while that op runs, as it is
+  /// issued, relative to the start of the step.
+  std::vector<ByteCounts> live;
+  bool operator==(const Overlap &) const = default;
+};
+
 /// One entry of a rank's schedule.
+///
+/// The bytes of a `receive` need only be there when a `run` or `overlap` that
+/// has the value among its inputs begins: that step waits for them. `peer` may
+/// be the rank itself, where consecutive stages lie on one rank.
+///
+/// An `overlap` step executes `Rank::overlaps[overlap]`: `stage`, `phase`,
+/// `microbatch` and `slot` are those of its first member, `secondMicrobatch`
+/// and `secondSlot` those of its second.
 struct Step {
   StepKind kind = StepKind::run;
   int64_t stage = -1;      ///< index into Plan::stages; -1 for the last two
   int64_t microbatch = -1; ///< -1 for the last two kinds
   int64_t slot = -1;       ///< slot of this stage and microbatch
+  int64_t overlap = -1;    ///< of an overlap: index into Rank::overlaps
+  int64_t secondMicrobatch = -1;
+  int64_t secondSlot = -1;
   Phase phase = Phase::forward;
-  ValueIndex value = -1; ///< of every kind but run and the last two
+  ValueIndex value = -1; ///< of kinds with hasValue()
   int64_t peer = -1;     ///< pipeline rank, of receive, send and wait_send
   /// load: "tokens", or "labels" (the tokens one position later), "labels_2"
   /// (two later), ...; see support/TokenRole.h.
@@ -237,6 +291,7 @@ struct Step {
 struct Rank {
   int64_t rank = 0; ///< pipeline rank = index in Plan::ranks
   std::vector<int64_t> stages;
+  std::vector<Overlap> overlaps;
   std::vector<Step> steps;
   int64_t arenaBytes = 0; ///< size of the one arena
   // Predicted peak of live bytes, and where it occurs.
@@ -244,7 +299,12 @@ struct Rank {
   int64_t peakStep = -1; ///< index into steps
   std::string peakOp;    ///< name of the op, empty when it is the step itself
   ByteCounts persistent; ///< parameters, gradients and optimizer state
-  int64_t busyNs = 0;    ///< estimated time spent in programs
+  int64_t reduceGradientsNs = 0; ///< estimate, of the step of that kind
+  int64_t updateNs = 0;          ///< estimate, of the step of that kind
+  // What the simulation of the plan says (compiler/Simulate).
+  int64_t busyNs = 0; ///< in programs, gradient reduction and update
+  /// Of those, waiting for communication while the compute stream was idle.
+  int64_t exposedCommunicationNs = 0;
   bool operator==(const Rank &) const = default;
 };
 
@@ -275,6 +335,12 @@ struct Machine {
   int64_t reserveBytes =
       0;                   ///< taken by context and libraries, outside the plan
   int64_t budgetBytes = 0; ///< what the plan may use, reserve included
+  double flopsPerSecond = 0; ///< peak of one device, for the plan's dtype
+  // Between neighbouring pipeline ranks, one direction, and within a device
+  // (where a rank sends to itself). A rate of 0: bytes take no time.
+  int64_t linkLatencyNs = 0;
+  double linkBytesPerSecond = 0;
+  double localBytesPerSecond = 0;
   bool operator==(const Machine &) const = default;
 };
 
@@ -289,6 +355,11 @@ struct Layout {
 struct Prediction {
   int64_t stepNs = 0;
   double bubble = 0; ///< 1 - busiest rank's busy time / step time
+  /// Floating-point operations that the model needs for the step, forward and
+  /// backward, on all devices; what is computed again does not count.
+  double modelFlops = 0;
+  /// modelFlops / (devices * flopsPerSecond * step time); 0 when unknown.
+  double modelFlopsUtilization = 0;
   bool fits = false; ///< arena + reserve <= budget on every rank
   bool operator==(const Prediction &) const = default;
 };
@@ -298,7 +369,7 @@ struct Plan {
   Model model;
   Machine machine;
   Layout layout;
-  std::string schedule; ///< "gpipe" or "1f1b"
+  std::string schedule; ///< name of what ordered the steps, e.g. "1f1b"
   DType dtype = DType::bf16;
   double capacityFactor = 0; ///< rows planned / balanced rows, see docs
   double imbalance = 0;      ///< rows assumed for time / balanced rows

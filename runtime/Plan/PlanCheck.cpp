@@ -1,7 +1,7 @@
 //===- PlanCheck.cpp - the claims of a plan against its replay ------------===//
 
+#include "runtime/Plan/Execution.h"
 #include "runtime/Plan/Fields.h"
-#include "runtime/Plan/ProgramReplay.h"
 
 namespace moe::plan {
 namespace {
@@ -37,8 +37,36 @@ Status checkPrograms(const Plan &plan) {
   return {};
 }
 
+Status checkOverlaps(const Plan &plan, int64_t rank) {
+  const std::vector<Overlap> &overlaps = plan.ranks[rank].overlaps;
+  for (size_t i = 0; i < overlaps.size(); ++i) {
+    Result<Execution> execution = Execution::ofOverlap(plan, rank, i);
+    if (!execution)
+      return execution.error();
+    std::string path =
+        element(element("$.ranks", rank) + ".overlaps", i) + ".live";
+    const std::vector<ByteCounts> &live = execution->live();
+    if (overlaps[i].live.size() != live.size())
+      return errorAt(path, "must have one element for each of the " +
+                               std::to_string(live.size()) +
+                               " ops in order, has " +
+                               std::to_string(overlaps[i].live.size()));
+    for (size_t p = 0; p < live.size(); ++p)
+      MOE_RETURN_IF_ERROR(
+          compare(element(path, p), overlaps[i].live[p], live[p]));
+  }
+  return {};
+}
+
+/// Replaces `largest` by `moment` when its total is larger.
+void keepLarger(std::optional<ByteCounts> &largest, const ByteCounts &moment) {
+  if (!largest || moment.total() > largest->total())
+    largest = moment;
+}
+
 /// The bytes that live at the moment that a rank names as its peak; nothing
-/// when there is no such moment.
+/// when there is no such moment. An overlap may have two ops of that name, in
+/// two stages: the one with more.
 std::optional<ByteCounts> liveAt(const Plan &plan, const Rank &rank,
                                  const Replay &replayed) {
   const Step &step = rank.steps[rank.peakStep];
@@ -50,16 +78,28 @@ std::optional<ByteCounts> liveAt(const Plan &plan, const Rank &rank,
     }
     return live;
   }
-  if (step.kind != StepKind::run)
-    return std::nullopt;
-  for (const Program &program : plan.stages[step.stage].programs)
-    if (program.phase == step.phase)
-      for (const Op &op : program.ops)
-        if (op.name == rank.peakOp) {
-          live += op.live; // compared with the replay by checkPrograms()
-          return live;
-        }
-  return std::nullopt;
+  // What ops and overlaps claim was compared with the replay before.
+  std::optional<ByteCounts> largest;
+  auto note = [&](const Op &op, const ByteCounts &relative) {
+    if (op.name != rank.peakOp)
+      return;
+    ByteCounts moment = live;
+    moment += relative;
+    keepLarger(largest, moment);
+  };
+  if (step.kind == StepKind::run)
+    for (const Op &op : programOf(plan, step.stage, step.phase).ops)
+      note(op, op.live);
+  if (step.kind == StepKind::overlap) {
+    const Overlap &overlap = rank.overlaps[step.overlap];
+    std::array<size_t, 2> next{};
+    for (size_t i = 0; i < overlap.order.size(); ++i) {
+      int64_t m = overlap.order[i];
+      const auto &[stage, phase] = overlap.members[m];
+      note(programOf(plan, stage, phase).ops[next[m]++], overlap.live[i]);
+    }
+  }
+  return largest;
 }
 
 /// Any moment with the largest total will do as the place of the peak.
@@ -114,6 +154,7 @@ Status checkRanges(const Rank &rank, const std::string &path) {
 }
 
 Status checkRank(const Plan &plan, int64_t index) {
+  MOE_RETURN_IF_ERROR(checkOverlaps(plan, index));
   Result<Replay> replayed = replayChecked(plan, index);
   if (!replayed)
     return replayed.error();

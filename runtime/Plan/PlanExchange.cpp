@@ -1,4 +1,4 @@
-//===- PlanExchange.cpp - sends and receives of all ranks -----------------===//
+//===- PlanExchange.cpp - what all ranks do together ----------------------===//
 //
 // A rank's sends to a peer and that peer's receives from it meet in order, as
 // they do on every transport without tags: the k-th with the k-th.
@@ -8,6 +8,7 @@
 #include "runtime/Plan/Checks.h"
 
 #include <algorithm>
+#include <deque>
 #include <tuple>
 
 namespace moe::plan {
@@ -72,70 +73,180 @@ Status checkPair(const Plan &plan, End send, End receive) {
   return {};
 }
 
-/// Runs all ranks against each other, as far as sends and receives hold them
-/// up: posting a send never waits, taking delivery does.
+/// Runs all ranks against each other, as far as messages hold them up: posting
+/// a send or a receive never waits. A program waits until what it has among its
+/// inputs was sent, and wait_send until it was taken.
 class Progress {
 public:
   explicit Progress(const Plan &plan)
-      : plan(plan), next(plan.ranks.size()), posted(plan.ranks.size()) {}
+      : plan(plan), states(plan.ranks.size()), received(plan.stages.size()) {
+    for (size_t s = 0; s < plan.stages.size(); ++s)
+      received[s].resize(plan.stages[s].values.size());
+    for (const Rank &rank : plan.ranks)
+      for (const Step &step : rank.steps)
+        if (step.kind == StepKind::receive)
+          received[step.stage][step.value] = true;
+  }
 
   Status run() {
-    for (bool moved = true; moved;) {
-      moved = false;
-      for (size_t r = 0; r < plan.ranks.size(); ++r)
-        while (next[r] < static_cast<int64_t>(plan.ranks[r].steps.size()) &&
-               advance(static_cast<int64_t>(r))) {
-          ++next[r];
-          moved = true;
-        }
+    // Ranks that may get on. What a rank posts lets only its peer get on.
+    for (size_t r = 0; r < plan.ranks.size(); ++r)
+      wake(static_cast<int64_t>(r));
+    while (!ready.empty()) {
+      int64_t r = ready.front();
+      ready.pop_front();
+      states[r].isReady = false;
+      while (!isAtEnd(r) && advance(r))
+        ++states[r].next;
     }
-    for (size_t r = 0; r < plan.ranks.size(); ++r) {
-      if (next[r] == static_cast<int64_t>(plan.ranks[r].steps.size()))
-        continue;
-      const Step &step = plan.ranks[r].steps[next[r]];
-      std::string reason =
-          "deadlock: waits for rank " + std::to_string(step.peer);
-      if (next[step.peer] <
-          static_cast<int64_t>(plan.ranks[step.peer].steps.size()))
-        reason +=
-            ", which never gets past " + stepPath(step.peer, next[step.peer]);
-      return errorAt(stepPath(static_cast<int64_t>(r), next[r]), reason);
-    }
+    for (size_t r = 0; r < plan.ranks.size(); ++r)
+      if (!isAtEnd(static_cast<int64_t>(r)))
+        return deadlock(static_cast<int64_t>(r));
     return {};
   }
 
 private:
-  using Key = std::tuple<int64_t, int64_t, int64_t, int64_t>;
+  /// Stage, microbatch, value.
+  using Key = std::tuple<int64_t, int64_t, int64_t>;
+  /// The other end of a message and its number between the two, from 1.
+  struct Message {
+    int64_t peer;
+    int64_t number;
+  };
+  struct State {
+    int64_t next = 0; ///< step
+    bool isReady = false;
+    std::map<Key, Message> arriving;
+    std::map<std::pair<Key, int64_t>, int64_t> posted; ///< by value and peer
+  };
+
+  bool isAtEnd(int64_t r) const {
+    return states[r].next == static_cast<int64_t>(plan.ranks[r].steps.size());
+  }
+
+  void wake(int64_t r) {
+    if (states[r].isReady)
+      return;
+    states[r].isReady = true;
+    ready.push_back(r);
+  }
+
+  /// The message that a program of rank `r` waits for first.
+  std::optional<Message> firstMissing(int64_t r, int64_t stage, Phase phase,
+                                      int64_t microbatch) const {
+    for (ValueIndex input : programOf(plan, stage, phase).inputs) {
+      if (!received[stage][input])
+        continue;
+      auto found = states[r].arriving.find({stage, microbatch, input});
+      if (found == states[r].arriving.end())
+        continue;
+      auto count = sends.find({found->second.peer, r});
+      if (count == sends.end() || count->second < found->second.number)
+        return found->second;
+    }
+    return std::nullopt;
+  }
+
+  std::optional<Message> firstMissing(int64_t r) const {
+    const Rank &rank = plan.ranks[r];
+    const Step &step = rank.steps[states[r].next];
+    std::optional<Message> missing =
+        firstMissing(r, step.stage, step.phase, step.microbatch);
+    if (missing || step.kind == StepKind::run)
+      return missing;
+    const Overlap::Member &second = rank.overlaps[step.overlap].members[1];
+    return firstMissing(r, second.stage, second.phase, step.secondMicrobatch);
+  }
+
+  /// Forgets what a program found among its inputs: it has arrived.
+  void take(int64_t r, int64_t stage, Phase phase, int64_t microbatch) {
+    for (ValueIndex input : programOf(plan, stage, phase).inputs)
+      if (received[stage][input])
+        states[r].arriving.erase({stage, microbatch, input});
+  }
 
   /// Whether the next step of rank `r` can be done; does it.
   bool advance(int64_t r) {
-    const Step &step = plan.ranks[r].steps[next[r]];
-    std::pair<int64_t, int64_t> out{r, step.peer};
-    std::pair<int64_t, int64_t> in{step.peer, r};
-    Key key{step.stage, step.value, step.microbatch, step.peer};
+    const Rank &rank = plan.ranks[r];
+    const Step &step = rank.steps[states[r].next];
+    Key key{step.stage, step.microbatch, step.value};
     switch (step.kind) {
     case StepKind::send:
-      posted[r][key] = ++sends[out];
+      states[r].posted[{key, step.peer}] = ++sends[{r, step.peer}];
+      wake(step.peer);
       return true;
     case StepKind::receive:
-      if (sends[in] <= receives[in])
-        return false;
-      ++receives[in];
+      states[r].arriving[key] = {step.peer, ++receives[{step.peer, r}]};
+      wake(step.peer);
       return true;
     case StepKind::wait_send:
-      return posted[r][key] <= receives[out];
+      if (states[r].posted[{key, step.peer}] > receives[{r, step.peer}])
+        return false;
+      states[r].posted.erase({key, step.peer});
+      return true;
+    case StepKind::run:
+    case StepKind::overlap:
+      if (firstMissing(r))
+        return false;
+      take(r, step.stage, step.phase, step.microbatch);
+      if (step.kind == StepKind::overlap) {
+        const auto &[stage, phase] = rank.overlaps[step.overlap].members[1];
+        take(r, stage, phase, step.secondMicrobatch);
+      }
+      return true;
     default:
       return true;
     }
   }
 
+  /// The error of a rank that cannot get on.
+  Error deadlock(int64_t r) const {
+    const Step &step = plan.ranks[r].steps[states[r].next];
+    int64_t peer = step.peer;
+    if (isExecution(step.kind))
+      if (std::optional<Message> missing = firstMissing(r))
+        peer = missing->peer;
+    std::string reason = "deadlock: waits for rank " + std::to_string(peer);
+    if (peer == r)
+      reason += " itself";
+    else if (!isAtEnd(peer))
+      reason += ", which never gets past " + stepPath(peer, states[peer].next);
+    return errorAt(stepPath(r, states[r].next), reason);
+  }
+
   const Plan &plan;
-  std::vector<int64_t> next; ///< step of each rank
-  /// Number of the send of a value, counted for its peer.
-  std::vector<std::map<Key, int64_t>> posted;
+  std::vector<State> states; ///< of ranks
+  /// For each stage and value whether any step receives it.
+  std::vector<std::vector<bool>> received;
+  std::deque<int64_t> ready;
+  // Messages posted from one rank to another.
   std::map<std::pair<int64_t, int64_t>, int64_t> sends;
   std::map<std::pair<int64_t, int64_t>, int64_t> receives;
 };
+
+/// Each microbatch runs through one copy of the model: it has one loss.
+Status checkLosses(const Plan &plan) {
+  std::map<int64_t, End> collected;
+  for (size_t r = 0; r < plan.ranks.size(); ++r)
+    for (size_t i = 0; i < plan.ranks[r].steps.size(); ++i) {
+      const Step &step = plan.ranks[r].steps[i];
+      if (step.kind != StepKind::collect_loss)
+        continue;
+      End end{static_cast<int64_t>(r), static_cast<int64_t>(i)};
+      auto [first, isNew] = collected.emplace(step.microbatch, end);
+      if (!isNew)
+        return errorAt(stepPath(end.rank, end.step),
+                       "the loss of microbatch " +
+                           std::to_string(step.microbatch) +
+                           " is collected already by " +
+                           stepPath(first->second.rank, first->second.step));
+    }
+  for (int64_t m = 0; m < plan.layout.microbatches; ++m)
+    if (collected.count(m) == 0)
+      return errorAt("$.ranks", "no step collects the loss of microbatch " +
+                                    std::to_string(m));
+  return {};
+}
 
 } // namespace
 
@@ -155,7 +266,8 @@ Status checkExchange(const Plan &plan) {
                           : "rank " + std::to_string(ends.first) +
                                 " has no send for this receive");
   }
-  return Progress(plan).run();
+  MOE_RETURN_IF_ERROR(Progress(plan).run());
+  return checkLosses(plan);
 }
 
 } // namespace moe::plan

@@ -14,10 +14,11 @@ constexpr Names<kMemoryClassCount> kMemoryClasses = {
     "handles",    "workspace"};
 constexpr Names<2> kPlacements = {"fixed", "slot"};
 constexpr Names<2> kReplications = {"dense", "expert"};
-constexpr Names<2> kStreams = {"compute", "expert_communication"};
-constexpr Names<3> kPhases = {"forward", "backward", "weight_grad"};
-constexpr Names<8> kStepKinds = {
-    "load",         "receive",          "run",   "send", "wait_send",
+constexpr Names<kStreamCount> kStreams = {"compute", "expert_communication"};
+constexpr Names<kPhaseCount> kPhases = {"forward", "backward", "backward_input",
+                                        "weight_grad"};
+constexpr Names<9> kStepKinds = {
+    "load",         "receive",          "run",   "overlap", "send", "wait_send",
     "collect_loss", "reduce_gradients", "update"};
 
 template <typename Enum, size_t N>

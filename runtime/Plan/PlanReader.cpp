@@ -6,7 +6,7 @@
 //
 //===----------------------------------------------------------------------===//
 
-#include "runtime/Plan/Json.h"
+#include "runtime/Plan/Diagnosis.h"
 #include "runtime/Plan/Plan.h"
 
 #include <algorithm>
@@ -14,43 +14,6 @@
 
 namespace moe::plan {
 namespace {
-
-/// A place in the document, as a chain of stack frames: its text is only built
-/// for an error.
-struct Path {
-  const Path *parent = nullptr;
-  std::string_view key = {}; ///< of an object, or
-  size_t index = 0;          ///< of an array when `key` is empty
-
-  std::string text() const {
-    if (!parent)
-      return "$";
-    if (key.data())
-      return parent->text() + "." + std::string(key);
-    return parent->text() + "[" + std::to_string(index) + "]";
-  }
-};
-
-std::string describe(const json::Node &node) {
-  static constexpr const char *kTypes[] = {
-      "null", "a boolean", "an integer", "a fractional number",
-      "text", "an array",  "an object"};
-  return kTypes[node.value.index()];
-}
-
-/// Keeps the first error; after it, reading goes on without effect.
-struct Diagnosis {
-  std::optional<Error> error;
-
-  void fail(const Path &path, const std::string &reason) {
-    if (!error)
-      error = Error{path.text() + ": " + reason};
-  }
-  void expected(const Path &path, const char *what, const json::Node &node) {
-    if (!error)
-      fail(path, std::string("expected ") + what + ", is " + describe(node));
-  }
-};
 
 class Reader {
 public:
@@ -90,11 +53,12 @@ public:
   }
   void read(const json::Node &node, const Path &path, Phase &out) {
     readName(node, path, parsePhase,
-             R"("forward", "backward" or "weight_grad")", out);
+             R"("forward", "backward", "backward_input" or "weight_grad")",
+             out);
   }
   void read(const json::Node &node, const Path &path, StepKind &out) {
     readName(node, path, parseStepKind,
-             R"("load", "receive", "run", "send", "wait_send", )"
+             R"("load", "receive", "run", "overlap", "send", "wait_send", )"
              R"("collect_loss", "reduce_gradients" or "update")",
              out);
   }
@@ -148,6 +112,9 @@ public:
   void read(const json::Node &node, const Path &path, Op &out);
   void read(const json::Node &node, const Path &path, Program &out);
   void read(const json::Node &node, const Path &path, Stage &out);
+  void read(const json::Node &node, const Path &path, Overlap::Member &out);
+  void read(const json::Node &node, const Path &path, Overlap::Wait &out);
+  void read(const json::Node &node, const Path &path, Overlap &out);
   void read(const json::Node &node, const Path &path, Step &out);
   void read(const json::Node &node, const Path &path, Rank &out);
   void read(const json::Node &node, const Path &path, Plan &out);
@@ -258,6 +225,10 @@ void Reader::read(const json::Node &node, const Path &path, Machine &out) {
   object.member("memory_bytes", out.memoryBytes);
   object.member("reserve_bytes", out.reserveBytes);
   object.member("budget_bytes", out.budgetBytes);
+  object.member("flops_per_second", out.flopsPerSecond);
+  object.member("link_latency_ns", out.linkLatencyNs);
+  object.member("link_bytes_per_second", out.linkBytesPerSecond);
+  object.member("local_bytes_per_second", out.localBytesPerSecond);
   object.finish();
 }
 
@@ -278,6 +249,8 @@ void Reader::read(const json::Node &node, const Path &path, Prediction &out) {
   ObjectReader object(*this, diagnosis, node, path);
   object.member("step_ns", out.stepNs);
   object.member("bubble", out.bubble);
+  object.member("model_flops", out.modelFlops);
+  object.member("model_flops_utilization", out.modelFlopsUtilization);
   object.member("fits", out.fits);
   object.finish();
 }
@@ -349,6 +322,7 @@ void Reader::read(const json::Node &node, const Path &path, Op &out) {
       diagnosis.expected(at, "an object", *attributes);
   }
   object.member("stream", out.stream);
+  object.member("waits", out.waits);
   object.member("scratch_bytes", out.scratchBytes);
   object.member("scratch_class", out.scratchClass);
   object.member("scratch_offset", out.scratchOffset);
@@ -379,6 +353,38 @@ void Reader::read(const json::Node &node, const Path &path, Stage &out) {
   object.finish();
 }
 
+void Reader::read(const json::Node &node, const Path &path,
+                  Overlap::Member &out) {
+  ObjectReader object(*this, diagnosis, node, path);
+  object.member("stage", out.stage);
+  object.member("phase", out.phase);
+  object.finish();
+}
+
+void Reader::read(const json::Node &node, const Path &path,
+                  Overlap::Wait &out) {
+  ObjectReader object(*this, diagnosis, node, path);
+  object.member("op", out.op);
+  object.member("on", out.on);
+  object.finish();
+}
+
+void Reader::read(const json::Node &node, const Path &path, Overlap &out) {
+  ObjectReader object(*this, diagnosis, node, path);
+  std::vector<Overlap::Member> members;
+  object.member("members", members);
+  if (!failed() && members.size() != out.members.size())
+    diagnosis.fail(Path{&path, "members"},
+                   "must be two, are " + std::to_string(members.size()));
+  if (failed())
+    return;
+  std::copy(members.begin(), members.end(), out.members.begin());
+  object.member("order", out.order);
+  object.member("waits", out.waits);
+  object.member("live", out.live);
+  object.finish();
+}
+
 void Reader::read(const json::Node &node, const Path &path, Step &out) {
   ObjectReader object(*this, diagnosis, node, path);
   object.member("kind", out.kind);
@@ -389,6 +395,11 @@ void Reader::read(const json::Node &node, const Path &path, Step &out) {
     object.member("microbatch", out.microbatch);
     object.member("slot", out.slot);
     object.member("phase", out.phase);
+  }
+  if (out.kind == StepKind::overlap) {
+    object.member("overlap", out.overlap);
+    object.member("second_microbatch", out.secondMicrobatch);
+    object.member("second_slot", out.secondSlot);
   }
   if (hasValue(out.kind))
     object.member("value", out.value);
@@ -427,7 +438,11 @@ void Reader::read(const json::Node &node, const Path &path, Rank &out) {
   readNamedCounts(object.take("peak"), Path{&path, "peak"}, out.peak);
   object.member("peak_step", out.peakStep);
   object.member("peak_op", out.peakOp);
+  object.member("reduce_gradients_ns", out.reduceGradientsNs);
+  object.member("update_ns", out.updateNs);
   object.member("busy_ns", out.busyNs);
+  object.member("exposed_communication_ns", out.exposedCommunicationNs);
+  object.member("overlaps", out.overlaps);
   object.member("steps", out.steps);
   object.finish();
 }
@@ -455,8 +470,9 @@ void Reader::read(const json::Node &node, const Path &path, Plan &out) {
         classes[i] != static_cast<MemoryClass>(i))
       diagnosis.fail(Path{&path, "memory_classes"},
                      "expected the " + std::to_string(kMemoryClassCount) +
-                         " classes of version 1 in their order, beginning "
-                         "with \"parameters\"");
+                         " classes of version " +
+                         std::to_string(kFormatVersion) +
+                         " in their order, beginning with \"parameters\"");
   object.member("model", out.model);
   object.member("machine", out.machine);
   object.member("layout", out.layout);

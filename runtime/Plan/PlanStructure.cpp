@@ -32,9 +32,7 @@ bool isPersistent(MemoryClass memoryClass) {
 Status checkHeader(const Plan &plan) {
   Fields document("$");
   MOE_RETURN_IF_ERROR(document.text("generator", plan.generator));
-  if (plan.schedule != "gpipe" && plan.schedule != "1f1b")
-    return document.fail("schedule", R"(expected "gpipe" or "1f1b", is )" +
-                                         quoted(plan.schedule));
+  MOE_RETURN_IF_ERROR(document.name("schedule", plan.schedule));
   if (plan.dtype == DType::i32)
     return document.fail("dtype", R"(expected "bf16", "f32" or "f64")");
   MOE_RETURN_IF_ERROR(
@@ -73,6 +71,13 @@ Status checkHeader(const Plan &plan) {
       machine.range("reserve_bytes", plan.machine.reserveBytes, 0, kLargest));
   MOE_RETURN_IF_ERROR(
       machine.range("budget_bytes", plan.machine.budgetBytes, 0, kLargest));
+  MOE_RETURN_IF_ERROR(machine.range("link_latency_ns",
+                                    plan.machine.linkLatencyNs, 0, kLargest));
+  for (auto [key, rate] :
+       {std::pair{"flops_per_second", plan.machine.flopsPerSecond},
+        std::pair{"link_bytes_per_second", plan.machine.linkBytesPerSecond},
+        std::pair{"local_bytes_per_second", plan.machine.localBytesPerSecond}})
+    MOE_RETURN_IF_ERROR(machine.real(key, rate, 0, kLargestReal));
 
   Fields layout("$.layout");
   const Layout &l = plan.layout;
@@ -91,7 +96,12 @@ Status checkHeader(const Plan &plan) {
   Fields prediction("$.prediction");
   MOE_RETURN_IF_ERROR(
       prediction.range("step_ns", plan.prediction.stepNs, 0, kLargest));
-  return prediction.real("bubble", plan.prediction.bubble, 0, 1);
+  MOE_RETURN_IF_ERROR(prediction.real("bubble", plan.prediction.bubble, 0, 1));
+  MOE_RETURN_IF_ERROR(prediction.real("model_flops", plan.prediction.modelFlops,
+                                      0, kLargestReal));
+  return prediction.real("model_flops_utilization",
+                         plan.prediction.modelFlopsUtilization, 0,
+                         kLargestReal);
 }
 
 Status checkParameter(const Parameter &parameter, const Fields &fields,
@@ -213,6 +223,30 @@ Status checkOp(const Stage &stage, const Op &op, const Fields &fields,
   return fields.range("time_ns", op.timeNs, 0, kLargest);
 }
 
+/// Waits name the last op of another stream that must be done.
+Status checkWaits(const Program &program, size_t index, const Fields &fields) {
+  const Op &op = program.ops[index];
+  for (size_t i = 0; i < op.waits.size(); ++i) {
+    std::string key = element("waits", i);
+    int64_t on = op.waits[i];
+    if (on < 0 || on >= static_cast<int64_t>(index))
+      return fields.fail(key, "must be an op before this one, " +
+                                  std::to_string(index) + ", is " +
+                                  std::to_string(on));
+    const Op &other = program.ops[on];
+    if (other.stream == op.stream)
+      return fields.fail(key, "op " + quoted(other.name) +
+                                  " is on the same stream, which runs ops in "
+                                  "order");
+    for (size_t k = 0; k < i; ++k)
+      if (program.ops[op.waits[k]].stream == other.stream)
+        return fields.fail(key, "is a second op of stream " +
+                                    quoted(name(other.stream)) +
+                                    "; the later of them is enough");
+  }
+  return {};
+}
+
 Status checkProgram(const Stage &stage, const Program &program,
                     const std::string &path, int64_t arenaBytes) {
   Fields fields(path);
@@ -228,10 +262,11 @@ Status checkProgram(const Stage &stage, const Program &program,
                                " is already in the list");
   }
   std::string ops = path + ".ops";
-  for (size_t i = 0; i < program.ops.size(); ++i)
-    MOE_RETURN_IF_ERROR(checkOp(stage, program.ops[i],
-                                Fields(ops, static_cast<int64_t>(i)),
-                                arenaBytes));
+  for (size_t i = 0; i < program.ops.size(); ++i) {
+    Fields opFields(ops, static_cast<int64_t>(i));
+    MOE_RETURN_IF_ERROR(checkOp(stage, program.ops[i], opFields, arenaBytes));
+    MOE_RETURN_IF_ERROR(checkWaits(program, i, opFields));
+  }
   return {};
 }
 
@@ -305,10 +340,10 @@ Status checkFrame(const Plan &plan) {
 
 /// What ties parameters of different ranks together.
 Status checkTies(const Plan &plan) {
-  std::map<std::string_view, std::pair<const Parameter *, int64_t>> byName;
-  for (const Stage &stage : plan.stages)
-    for (const Parameter &parameter : stage.parameters)
-      byName.emplace(parameter.name, std::pair(&parameter, stage.rank));
+  std::map<std::string_view, std::pair<const Parameter *, size_t>> byName;
+  for (size_t s = 0; s < plan.stages.size(); ++s)
+    for (const Parameter &parameter : plan.stages[s].parameters)
+      byName.emplace(parameter.name, std::pair(&parameter, s));
   for (size_t s = 0; s < plan.stages.size(); ++s)
     for (size_t p = 0; p < plan.stages[s].parameters.size(); ++p) {
       const Parameter &copy = plan.stages[s].parameters[p];
@@ -320,10 +355,10 @@ Status checkTies(const Plan &plan) {
       if (found == byName.end())
         return fields.fail("tied_to",
                            "there is no parameter " + quoted(copy.tiedTo));
-      const auto &[original, rank] = found->second;
-      if (rank == plan.stages[s].rank)
+      const auto &[original, stage] = found->second;
+      if (stage == s)
         return fields.fail("tied_to", quoted(copy.tiedTo) +
-                                          " is on the same rank, which needs "
+                                          " is of the same stage, which needs "
                                           "no copy");
       if (!original->tiedTo.empty())
         return fields.fail("tied_to", quoted(copy.tiedTo) + " is tied itself");

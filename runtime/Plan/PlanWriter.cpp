@@ -122,12 +122,16 @@ private:
 };
 
 /// Counts of all classes, in the order of the document's memory_classes.
-void emitCounts(Emitter &emit, std::string_view key, const ByteCounts &counts) {
-  emit.key(key);
+void emitCounts(Emitter &emit, const ByteCounts &counts) {
   emit.beginArray(Spread::oneLine);
   for (int64_t bytes : counts.bytes)
     emit.value(bytes);
   emit.end();
+}
+
+void emitCounts(Emitter &emit, std::string_view key, const ByteCounts &counts) {
+  emit.key(key);
+  emitCounts(emit, counts);
 }
 
 /// Counts by name, without the classes that have none.
@@ -182,6 +186,10 @@ void emitHeader(Emitter &emit, const Plan &plan) {
   emit.member("memory_bytes", machine.memoryBytes);
   emit.member("reserve_bytes", machine.reserveBytes);
   emit.member("budget_bytes", machine.budgetBytes);
+  emit.member("flops_per_second", machine.flopsPerSecond);
+  emit.member("link_latency_ns", machine.linkLatencyNs);
+  emit.member("link_bytes_per_second", machine.linkBytesPerSecond);
+  emit.member("local_bytes_per_second", machine.localBytesPerSecond);
   emit.end();
 
   const Layout &layout = plan.layout;
@@ -210,11 +218,14 @@ void emitHeader(Emitter &emit, const Plan &plan) {
               emit.end();
             });
 
+  const Prediction &prediction = plan.prediction;
   emit.key("prediction");
   emit.beginObject(Spread::lines);
-  emit.member("step_ns", plan.prediction.stepNs);
-  emit.member("bubble", plan.prediction.bubble);
-  emit.member("fits", plan.prediction.fits);
+  emit.member("step_ns", prediction.stepNs);
+  emit.member("bubble", prediction.bubble);
+  emit.member("model_flops", prediction.modelFlops);
+  emit.member("model_flops_utilization", prediction.modelFlopsUtilization);
+  emit.member("fits", prediction.fits);
   emit.end();
 }
 
@@ -268,6 +279,7 @@ void emitOp(Emitter &emit, const Op &op) {
   }
   emit.end();
   emit.member("stream", name(op.stream));
+  emit.member("waits", op.waits);
   emit.member("scratch_bytes", op.scratchBytes);
   emit.member("scratch_class", name(op.scratchClass));
   emit.member("scratch_offset", op.scratchOffset);
@@ -297,6 +309,33 @@ void emitStage(Emitter &emit, const Stage &stage) {
   emit.end();
 }
 
+void emitOverlap(Emitter &emit, const Overlap &overlap) {
+  emit.beginObject(Spread::lines);
+  emit.key("members");
+  emit.beginArray(Spread::oneLine);
+  for (const Overlap::Member &member : overlap.members) {
+    emit.beginObject(Spread::oneLine);
+    emit.member("stage", member.stage);
+    emit.member("phase", name(member.phase));
+    emit.end();
+  }
+  emit.end();
+  emit.member("order", overlap.order);
+  emit.key("waits");
+  emit.beginArray(Spread::oneLine);
+  for (const Overlap::Wait &wait : overlap.waits) {
+    emit.beginObject(Spread::oneLine);
+    emit.member("op", wait.op);
+    emit.member("on", wait.on);
+    emit.end();
+  }
+  emit.end();
+  emitLines(
+      emit, "live", overlap.live,
+      [](Emitter &emit, const ByteCounts &live) { emitCounts(emit, live); });
+  emit.end();
+}
+
 /// Writes the fields that mean something for this kind of step.
 void emitStep(Emitter &emit, const Step &step) {
   emit.beginObject(Spread::oneLine);
@@ -306,6 +345,11 @@ void emitStep(Emitter &emit, const Step &step) {
     emit.member("microbatch", step.microbatch);
     emit.member("slot", step.slot);
     emit.member("phase", name(step.phase));
+  }
+  if (step.kind == StepKind::overlap) {
+    emit.member("overlap", step.overlap);
+    emit.member("second_microbatch", step.secondMicrobatch);
+    emit.member("second_slot", step.secondSlot);
   }
   if (hasValue(step.kind))
     emit.member("value", step.value);
@@ -326,7 +370,11 @@ void emitRank(Emitter &emit, const Rank &rank) {
   emitNamedCounts(emit, "peak", rank.peak);
   emit.member("peak_step", rank.peakStep);
   emit.member("peak_op", rank.peakOp);
+  emit.member("reduce_gradients_ns", rank.reduceGradientsNs);
+  emit.member("update_ns", rank.updateNs);
   emit.member("busy_ns", rank.busyNs);
+  emit.member("exposed_communication_ns", rank.exposedCommunicationNs);
+  emitLines(emit, "overlaps", rank.overlaps, emitOverlap);
   emitLines(emit, "steps", rank.steps, emitStep);
   emit.end();
 }

@@ -3,17 +3,10 @@
 #include "runtime/Plan/ProgramReplay.h"
 
 #include <algorithm>
+#include <tuple>
 
 namespace moe::plan {
 namespace {
-
-std::string programPath(int64_t stage, int64_t program) {
-  return element(element("$.stages", stage) + ".programs", program);
-}
-
-std::string opPath(int64_t stage, int64_t program, size_t op) {
-  return element(programPath(stage, program) + ".ops", op);
-}
 
 /// Whether an op of the program from `first` on writes `value`.
 bool isWrittenFrom(const Program &program, size_t first, ValueIndex value) {
@@ -51,10 +44,25 @@ public:
       MOE_RETURN_IF_ERROR(runOp(i));
     MOE_RETURN_IF_ERROR(finish());
     account.change = relative;
+    account.inputs = program.inputs;
+    for (std::vector<ValueIndex> *list :
+         {&account.inputs, &account.freed, &account.made})
+      sortByPlace(*list);
     return std::move(account);
   }
 
 private:
+  /// By offset, so that values of one slot, and fixed ones, are gone through in
+  /// rising order.
+  void sortByPlace(std::vector<ValueIndex> &list) const {
+    auto key = [&](ValueIndex index) {
+      const Value &value = stage.values[index];
+      return std::tuple(value.placement, value.offset, index);
+    };
+    std::sort(list.begin(), list.end(),
+              [&](ValueIndex a, ValueIndex b) { return key(a) < key(b); });
+  }
+
   Error failOp(size_t op, const char *key, size_t index,
                const std::string &reason) const {
     return errorAt(
@@ -108,9 +116,6 @@ private:
         grow(op.scratchBytes, opPath(stageIndex, programIndex, index)));
     ByteCounts live = relative;
     live[op.scratchClass] += op.scratchBytes;
-    if (account.peakOp == -1 ||
-        live.total() > account.live[account.peakOp].total())
-      account.peakOp = static_cast<int64_t>(index);
     account.live.push_back(live);
     total -= op.scratchBytes;
 
@@ -125,6 +130,7 @@ private:
       if (account.isInput[released])
         account.freed.push_back(released);
     }
+    account.after.push_back(relative);
     return {};
   }
 
@@ -176,82 +182,11 @@ private:
   int64_t total = 0; ///< bytes of inputs and what the program allocated
 };
 
-/// Joins extents that touch or overlap.
-std::vector<Extent> coalesce(std::vector<Extent> extents) {
-  std::sort(extents.begin(), extents.end(),
-            [](const Extent &a, const Extent &b) { return a.begin < b.begin; });
-  std::vector<Extent> joined;
-  for (const Extent &extent : extents) {
-    if (!joined.empty() && extent.begin <= joined.back().end)
-      joined.back().end = std::max(joined.back().end, extent.end);
-    else
-      joined.push_back(extent);
-  }
-  return joined;
-}
-
 } // namespace
 
 Result<ProgramAccount> accountProgram(const Plan &plan, int64_t stage,
                                       int64_t program) {
   return Accountant(plan, stage, program).run();
-}
-
-Result<std::vector<Extent>> placeProgram(const Plan &plan, int64_t stageIndex,
-                                         int64_t programIndex, int64_t slot) {
-  const Stage &stage = plan.stages[stageIndex];
-  const Program &program = stage.programs[programIndex];
-  LiveRanges live;
-  std::vector<Extent> extents;
-
-  auto describe = [&](ValueIndex value) {
-    return value == -1 ? std::string("the scratch of the op")
-                       : "value " + quoted(stage.values[value].name);
-  };
-  auto allocate = [&](int64_t begin, int64_t bytes, ValueIndex value,
-                      const std::string &path) -> Status {
-    int64_t end = begin + bytes;
-    if (const auto *other = live.firstOverlap(begin, end))
-      return errorAt(path,
-                     describe(value) + " at bytes " + std::to_string(begin) +
-                         " to " + std::to_string(end) + " overlaps " +
-                         describe(other->second.owner.value) + " at bytes " +
-                         std::to_string(other->first) + " to " +
-                         std::to_string(other->second.end) +
-                         (slot == -1 ? std::string()
-                                     : " (slot " + std::to_string(slot) + ")"));
-    live.insert(begin, end, {stageIndex, value, -1});
-    return {};
-  };
-
-  for (size_t i = 0; i < program.inputs.size(); ++i) {
-    const Value &value = stage.values[program.inputs[i]];
-    MOE_RETURN_IF_ERROR(allocate(
-        placeOf(stage, value, slot), value.bytes, program.inputs[i],
-        element(programPath(stageIndex, programIndex) + ".inputs", i)));
-  }
-  for (size_t i = 0; i < program.ops.size(); ++i) {
-    const Op &op = program.ops[i];
-    std::string path = opPath(stageIndex, programIndex, i);
-    for (size_t k = 0; k < op.outputs.size(); ++k) {
-      if (op.outputs[k] == -1)
-        continue;
-      const Value &value = stage.values[op.outputs[k]];
-      int64_t begin = placeOf(stage, value, slot);
-      MOE_RETURN_IF_ERROR(allocate(begin, value.bytes, op.outputs[k],
-                                   element(path + ".outputs", k)));
-      extents.push_back({begin, begin + value.bytes});
-    }
-    if (op.scratchBytes > 0) {
-      MOE_RETURN_IF_ERROR(allocate(op.scratchOffset, op.scratchBytes, -1,
-                                   path + ".scratch_offset"));
-      extents.push_back({op.scratchOffset, op.scratchOffset + op.scratchBytes});
-      live.erase(op.scratchOffset);
-    }
-    for (ValueIndex released : op.releases)
-      live.erase(placeOf(stage, stage.values[released], slot));
-  }
-  return coalesce(std::move(extents));
 }
 
 } // namespace moe::plan

@@ -1,16 +1,12 @@
 //===- ProgramReplay.h - the account of one program -------------*- C++ -*-===//
 //
-// A program is replayed once for its byte counts and once for every slot for
-// its places; running it for a microbatch then costs only its inputs and
-// outputs, not its ops. Private to runtime/Plan.
+// What a program does to the bytes that are live is the same for every
+// microbatch: it is worked out once. Private to runtime/Plan.
 //
 //===----------------------------------------------------------------------===//
 #pragma once
 
 #include "runtime/Plan/Checks.h"
-#include "runtime/Plan/LiveRanges.h"
-
-#include <optional>
 
 namespace moe::plan {
 
@@ -18,9 +14,12 @@ namespace moe::plan {
 struct ProgramAccount {
   /// Bytes live while each op runs, relative to the start of the program.
   std::vector<ByteCounts> live;
+  /// Bytes live after each op and its releases, relative to the start.
+  std::vector<ByteCounts> after;
   /// Bytes live at the end, relative to the start.
   ByteCounts change;
-  int64_t peakOp = -1;           ///< first op with the largest total of `live`
+  // By offset, fixed ones first: in the order in which they lie in the arena.
+  std::vector<ValueIndex> inputs;
   std::vector<ValueIndex> freed; ///< inputs that are not live at the end
   std::vector<ValueIndex> made;  ///< values that are live only at the end
   std::vector<bool> isInput;     ///< for every value of the stage
@@ -33,16 +32,14 @@ struct ProgramAccount {
 Result<ProgramAccount> accountProgram(const Plan &plan, int64_t stage,
                                       int64_t program);
 
-/// A range of bytes.
-struct Extent {
-  int64_t begin;
-  int64_t end;
-};
+/// "$.stages[1].programs[0]".
+inline std::string programPath(int64_t stage, int64_t program) {
+  return element(element("$.stages", stage) + ".programs", program);
+}
 
-/// Checks that no two buffers of a program share bytes while both are live,
-/// for a microbatch in `slot` (-1: none). Returns the bytes that the program
-/// allocates at any time, as few extents in rising order.
-Result<std::vector<Extent>> placeProgram(const Plan &plan, int64_t stage,
-                                         int64_t program, int64_t slot);
+/// "$.stages[1].programs[0].ops[7]".
+inline std::string opPath(int64_t stage, int64_t program, size_t op) {
+  return element(programPath(stage, program) + ".ops", op);
+}
 
 } // namespace moe::plan

@@ -1,7 +1,8 @@
 //===- Replay.cpp - what a schedule does to an arena ----------------------===//
 
 #include "runtime/Plan/Replay.h"
-#include "runtime/Plan/ProgramReplay.h"
+#include "runtime/Plan/Execution.h"
+#include "runtime/Plan/PhaseOrder.h"
 
 #include <set>
 #include <tuple>
@@ -33,12 +34,15 @@ public:
   }
 
 private:
-  /// A program with its account and, per slot, the bytes that it allocates.
-  struct Known {
-    int64_t program;
-    ProgramAccount account;
-    std::map<int64_t, std::vector<Extent>> extents;
-    int64_t runs = 0;
+  /// The microbatch that one program of a step runs for. Errors name the keys
+  /// of the step that say so.
+  struct Run {
+    int64_t stage;
+    Phase phase;
+    int64_t microbatch;
+    int64_t slot;
+    const char *phaseKey;
+    const char *slotKey;
   };
 
   Error fail(int64_t step, std::string_view key,
@@ -56,39 +60,45 @@ private:
            std::to_string(instance.microbatch);
   }
 
-  void notePeak(const ByteCounts &moment, int64_t step, int64_t stage,
-                int64_t program, int64_t op) {
+  void notePeak(const ByteCounts &moment, int64_t step, const Op *op) {
     int64_t total = moment.total();
     if (result.peakStep != -1 && total <= peakTotal)
       return;
     peakTotal = total;
     result.peak = moment;
     result.peakStep = step;
-    result.peakOp =
-        op == -1 ? "" : plan.stages[stage].programs[program].ops[op].name;
+    result.peakOp = op ? op->name : "";
+  }
+
+  /// A stage and microbatch keep their slot: one place for each instance, so
+  /// that it cannot live twice.
+  Status noteSlot(int64_t index, int64_t stage, int64_t microbatch,
+                  int64_t slot, const char *key) {
+    if (slot == -1)
+      return {};
+    auto [known, isNew] = slots.emplace(std::pair{stage, microbatch}, slot);
+    if (!isNew && known->second != slot)
+      return fail(index, key,
+                  "is " + std::to_string(slot) + ", but microbatch " +
+                      std::to_string(microbatch) + " of stage " +
+                      quoted(plan.stages[stage].name) + " is in slot " +
+                      std::to_string(known->second));
+    return {};
   }
 
   Status walk(int64_t index) {
     const Step &step = rank.steps[index];
     if (step.kind != StepKind::load && step.kind != StepKind::receive)
-      notePeak(live, index, -1, -1, -1);
-    if (step.slot != -1) {
-      // One place for each instance: it cannot live twice.
-      auto [known, isNew] =
-          slots.emplace(std::pair{step.stage, step.microbatch}, step.slot);
-      if (!isNew && known->second != step.slot)
-        return fail(index, "slot",
-                    "is " + std::to_string(step.slot) + ", but microbatch " +
-                        std::to_string(step.microbatch) + " of stage " +
-                        quoted(plan.stages[step.stage].name) + " is in slot " +
-                        std::to_string(known->second));
-    }
+      notePeak(live, index, nullptr);
+    MOE_RETURN_IF_ERROR(
+        noteSlot(index, step.stage, step.microbatch, step.slot, "slot"));
     switch (step.kind) {
     case StepKind::load:
     case StepKind::receive:
       return allocate(index, step);
     case StepKind::run:
-      return runProgram(index, step);
+    case StepKind::overlap:
+      return execute(index, step);
     case StepKind::send:
       return post(index, step);
     case StepKind::wait_send:
@@ -118,6 +128,12 @@ private:
     return {step.stage, step.value, step.microbatch};
   }
 
+  /// Stage, microbatch, value.
+  using Arrival = std::tuple<int64_t, int64_t, ValueIndex>;
+  static Arrival arrivalOf(const Step &step) {
+    return {step.stage, step.microbatch, step.value};
+  }
+
   using SendKey = std::tuple<int64_t, int64_t, int64_t, int64_t>;
   static SendKey key(const Step &step) {
     return {step.stage, step.value, step.microbatch, step.peer};
@@ -132,8 +148,20 @@ private:
       return fail(index, "value", overlapReason(instanceOf(step), *other));
     ranges.insert(begin, end, instanceOf(step));
     live[value.memoryClass] += value.bytes;
-    notePeak(live, index, -1, -1, -1);
+    notePeak(live, index, nullptr);
+    if (step.kind == StepKind::receive)
+      arriving.insert(arrivalOf(step));
     return {};
+  }
+
+  /// The bytes of a receive are there when a program has begun with them.
+  Status requireArrived(int64_t index, const Step &step) const {
+    if (arriving.count(arrivalOf(step)) == 0)
+      return {};
+    return fail(index, "value",
+                describe(instanceOf(step)) +
+                    " is still being received: no program that has it among "
+                    "its inputs has run since");
   }
 
   std::string overlapReason(const Instance &instance,
@@ -147,20 +175,26 @@ private:
            std::to_string(other.second.end);
   }
 
-  Status requireLive(int64_t index, const Step &step, ValueIndex value,
-                     std::string_view field) const {
-    const Stage &stage = plan.stages[step.stage];
-    Instance instance{step.stage, value, step.microbatch};
-    if (ranges.holds(placeOf(stage, stage.values[value], step.slot), instance))
+  Status requireLive(int64_t index, int64_t stageIndex, int64_t microbatch,
+                     int64_t slot, ValueIndex value, std::string_view field) {
+    const Stage &stage = plan.stages[stageIndex];
+    Instance instance{stageIndex, value, microbatch};
+    if (ranges.holds(placeOf(stage, stage.values[value], slot), instance))
       return {};
     std::string where = stage.values[value].placement == Placement::slot
-                            ? " in slot " + std::to_string(step.slot)
+                            ? " in slot " + std::to_string(slot)
                             : std::string();
     return fail(index, field, describe(instance) + " is not live" + where);
   }
 
+  Status requireLive(int64_t index, const Step &step) {
+    return requireLive(index, step.stage, step.microbatch, step.slot,
+                       step.value, "value");
+  }
+
   Status post(int64_t index, const Step &step) {
-    MOE_RETURN_IF_ERROR(requireLive(index, step, step.value, "value"));
+    MOE_RETURN_IF_ERROR(requireLive(index, step));
+    MOE_RETURN_IF_ERROR(requireArrived(index, step));
     if (!sent.insert(key(step)).second)
       return fail(index, "value",
                   describe(instanceOf(step)) +
@@ -169,21 +203,24 @@ private:
   }
 
   /// A value that a peer may still be reading must stay.
-  Status requireUnsent(int64_t index, const Step &step, ValueIndex value,
+  Status requireUnsent(int64_t index, const Instance &instance,
                        std::string_view field) const {
-    auto next = sent.lower_bound({step.stage, value, step.microbatch, 0});
-    if (next == sent.end() || std::get<0>(*next) != step.stage ||
-        std::get<1>(*next) != value || std::get<2>(*next) != step.microbatch)
+    auto next = sent.lower_bound(
+        {instance.stage, instance.value, instance.microbatch, 0});
+    if (next == sent.end() || std::get<0>(*next) != instance.stage ||
+        std::get<1>(*next) != instance.value ||
+        std::get<2>(*next) != instance.microbatch)
       return {};
     return fail(index, field,
-                describe({step.stage, value, step.microbatch}) +
+                describe(instance) +
                     " is freed while it is being sent to rank " +
                     std::to_string(std::get<3>(*next)));
   }
 
   Status free(int64_t index, const Step &step) {
-    MOE_RETURN_IF_ERROR(requireLive(index, step, step.value, "value"));
-    MOE_RETURN_IF_ERROR(requireUnsent(index, step, step.value, "value"));
+    MOE_RETURN_IF_ERROR(requireLive(index, step));
+    MOE_RETURN_IF_ERROR(requireArrived(index, step));
+    MOE_RETURN_IF_ERROR(requireUnsent(index, instanceOf(step), "value"));
     const Stage &stage = plan.stages[step.stage];
     const Value &value = stage.values[step.value];
     ranges.erase(placeOf(stage, value, step.slot));
@@ -191,87 +228,137 @@ private:
     return {};
   }
 
-  Status runProgram(int64_t index, const Step &step) {
-    if (isUpdated || (isReduced && step.phase != Phase::forward))
+  /// What must hold before any program of the step begins.
+  Status checkRun(int64_t index, const Run &run,
+                  const Execution::Member &member) {
+    if (isUpdated || (isReduced && run.phase != Phase::forward))
       return fail(index, "kind",
                   isUpdated ? "nothing runs after the update"
                             : "gradients change after they were reduced");
-    if (!ran.insert({step.stage, step.microbatch, step.phase}).second)
-      return fail(index, "phase",
-                  "the " + std::string(name(step.phase)) +
-                      " program has run for microbatch " +
-                      std::to_string(step.microbatch) + " already");
-    Known *known = nullptr;
-    MOE_RETURN_IF_ERROR(lookup(step, known));
-    const ProgramAccount &account = known->account;
-    const Stage &stage = plan.stages[step.stage];
-    if (account.usesSlot && step.slot == -1)
-      return fail(index, "slot",
+    if (std::optional<std::string> reason =
+            phases.whyNot(run.stage, run.phase, run.microbatch))
+      return fail(index, run.phaseKey, *reason);
+    if (member.account.usesSlot && run.slot == -1)
+      return fail(index, run.slotKey,
                   "must not be -1, because the program uses values that lie "
                   "in a slot");
-    for (ValueIndex input : stage.programs[known->program].inputs)
-      MOE_RETURN_IF_ERROR(requireLive(index, step, input, "phase"));
-
-    auto extents = known->extents.find(step.slot);
-    if (extents == known->extents.end()) {
-      Result<std::vector<Extent>> placed =
-          placeProgram(plan, step.stage, known->program, step.slot);
-      if (!placed)
-        return placed.error();
-      extents = known->extents.emplace(step.slot, std::move(*placed)).first;
-    }
-    // Inputs were placed together with what the program allocates; all else
-    // that is live must keep out of its way.
-    for (const Extent &extent : extents->second)
-      for (int64_t at = extent.begin; at < extent.end;) {
-        const auto *other = ranges.firstOverlap(at, extent.end);
-        if (!other)
-          break;
-        const Instance &owner = other->second.owner;
-        if (owner.stage != step.stage || owner.microbatch != step.microbatch ||
-            !account.isInput[owner.value])
-          return fail(index, "phase",
-                      overlapReason({step.stage, -1, step.microbatch}, *other));
-        at = other->second.end;
-      }
-
-    if (account.peakOp != -1) {
-      ByteCounts moment = live;
-      moment += account.live[account.peakOp];
-      notePeak(moment, index, step.stage, known->program, account.peakOp);
-    }
-    for (ValueIndex value : account.freed) {
-      MOE_RETURN_IF_ERROR(requireUnsent(index, step, value, "phase"));
-      ranges.erase(placeOf(stage, stage.values[value], step.slot));
-    }
-    for (ValueIndex made : account.made) {
-      const Value &value = stage.values[made];
-      int64_t begin = placeOf(stage, value, step.slot);
-      ranges.insert(begin, begin + value.bytes,
-                    {step.stage, made, step.microbatch});
-    }
-    live += account.change;
-    ++known->runs;
+    for (ValueIndex input : member.account.inputs)
+      MOE_RETURN_IF_ERROR(requireLive(index, run.stage, run.microbatch,
+                                      run.slot, input, run.phaseKey));
+    for (ValueIndex freed : member.account.freed)
+      MOE_RETURN_IF_ERROR(requireUnsent(
+          index, {run.stage, freed, run.microbatch}, run.phaseKey));
     return {};
   }
 
-  Status lookup(const Step &step, Known *&known) {
-    auto found = programs.find({step.stage, step.phase});
-    if (found != programs.end()) {
-      known = &found->second;
-      return {};
+  Status execute(int64_t index, const Step &step) {
+    std::vector<Run> runs = {
+        {step.stage, step.phase, step.microbatch, step.slot, "phase", "slot"}};
+    Execution *execution = nullptr;
+    if (step.kind == StepKind::overlap) {
+      const Overlap::Member &second = rank.overlaps[step.overlap].members[1];
+      runs.push_back({second.stage, second.phase, step.secondMicrobatch,
+                      step.secondSlot, "overlap", "second_slot"});
+      if (second.stage == step.stage &&
+          step.secondMicrobatch == step.microbatch)
+        return fail(index, "second_microbatch",
+                    "programs of one stage overlap for different microbatches "
+                    "only");
+      MOE_RETURN_IF_ERROR(noteSlot(index, second.stage, step.secondMicrobatch,
+                                   step.secondSlot, "second_slot"));
     }
-    const std::vector<Program> &list = plan.stages[step.stage].programs;
-    int64_t program = 0;
-    while (list[program].phase != step.phase)
-      ++program;
-    Result<ProgramAccount> account = accountProgram(plan, step.stage, program);
-    if (!account)
-      return account.error();
-    known = &programs
-                 .emplace(std::pair{step.stage, step.phase},
-                          Known{program, std::move(*account), {}})
-                 .first->second;
+    MOE_RETURN_IF_ERROR(lookup(step, execution));
+    for (size_t m = 0; m < runs.size(); ++m)
+      MOE_RETURN_IF_ERROR(checkRun(index, runs[m], execution->members()[m]));
+    MOE_RETURN_IF_ERROR(execution->place({step.slot, step.secondSlot}));
+    MOE_RETURN_IF_ERROR(checkFree(index, runs, *execution));
+    if (int64_t at = execution->peakPosition(); at != -1) {
+      ByteCounts moment = live;
+      moment += execution->live()[at];
+      notePeak(moment, index, &execution->op(at));
+    }
+    for (size_t m = 0; m < runs.size(); ++m)
+      for (ValueIndex freed : execution->members()[m].account.freed)
+        ranges.erase(beginOf(runs[m], freed));
+    for (size_t m = 0; m < runs.size(); ++m)
+      finishRun(runs[m], execution->members()[m].account);
+    return {};
+  }
+
+  int64_t beginOf(const Run &run, ValueIndex value) const {
+    const Stage &stage = plan.stages[run.stage];
+    return placeOf(stage, stage.values[value], run.slot);
+  }
+
+  /// Inputs were placed together with what the programs allocate; all else
+  /// that is live must keep out of its way.
+  Status checkFree(int64_t index, const std::vector<Run> &runs,
+                   const Execution &execution) const {
+    auto isInput = [&](const Instance &owner) {
+      for (size_t m = 0; m < runs.size(); ++m)
+        if (owner.stage == runs[m].stage &&
+            owner.microbatch == runs[m].microbatch &&
+            execution.members()[m].account.isInput[owner.value])
+          return true;
+      return false;
+    };
+    auto check = [&](int64_t begin, int64_t end) -> Status {
+      while (begin < end) {
+        const auto *other = ranges.firstOverlap(begin, end);
+        if (!other)
+          break;
+        if (!isInput(other->second.owner))
+          return fail(index, runs[0].phaseKey,
+                      overlapReason({runs[0].stage, -1, -1}, *other));
+        begin = other->second.end;
+      }
+      return {};
+    };
+    for (const Extent &extent : execution.allocatedFixed())
+      MOE_RETURN_IF_ERROR(check(extent.begin, extent.end));
+    for (size_t m = 0; m < runs.size(); ++m) {
+      if (runs[m].slot == -1)
+        continue;
+      int64_t base = plan.stages[runs[m].stage].slots[runs[m].slot];
+      for (const Extent &extent : execution.members()[m].allocatedInSlot)
+        MOE_RETURN_IF_ERROR(check(base + extent.begin, base + extent.end));
+    }
+    return {};
+  }
+
+  void finishRun(const Run &run, const ProgramAccount &account) {
+    for (ValueIndex made : account.made) {
+      int64_t begin = beginOf(run, made);
+      ranges.insert(begin, begin + plan.stages[run.stage].values[made].bytes,
+                    {run.stage, made, run.microbatch});
+    }
+    live += account.change;
+    phases.run(run.stage, run.phase, run.microbatch);
+    auto next = arriving.lower_bound({run.stage, run.microbatch, 0});
+    while (next != arriving.end() && std::get<0>(*next) == run.stage &&
+           std::get<1>(*next) == run.microbatch)
+      next = account.isInput[std::get<2>(*next)] ? arriving.erase(next)
+                                                 : std::next(next);
+  }
+
+  Status lookup(const Step &step, Execution *&execution) {
+    bool isOverlap = step.kind == StepKind::overlap;
+    // Stages are not negative: overlaps have keys of their own.
+    std::pair<int64_t, int64_t> key =
+        isOverlap ? std::pair(int64_t(-1), step.overlap)
+                  : std::pair(step.stage, static_cast<int64_t>(step.phase));
+    auto found = executions.find(key);
+    if (found == executions.end()) {
+      Result<Execution> made =
+          isOverlap ? Execution::ofOverlap(plan, rankIndex, step.overlap)
+                    : Execution::ofProgram(
+                          plan, step.stage,
+                          programIndex(plan.stages[step.stage], step.phase));
+      if (!made)
+        return made.error();
+      found = executions.emplace(key, std::move(*made)).first;
+    }
+    execution = &found->second;
     return {};
   }
 
@@ -287,20 +374,10 @@ private:
       return errorAt(steps,
                      "leak: " + describe(ranges.all().begin()->second.owner) +
                          " is live after the last step");
-    for (int64_t index : rank.stages) {
-      const Stage &stage = plan.stages[index];
-      for (const Program &program : stage.programs) {
-        auto found = programs.find({index, program.phase});
-        int64_t runs = found == programs.end() ? 0 : found->second.runs;
-        if (runs != plan.layout.microbatches)
-          return errorAt(steps, "the " + std::string(name(program.phase)) +
-                                    " program of stage " + quoted(stage.name) +
-                                    " runs for " + std::to_string(runs) +
-                                    " of " +
-                                    std::to_string(plan.layout.microbatches) +
-                                    " microbatches");
-      }
-    }
+    for (int64_t stage : rank.stages)
+      if (std::optional<std::string> reason =
+              phases.whyIncomplete(plan.stages[stage], stage))
+        return errorAt(steps, *reason);
     return {};
   }
 
@@ -311,10 +388,11 @@ private:
   ByteCounts live;
   int64_t peakTotal = 0;
   LiveRanges ranges;
-  std::map<std::pair<int64_t, Phase>, Known> programs;
+  std::map<std::pair<int64_t, int64_t>, Execution> executions;
   std::map<std::pair<int64_t, int64_t>, int64_t> slots; ///< of microbatches
-  std::set<SendKey> sent; ///< posted and not waited for
-  std::set<std::tuple<int64_t, int64_t, Phase>> ran;
+  PhaseOrder phases;
+  std::set<SendKey> sent;     ///< posted and not waited for
+  std::set<Arrival> arriving; ///< received and not yet used
   bool isReduced = false;
   bool isUpdated = false;
 };
@@ -338,10 +416,23 @@ Result<std::vector<ByteCounts>> replayProgram(const Plan &plan, int64_t stage,
     return Error{"the plan has no program " + std::to_string(program) +
                  " of stage " + std::to_string(stage)};
   MOE_RETURN_IF_ERROR(checkStructureOfRank(plan, plan.stages[stage].rank));
-  Result<ProgramAccount> account = accountProgram(plan, stage, program);
-  if (!account)
-    return account.error();
-  return std::move(account->live);
+  Result<Execution> execution = Execution::ofProgram(plan, stage, program);
+  if (!execution)
+    return execution.error();
+  return execution->live();
+}
+
+Result<std::vector<ByteCounts>> replayOverlap(const Plan &plan, int64_t rank,
+                                              int64_t overlap) {
+  MOE_RETURN_IF_ERROR(checkStructureOfRank(plan, rank));
+  if (overlap < 0 ||
+      overlap >= static_cast<int64_t>(plan.ranks[rank].overlaps.size()))
+    return Error{"rank " + std::to_string(rank) + " has no overlap " +
+                 std::to_string(overlap)};
+  Result<Execution> execution = Execution::ofOverlap(plan, rank, overlap);
+  if (!execution)
+    return execution.error();
+  return execution->live();
 }
 
 } // namespace moe::plan

@@ -15,8 +15,9 @@ namespace {
 
 using testing::HasSubstr;
 
-TEST(PlanRoundTrip, TinyPlanIsInPrintedForm) {
+TEST(PlanRoundTrip, TinyPlansAreInPrintedForm) {
   EXPECT_EQ(print(tinyPlan()), tinyText());
+  EXPECT_EQ(print(overlapPlan()), overlapText());
 }
 
 TEST(PlanRoundTrip, ReadsEveryField) {
@@ -25,6 +26,12 @@ TEST(PlanRoundTrip, ReadsEveryField) {
   EXPECT_EQ(plan.model.reductions, std::vector<std::string>{"layers=1"});
   EXPECT_EQ(plan.model.totalParameters, 264);
   EXPECT_EQ(plan.machine.budgetBytes, 8192);
+  EXPECT_EQ(plan.machine.flopsPerSecond, 1e12);
+  EXPECT_EQ(plan.machine.linkLatencyNs, 100);
+  EXPECT_EQ(plan.machine.linkBytesPerSecond, 5e10);
+  EXPECT_EQ(plan.machine.localBytesPerSecond, 1e12);
+  EXPECT_EQ(plan.prediction.modelFlops, 1e5);
+  EXPECT_EQ(plan.prediction.modelFlopsUtilization, 0.05);
   EXPECT_EQ(plan.layout.microbatches, 2);
   EXPECT_EQ(plan.capacityFactor, 1.25);
   EXPECT_TRUE(plan.prediction.fits);
@@ -48,10 +55,65 @@ TEST(PlanRoundTrip, ReadsEveryField) {
   const Rank &rank = plan.ranks[0];
   EXPECT_EQ(rank.peak[MemoryClass::saved], 1536);
   EXPECT_EQ(rank.peakOp, "layers.0.norm.input_grad");
+  EXPECT_EQ(rank.reduceGradientsNs, 5);
+  EXPECT_EQ(rank.updateNs, 15);
+  EXPECT_EQ(plan.stages[1].programs[1].phase, Phase::backward_input);
   EXPECT_EQ(rank.steps[0].role, "tokens");
   EXPECT_EQ(rank.steps[2].peer, 1);
   EXPECT_EQ(rank.steps[12].kind, StepKind::reduce_gradients);
   EXPECT_EQ(rank.steps[12].stage, -1);
+}
+
+TEST(PlanRoundTrip, ReadsEveryFieldOfAnOverlap) {
+  Plan plan = overlapPlan();
+  const std::vector<Op> &ops = plan.stages[0].programs[0].ops;
+  EXPECT_EQ(ops[1].stream, Stream::expert_communication);
+  EXPECT_EQ(ops[1].waits, std::vector<int64_t>{0});
+  EXPECT_EQ(ops[3].waits, std::vector<int64_t>());
+  const Rank &rank = plan.ranks[0];
+  EXPECT_EQ(rank.exposedCommunicationNs, 50);
+  ASSERT_EQ(rank.overlaps.size(), 1u);
+  const Overlap &overlap = rank.overlaps[0];
+  EXPECT_EQ(overlap.members[0], (Overlap::Member{0, Phase::forward}));
+  EXPECT_EQ(overlap.members[1], (Overlap::Member{0, Phase::backward}));
+  EXPECT_EQ(overlap.order, (std::vector<int64_t>{1, 1, 0, 1, 0, 1, 0, 0}));
+  EXPECT_EQ(overlap.waits, (std::vector<Overlap::Wait>{{4, 3}}));
+  ASSERT_EQ(overlap.live.size(), 8u);
+  EXPECT_EQ(overlap.live[6][MemoryClass::saved], -512);
+  const Step &step = rank.steps[6];
+  EXPECT_EQ(step.kind, StepKind::overlap);
+  EXPECT_EQ(step.overlap, 0);
+  EXPECT_EQ(step.microbatch, 1);
+  EXPECT_EQ(step.slot, 1);
+  EXPECT_EQ(step.phase, Phase::forward);
+  EXPECT_EQ(step.secondMicrobatch, 0);
+  EXPECT_EQ(step.secondSlot, 0);
+}
+
+/// What the plans of the property tests are made of.
+TEST(PlanRoundTrip, RandomPlansHaveEverything) {
+  int overlaps = 0, halves = 0, local = 0, tied = 0, waits = 0, early = 0;
+  for (unsigned seed = 0; seed < 300; ++seed) {
+    Plan plan = makeRandomPlan(seed);
+    for (const Rank &rank : plan.ranks)
+      for (size_t i = 0; i < rank.steps.size(); ++i) {
+        const Step &step = rank.steps[i];
+        overlaps += step.kind == StepKind::overlap;
+        halves += step.phase == Phase::weight_grad;
+        local += step.kind == StepKind::send && step.peer == rank.rank;
+        early += step.kind == StepKind::receive &&
+                 rank.steps[i + 1].kind == StepKind::send;
+      }
+    for (const Stage &stage : plan.stages) {
+      for (const Parameter &parameter : stage.parameters)
+        tied += !parameter.tiedTo.empty();
+      for (const Program &program : stage.programs)
+        for (const Op &op : program.ops)
+          waits += static_cast<int>(op.waits.size());
+    }
+  }
+  for (int count : {overlaps, halves, local, tied, waits, early})
+    EXPECT_GT(count, 50);
 }
 
 TEST(PlanRoundTrip, RandomPlansAreExact) {
@@ -111,7 +173,8 @@ TEST(PlanRoundTrip, NamesOfEnums) {
   for (auto kind = StepKind::load; kind <= StepKind::update;
        kind = static_cast<StepKind>(static_cast<int>(kind) + 1))
     EXPECT_EQ(parseStepKind(name(kind)), kind);
-  for (auto phase : {Phase::forward, Phase::backward, Phase::weight_grad})
+  for (auto phase : {Phase::forward, Phase::backward, Phase::backward_input,
+                     Phase::weight_grad})
     EXPECT_EQ(parsePhase(name(phase)), phase);
   EXPECT_EQ(parseStream("expert_communication"), Stream::expert_communication);
   EXPECT_EQ(parsePlacement("slot"), Placement::slot);

@@ -1,4 +1,4 @@
-//===- TinyPlan.cpp - the plan that tests take apart ----------------------===//
+//===- TinyPlan.cpp - the plans that tests take apart ---------------------===//
 
 #include "TinyPlan.h"
 
@@ -9,21 +9,36 @@
 
 namespace moe::plan {
 
-const std::string &tinyText() {
-  static const std::string text = [] {
-    std::ifstream file("test/data/plans/tiny.json");
-    std::ostringstream content;
-    content << file.rdbuf();
-    return content.str();
-  }();
-  return text;
+namespace {
+
+std::string readText(const char *path) {
+  std::ifstream file(path);
+  std::ostringstream content;
+  content << file.rdbuf();
+  return content.str();
 }
 
-Plan tinyPlan() {
-  Result<Plan> plan = parse(tinyText());
+Plan parseText(const std::string &text) {
+  Result<Plan> plan = parse(text);
   EXPECT_TRUE(plan.ok()) << (plan.ok() ? "" : plan.error().message);
   return plan.ok() ? *plan : Plan();
 }
+
+} // namespace
+
+const std::string &tinyText() {
+  static const std::string text = readText("test/data/plans/tiny.json");
+  return text;
+}
+
+Plan tinyPlan() { return parseText(tinyText()); }
+
+const std::string &overlapText() {
+  static const std::string text = readText("test/data/plans/overlap.json");
+  return text;
+}
+
+Plan overlapPlan() { return parseText(overlapText()); }
 
 std::string parseError(const std::string &text) {
   Result<Plan> plan = parse(text);

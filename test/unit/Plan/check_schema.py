@@ -35,7 +35,8 @@ VALID = [
 REMOVED = object()
 BROKEN = [
     (["format"], "other"),
-    (["version"], 2),
+    (["version"], 1),
+    (["schedule"], ""),
     (["generator"], REMOVED),
     (["colour"], 1),
     (["memory_classes", 0], "weights"),
@@ -60,6 +61,38 @@ BROKEN = [
     (["ranks", 0, "steps", 0, "role"], "labels_66"),
     (["ranks", 0, "steps", 1, "value"], 0),
     (["ranks", 0, "steps", 0, "live", 0], -256),
+]
+
+
+# The same for the plan with an overlap.
+OVERLAP = ["ranks", 0, "overlaps", 0]
+BROKEN_OVERLAP = [
+    (["machine", "flops_per_second"], -1),
+    (["machine", "link_latency_ns"], 0.5),
+    (["prediction", "model_flops_utilization"], "high"),
+    (["stages", 0, "programs", 0, "ops", 1, "waits"], REMOVED),
+    (["stages", 0, "programs", 0, "ops", 1, "waits"], [-1]),
+    (["stages", 0, "programs", 0, "ops", 1, "waits"], [0, 0]),
+    (["stages", 0, "programs", 1, "phase"], "sideways"),
+    (["ranks", 0, "overlaps"], REMOVED),
+    (["ranks", 0, "update_ns"], -1),
+    (["ranks", 0, "exposed_communication_ns"], REMOVED),
+    (OVERLAP + ["members", 1], REMOVED),
+    (OVERLAP + ["members", 1, "phase"], "forward"),
+    (OVERLAP + ["members", 1, "colour"], 1),
+    (OVERLAP + ["order", 0], 2),
+    (OVERLAP + ["order", 0], "forward"),
+    (OVERLAP + ["waits", 0, "on"], REMOVED),
+    (OVERLAP + ["waits", 0, "on"], -1),
+    (OVERLAP + ["waits", 0, "op"], 0),
+    (OVERLAP + ["live", 0], [0] * 11),
+    (OVERLAP + ["colour"], 1),
+    (["ranks", 0, "steps", 6, "overlap"], -1),
+    (["ranks", 0, "steps", 6, "second_slot"], -2),
+    (["ranks", 0, "steps", 6, "second_microbatch"], REMOVED),
+    (["ranks", 0, "steps", 6, "kind"], "run"),
+    (["ranks", 0, "steps", 8, "overlap"], 0),
+    (["ranks", 0, "steps", 0, "phase"], "weight_grad"),
 ]
 
 
@@ -90,6 +123,11 @@ def check_closed(schema, place="$"):
         check_closed(item, f"{place}.{key}")
 
 
+def read_plan(name):
+    with open(f"test/data/plans/{name}.json", encoding="utf-8") as file:
+        return json.load(file)
+
+
 def main():
     with open("runtime/Plan/plan.schema.json", encoding="utf-8") as file:
         schema = json.load(file)
@@ -97,14 +135,14 @@ def main():
     check_closed(schema)
     validator = jsonschema.Draft202012Validator(schema)
 
-    with open("test/data/plans/tiny.json", encoding="utf-8") as file:
-        tiny = json.load(file)
-    validator.validate(tiny)
+    tiny, overlap = (read_plan(name) for name in ("tiny", "overlap"))
     for path, value in VALID:
         validator.validate(edited(tiny, path, value))
-    for path, value in BROKEN:
-        if validator.is_valid(edited(tiny, path, value)):
-            sys.exit(f"the schema accepts {path} = {value!r}")
+    for plan, edits in (tiny, BROKEN), (overlap, BROKEN_OVERLAP):
+        validator.validate(plan)
+        for path, value in edits:
+            if validator.is_valid(edited(plan, path, value)):
+                sys.exit(f"the schema accepts {path} = {value!r}")
 
     printed = subprocess.run([sys.argv[1], str(PLANS)], check=True,
                              stdout=subprocess.PIPE).stdout
@@ -115,7 +153,8 @@ def main():
         if errors:
             sys.exit(f"plan {number}: {errors[0].json_path}: "
                      f"{errors[0].message}")
-    print(f"{PLANS + 1} plans are valid, {len(BROKEN)} broken ones are not")
+    print(f"{PLANS + 2} plans are valid, "
+          f"{len(BROKEN) + len(BROKEN_OVERLAP)} broken ones are not")
 
 
 if __name__ == "__main__":

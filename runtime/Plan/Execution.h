@@ -1,0 +1,93 @@
+//===- Execution.h - a program, or two interleaved --------------*- C++ -*-===//
+//
+// What a `run` or `overlap` step executes. Byte counts are worked out once, and
+// places once for all slots that touch nothing else; executing it for a
+// microbatch then costs only its inputs and outputs, not its ops. Private to
+// runtime/Plan.
+//
+//===----------------------------------------------------------------------===//
+#pragma once
+
+#include "runtime/Plan/LiveRanges.h"
+#include "runtime/Plan/ProgramReplay.h"
+
+#include <set>
+
+namespace moe::plan {
+
+/// A range of bytes.
+struct Extent {
+  int64_t begin;
+  int64_t end;
+};
+
+class Execution {
+public:
+  struct Member {
+    int64_t stage;
+    int64_t program;
+    ProgramAccount account;
+    /// Bytes that the program allocates in its slot at any time, relative to
+    /// the slot's base: as few as possible, rising.
+    std::vector<Extent> allocatedInSlot;
+    /// All that it uses there.
+    Extent usedInSlot;
+  };
+  /// Slots of the members, -1: none; the second is for overlaps.
+  using Slots = std::array<int64_t, 2>;
+
+  /// One program by itself. Needs checkStructure().
+  static Result<Execution> ofProgram(const Plan &plan, int64_t stage,
+                                     int64_t program);
+  /// An overlap of a rank. Needs checkStructure().
+  static Result<Execution> ofOverlap(const Plan &plan, int64_t rank,
+                                     int64_t overlap);
+
+  const std::vector<Member> &members() const { return memberList; }
+  /// Bytes live while each op runs, in issue order, relative to the start.
+  const std::vector<ByteCounts> &live() const { return liveList; }
+  /// The first op, in issue order, with the largest total of live(); -1: there
+  /// are no ops.
+  int64_t peakPosition() const { return peak; }
+  /// The op at a place of the issue order.
+  const Op &op(int64_t position) const;
+  /// Bytes that it allocates outside slots at any time, rising.
+  const std::vector<Extent> &allocatedFixed() const { return fixedAllocated; }
+
+  /// Checks, for microbatches in these slots, that no two buffers share bytes
+  /// while both are live, in issue order; that on streams every value is read
+  /// after it was written, bytes are written and freed after all else that uses
+  /// them is done, and ops that add to one gradient run one after the other.
+  Status place(const Slots &slots);
+
+private:
+  struct Position {
+    size_t member;
+    size_t op;
+  };
+  class Placer;
+
+  Execution(const Plan &plan, std::string path)
+      : plan(&plan), path(std::move(path)) {}
+  Status addMember(int64_t stage, int64_t program);
+  void finish();
+  const Program &programOf(const Member &member) const {
+    return plan->stages[member.stage].programs[member.program];
+  }
+  bool touchesNothingElse(const Slots &slots) const;
+
+  const Plan *plan;
+  std::string path; ///< of the overlap; empty for a program by itself
+  std::vector<Member> memberList;
+  std::vector<Position> positions;
+  std::vector<std::vector<int64_t>> waits; ///< of each position, on positions
+  std::vector<ByteCounts> liveList;
+  int64_t peak = -1;
+  std::vector<Extent> fixedAllocated;
+  std::vector<Extent> fixedUsed; ///< inputs as well
+  /// Whether slots that touch nothing else were checked: one stands for all.
+  bool isPlaced = false;
+  std::set<Slots> placed; ///< of the others
+};
+
+} // namespace moe::plan
