@@ -70,67 +70,111 @@ Status LoopbackTransport::checkPeer(int64_t peer, std::string_view what) {
                               std::to_string(world.size()));
 }
 
-Result<SendHandle> LoopbackTransport::postSend(std::span<const std::byte> bytes,
-                                               int64_t peer, int64_t tag,
-                                               std::string_view what) {
-  std::lock_guard<std::mutex> lock(world.mutex);
-  if (world.failure)
-    return world.ended(self);
-  MOE_RETURN_IF_ERROR(checkPeer(peer, what));
-  auto message = std::make_shared<Message>(Message{bytes});
-  world.mailboxes[{self, peer, tag}].push_back(message);
-  pending[nextSend] = {message, peer, tag};
-  world.conditions[static_cast<size_t>(peer)]->notify_all();
-  return SendHandle{nextSend++};
-}
-
-Status LoopbackTransport::waitSend(SendHandle send, std::string_view what) {
+Result<int64_t> LoopbackTransport::post(Post side) {
   std::unique_lock<std::mutex> lock(world.mutex);
   if (world.failure)
     return world.ended(self);
-  auto found = pending.find(send.id);
+  MOE_RETURN_IF_ERROR(checkPeer(side.peer, side.what));
+  bool isSend = side.isSend;
+  auto mine = std::make_shared<Post>(std::move(side));
+  int64_t number = nextPost++;
+  pending[number] = mine;
+  int64_t source = isSend ? self : mine->peer;
+  int64_t destination = isSend ? mine->peer : self;
+  std::tuple key{source, destination, mine->tag};
+  Mailbox &mailbox = world.mailboxes[key];
+  auto &others = isSend ? mailbox.receives : mailbox.sends;
+  if (others.empty()) {
+    (isSend ? mailbox.sends : mailbox.receives).push_back(mine);
+    return number;
+  }
+  std::shared_ptr<Post> other = others.front();
+  others.pop_front();
+  if (others.empty())
+    world.mailboxes.erase(key);
+  const Post &send = isSend ? *mine : *other;
+  const Post &receive = isSend ? *other : *mine;
+  if (send.bytes != receive.bytes) {
+    // The receiver's fault, whoever notices, so that messages do not depend on
+    // who came first.
+    world.fail(destination, head("receive", receive.what) + " (tag " +
+                                std::to_string(receive.tag) + "): expected " +
+                                std::to_string(receive.bytes) +
+                                " bytes, rank " + std::to_string(source) +
+                                " sent " + std::to_string(send.bytes));
+    return world.ended(self);
+  }
+  lock.unlock();
+  if (send.bytes > 0)
+    std::memcpy(receive.target, send.source, send.bytes);
+  lock.lock();
+  mine->done = other->done = true;
+  world.conditions[static_cast<size_t>(source)]->notify_all();
+  world.conditions[static_cast<size_t>(destination)]->notify_all();
+  return number;
+}
+
+Status LoopbackTransport::waitFor(
+    int64_t number, const char *operation, std::string_view what,
+    const std::function<std::string(const Post &)> &describe) {
+  std::unique_lock<std::mutex> lock(world.mutex);
+  if (world.failure)
+    return world.ended(self);
+  auto found = pending.find(number);
   if (found == pending.end())
-    return world.fail(self, head("send", what) +
+    return world.fail(self, head(operation, what) +
                                 " was not posted, or was waited for before");
-  Posted posted = found->second;
+  std::shared_ptr<Post> posted = found->second;
   pending.erase(found);
   return world.wait(
-      lock, self, [&] { return posted.message->taken; },
+      lock, self, [&] { return posted->done; },
       [&] {
-        return head("send", what) + " (tag " + std::to_string(posted.tag) +
-               ") was not taken by rank " + std::to_string(posted.peer);
+        return head(operation, what) + " (tag " + std::to_string(posted->tag) +
+               ")" + describe(*posted);
       });
 }
 
-Status LoopbackTransport::receive(std::span<std::byte> bytes, int64_t peer,
-                                  int64_t tag, std::string_view what) {
-  std::unique_lock<std::mutex> lock(world.mutex);
-  if (world.failure)
-    return world.ended(self);
-  MOE_RETURN_IF_ERROR(checkPeer(peer, what));
-  auto &mailbox = world.mailboxes[{peer, self, tag}];
-  auto context = [&] {
-    return head("receive", what) + " (tag " + std::to_string(tag) + ")";
-  };
-  MOE_RETURN_IF_ERROR(world.wait(
-      lock, self, [&] { return !mailbox.empty(); },
-      [&] {
-        return context() + ": nothing came from rank " + std::to_string(peer);
-      }));
-  std::shared_ptr<Message> message = mailbox.front();
-  mailbox.pop_front();
-  if (message->bytes.size() != bytes.size())
-    return world.fail(self, context() + ": expected " +
-                                std::to_string(bytes.size()) + " bytes, rank " +
-                                std::to_string(peer) + " sent " +
-                                std::to_string(message->bytes.size()));
-  lock.unlock();
-  if (!bytes.empty())
-    std::memcpy(bytes.data(), message->bytes.data(), bytes.size());
-  lock.lock();
-  message->taken = true;
-  world.conditions[static_cast<size_t>(peer)]->notify_all();
-  return {};
+Result<SendHandle> LoopbackTransport::postSend(std::span<const std::byte> bytes,
+                                               int64_t peer, int64_t tag,
+                                               std::string_view what) {
+  Result<int64_t> number = post({.isSend = true,
+                                 .source = bytes.data(),
+                                 .target = nullptr,
+                                 .bytes = bytes.size(),
+                                 .peer = peer,
+                                 .tag = tag,
+                                 .what = std::string(what)});
+  if (!number)
+    return number.error();
+  return SendHandle{*number};
+}
+
+Status LoopbackTransport::waitSend(SendHandle send, std::string_view what) {
+  return waitFor(send.id, "send", what, [](const Post &posted) {
+    return " was not taken by rank " + std::to_string(posted.peer);
+  });
+}
+
+Result<ReceiveHandle> LoopbackTransport::postReceive(std::span<std::byte> bytes,
+                                                     int64_t peer, int64_t tag,
+                                                     std::string_view what) {
+  Result<int64_t> number = post({.isSend = false,
+                                 .source = nullptr,
+                                 .target = bytes.data(),
+                                 .bytes = bytes.size(),
+                                 .peer = peer,
+                                 .tag = tag,
+                                 .what = std::string(what)});
+  if (!number)
+    return number.error();
+  return ReceiveHandle{*number};
+}
+
+Status LoopbackTransport::waitReceive(ReceiveHandle receive,
+                                      std::string_view what) {
+  return waitFor(receive.id, "receive", what, [](const Post &posted) {
+    return ": nothing came from rank " + std::to_string(posted.peer);
+  });
 }
 
 void LoopbackTransport::abort(const Error &error) {

@@ -1,6 +1,7 @@
 //===- Loopback.h - ranks are threads of one process ------------*- C++ -*-===//
 //
-// Nothing is buffered: a receiver copies straight out of the sender's memory.
+// Nothing is buffered: who posts the second side of a transfer copies straight
+// from the sender's memory into the receiver's.
 //
 //===----------------------------------------------------------------------===//
 #pragma once
@@ -24,8 +25,7 @@ struct Failure {
   Error error;
 };
 
-/// The state that the ranks share. It must outlive its transports; each
-/// transport belongs to one thread.
+/// The state that the ranks share. It must outlive its transports.
 class LoopbackWorld {
 public:
   explicit LoopbackWorld(int64_t ranks, LoopbackOptions options = {});

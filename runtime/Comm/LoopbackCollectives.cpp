@@ -113,7 +113,7 @@ Status LoopbackTransport::copySegments(const GroupState &state,
   using Sends = std::span<const SendSegment>;
   // The next send segment of each peer to look at.
   std::vector<size_t> next(group.size(), 0);
-  auto fail = [&](std::string message) {
+  auto fail = [&](const std::string &message) {
     std::lock_guard<std::mutex> lock(world.mutex);
     return world.fail(self,
                       "exchange of '" + std::string(what) + "': " + message);

@@ -1,9 +1,9 @@
 //===- LoopbackState.h - shared state of a loopback world -------*- C++ -*-===//
 //
 // Private to runtime/Comm. One mutex guards everything but the copied bytes;
-// each rank sleeps on a condition of its own. Bytes are read by peers only
-// between two passages through the mutex that order them after the writes of
-// their owner.
+// the threads of a rank sleep on a condition that they share. Bytes are touched
+// by peers only between two passages through the mutex that order them after
+// what their owner did before and ahead of what it does next.
 //
 //===----------------------------------------------------------------------===//
 #pragma once
@@ -20,10 +20,21 @@
 
 namespace moe::comm {
 
-/// A posted send.
-struct Message {
-  std::span<const std::byte> bytes;
-  bool taken = false;
+/// One side of a transfer, as it was posted.
+struct Post {
+  bool isSend = false;
+  const std::byte *source = nullptr; ///< of a send
+  std::byte *target = nullptr;       ///< of a receive
+  size_t bytes = 0;
+  int64_t peer = 0, tag = 0;
+  std::string what;
+  bool done = false; ///< the bytes are at the target
+};
+
+/// Where the two sides of transfers with equal source, destination and tag
+/// meet; one of the queues is empty.
+struct Mailbox {
+  std::deque<std::shared_ptr<Post>> sends, receives;
 };
 
 /// What the ranks of a group are about to do together; ranks that meet must
@@ -57,10 +68,8 @@ struct LoopbackWorld::State {
   std::vector<std::unique_ptr<std::condition_variable>> conditions;
   std::vector<std::unique_ptr<LoopbackTransport>> transports;
   std::optional<Failure> failure;
-  /// (source, destination, tag) -> messages not yet received.
-  std::map<std::tuple<int64_t, int64_t, int64_t>,
-           std::deque<std::shared_ptr<Message>>>
-      mailboxes;
+  /// By source, destination and tag; those with posts that nothing met yet.
+  std::map<std::tuple<int64_t, int64_t, int64_t>, Mailbox> mailboxes;
   std::map<Group, GroupState> groups;
 
   int64_t size() const { return static_cast<int64_t>(transports.size()); }
@@ -84,8 +93,10 @@ public:
   Result<SendHandle> postSend(std::span<const std::byte> bytes, int64_t peer,
                               int64_t tag, std::string_view what) override;
   Status waitSend(SendHandle send, std::string_view what) override;
-  Status receive(std::span<std::byte> bytes, int64_t peer, int64_t tag,
-                 std::string_view what) override;
+  Result<ReceiveHandle> postReceive(std::span<std::byte> bytes, int64_t peer,
+                                    int64_t tag,
+                                    std::string_view what) override;
+  Status waitReceive(ReceiveHandle receive, std::string_view what) override;
   Status exchange(const Group &group, std::span<const SendSegment> sends,
                   std::span<const ReceiveSegment> receives,
                   std::string_view what) override;
@@ -98,12 +109,14 @@ public:
   void abort(const Error &error) override;
 
 private:
-  struct Posted {
-    std::shared_ptr<Message> message;
-    int64_t peer = 0, tag = 0;
-  };
-
   Status checkPeer(int64_t peer, std::string_view what);
+  /// Notes one side of a transfer and, when it is the second, copies. Returns
+  /// the number that it is waited for by.
+  Result<int64_t> post(Post side);
+  /// Blocks until the transfer of the post with this number is done; `describe`
+  /// says what did not happen.
+  Status waitFor(int64_t number, const char *operation, std::string_view what,
+                 const std::function<std::string(const Post &)> &describe);
   /// Waits until all ranks of the group have come to the same meeting. With
   /// `post` non-null it becomes readable for the group and this rank a reader,
   /// until leave(). Returns the group's state.
@@ -121,8 +134,8 @@ private:
 
   LoopbackWorld::State &world;
   int64_t self;
-  std::map<int64_t, Posted> pending;
-  int64_t nextSend = 0;
+  std::map<int64_t, std::shared_ptr<Post>> pending; ///< not waited for
+  int64_t nextPost = 0;
 };
 
 } // namespace moe::comm

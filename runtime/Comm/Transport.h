@@ -1,7 +1,9 @@
 //===- Transport.h - how ranks exchange bytes -------------------*- C++ -*-===//
 //
-// One object per rank. Every rank of a group must issue the same collectives in
-// the same order; a transport that notices a difference ends the world.
+// One object per rank, which two threads of the rank may use at a time: one
+// that issues collectives, another for sends and receives. Every rank of a
+// group must issue the same collectives in the same order; a transport that
+// notices a difference ends the world.
 //
 // Faults are fail-stop: the first rank that fails (abort, an error inside an
 // operation, a deadline) ends the world. From then on every operation, also one
@@ -35,6 +37,11 @@ struct SendHandle {
   int64_t id = -1;
 };
 
+/// A receive that was posted; valid until it was waited for.
+struct ReceiveHandle {
+  int64_t id = -1;
+};
+
 /// `what` of every operation names the plan's op or step, for messages.
 class Transport {
 public:
@@ -42,19 +49,35 @@ public:
 
   virtual int64_t rank() const = 0;
 
-  /// Offers `bytes` to `peer` and returns at once. They must neither change nor
-  /// go away until waitSend() succeeds; after a failure, until every rank of
-  /// the world has returned from its last operation. Messages with equal peer
-  /// and tag are taken in the order in which they were posted.
+  // The n-th send to a peer under a tag fills the n-th receive that the peer
+  // posts for this rank under that tag; their sizes must agree. A rank may send
+  // to itself. Posting never blocks, and a transfer needs no more than both
+  // posts: neither side has to wait for it to happen.
+
+  /// Offers `bytes` to `peer`. They must neither change nor go away until
+  /// waitSend() succeeds; after a failure, until every rank of the world has
+  /// returned from its last operation.
   virtual Result<SendHandle> postSend(std::span<const std::byte> bytes,
                                       int64_t peer, int64_t tag,
                                       std::string_view what) = 0;
-  /// Blocks until the peer has taken the bytes.
+  /// Blocks until the peer has posted the receive and the bytes are there.
   virtual Status waitSend(SendHandle send, std::string_view what) = 0;
-  /// Blocks until the next message of `peer` with `tag` is in `bytes`. A
-  /// message of another size is an error.
-  virtual Status receive(std::span<std::byte> bytes, int64_t peer, int64_t tag,
-                         std::string_view what) = 0;
+
+  /// Gives `bytes` to be filled by `peer`. They must neither be touched nor go
+  /// away until waitReceive() succeeds; after a failure, until every rank of
+  /// the world has returned from its last operation.
+  virtual Result<ReceiveHandle> postReceive(std::span<std::byte> bytes,
+                                            int64_t peer, int64_t tag,
+                                            std::string_view what) = 0;
+  /// Blocks until the bytes are there.
+  virtual Status waitReceive(ReceiveHandle receive, std::string_view what) = 0;
+
+  /// Posts a receive and waits for it.
+  Status receive(std::span<std::byte> bytes, int64_t peer, int64_t tag,
+                 std::string_view what) {
+    Result<ReceiveHandle> posted = postReceive(bytes, peer, tag, what);
+    return posted ? waitReceive(*posted, what) : Status(posted.error());
+  }
 
   /// Moves segments among the ranks of a group (all-to-all-v without packing):
   /// the n-th send segment for a peer fills the n-th receive segment that the

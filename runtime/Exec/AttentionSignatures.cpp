@@ -56,11 +56,12 @@ AttributeRules attentionRules() {
 }
 
 Status checkSequences(const Dimensions &d) {
-  if (of(d, "T") % of(d, "sequence") == 0)
+  int64_t sequence = of(d, "sequence");
+  if (sequence > 0 && of(d, "T") % sequence == 0)
     return {};
   return Error{std::to_string(of(d, "T")) +
                " rows are no whole number of sequences of " +
-               std::to_string(of(d, "sequence"))};
+               std::to_string(sequence)};
 }
 
 /// The rotated columns lie inside `width` columns of a head, in pairs.

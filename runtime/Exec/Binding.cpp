@@ -28,6 +28,7 @@ struct Origin {
   const BoundOp *op = nullptr; ///< null for a load
   std::string_view output;     ///< the op's name for the value
 };
+using Origins = std::map<plan::ValueIndex, std::vector<Origin>>;
 
 } // namespace
 
@@ -160,12 +161,30 @@ private:
     if (dimensions.contains("V"))
       binding.smallestVocabulary =
           std::min(binding.smallestVocabulary, dimensions.at("V"));
+    MOE_RETURN_IF_ERROR(checkStream(op));
     if (signature.accumulates)
       for (plan::ParameterIndex p : op.op->parameters)
         if (p >= 0 && !stage.parameters[static_cast<size_t>(p)].trainable)
           return Error{"parameter '" +
                        stage.parameters[static_cast<size_t>(p)].name +
                        "' is not trainable and has no gradient"};
+    return {};
+  }
+
+  /// The waits of a plan order uses of values. What ops on different streams
+  /// share beyond values has to stay on one of them: the meetings of a group,
+  /// and gradients, whose bits depend on the order of additions.
+  static Status checkStream(const BoundOp &op) {
+    auto mustBeOn = [&](plan::Stream stream) -> Status {
+      if (op.op->stream == stream)
+        return {};
+      return Error{"must be on stream " + std::string(plan::name(stream)) +
+                   ", is on " + std::string(plan::name(op.op->stream))};
+    };
+    if (op.signature->exchanges)
+      return mustBeOn(plan::Stream::expert_communication);
+    if (op.signature->accumulates)
+      return mustBeOn(plan::Stream::compute);
     return {};
   }
 
@@ -191,21 +210,21 @@ private:
   /// Values that hold indices must come from where their numbers are in range.
   Status checkOrigins(size_t index) const {
     const plan::Stage &stage = plan.stages[index];
-    std::map<plan::ValueIndex, Origin> origins;
+    Origins origins;
     for (const plan::Step &step :
          plan.ranks[static_cast<size_t>(stage.rank)].steps)
       if (step.kind == plan::StepKind::load &&
           step.stage == static_cast<int64_t>(index))
-        origins[step.value] = {"load", nullptr, {}};
+        origins[step.value].push_back({"load", nullptr, {}});
     const BoundStage &bound = binding.stages[index];
     for (const auto &program : bound.programs)
       if (program)
         for (const BoundOp &op : *program)
           for (size_t i = 0; i < op.op->outputs.size(); ++i)
             if (op.op->outputs[i] >= 0)
-              origins[op.op->outputs[i]] = {
-                  op.op->kind, &op,
-                  parseOperand(op.signature->outputs[i]).name};
+              origins[op.op->outputs[i]].push_back(
+                  {op.op->kind, &op,
+                   parseOperand(op.signature->outputs[i]).name});
     for (const auto &program : bound.programs)
       if (program)
         for (const BoundOp &op : *program)
@@ -217,28 +236,41 @@ private:
     return {};
   }
 
+  /// Whatever makes a value must be one of what the operand may come from.
   static Status checkOrigin(const BoundOp &op, size_t input,
-                            const std::map<plan::ValueIndex, Origin> &origins) {
+                            const Origins &origins) {
     OperandPattern pattern = parseOperand(op.signature->inputs[input]);
     plan::ValueIndex value = op.op->inputs[input];
     if (pattern.from.empty() || value < 0)
       return {};
     auto found = origins.find(value);
-    if (found == origins.end() || found->second.kind != pattern.from ||
-        (found->second.op && found->second.output != pattern.name))
-      return Error{"'" + std::string(pattern.name) + "' must come from a " +
-                   std::string(pattern.from)};
-    const BoundOp *origin = found->second.op;
-    if (!origin)
-      return {};
-    // The numbers are in range for the experts, ranks and rows of their origin.
+    if (found == origins.end())
+      return comesFrom(pattern);
+    for (const Origin &origin : found->second) {
+      if (origin.kind != pattern.from ||
+          (origin.op && origin.output != pattern.name))
+        return comesFrom(pattern);
+      if (origin.op)
+        MOE_RETURN_IF_ERROR(checkNumbers(op, pattern, *origin.op));
+    }
+    return {};
+  }
+
+  static Error comesFrom(const OperandPattern &pattern) {
+    return {"'" + std::string(pattern.name) + "' must come from a " +
+            std::string(pattern.from)};
+  }
+
+  /// The numbers are in range for the experts, ranks and rows of their origin.
+  static Status checkNumbers(const BoundOp &op, const OperandPattern &pattern,
+                             const BoundOp &origin) {
     for (const char *symbol : {"E", "R", "k", "C"}) {
-      auto there = origin->dimensions.find(symbol);
+      auto there = origin.dimensions.find(symbol);
       auto here = op.dimensions.find(symbol);
-      if (there != origin->dimensions.end() && here != op.dimensions.end() &&
+      if (there != origin.dimensions.end() && here != op.dimensions.end() &&
           there->second != here->second)
         return Error{"'" + std::string(pattern.name) + "' was made by '" +
-                     origin->op->name + "' for " + symbol + " = " +
+                     origin.op->name + "' for " + symbol + " = " +
                      std::to_string(there->second) + ", here it is " +
                      std::to_string(here->second)};
     }

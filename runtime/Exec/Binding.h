@@ -24,7 +24,7 @@ struct BoundOp {
 /// Ops of a stage by phase; tensors have shape and type but no data.
 struct BoundStage {
   std::vector<kernels::Tensor> values, weights, gradients;
-  std::array<std::optional<std::vector<BoundOp>>, 3> programs;
+  std::array<std::optional<std::vector<BoundOp>>, plan::kPhaseCount> programs;
 };
 
 /// A plan with all its ops bound. Refers to the plan, which must outlive it.

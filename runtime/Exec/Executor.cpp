@@ -72,14 +72,21 @@ std::string Executor::describe(const plan::Step &step) const {
   std::string text(plan::name(step.kind));
   if (step.stage < 0)
     return text;
-  const plan::Stage &stage =
-      bound.plan().stages[static_cast<size_t>(step.stage)];
-  if (step.kind == plan::StepKind::run)
+  auto of = [&](int64_t stage, int64_t microbatch) {
+    return " of " + bound.plan().stages[static_cast<size_t>(stage)].name +
+           ", microbatch " + std::to_string(microbatch);
+  };
+  if (plan::isExecution(step.kind))
     text += " " + std::string(plan::name(step.phase));
   if (step.value >= 0)
-    text += " '" + stage.values[static_cast<size_t>(step.value)].name + "'";
-  text +=
-      " of " + stage.name + ", microbatch " + std::to_string(step.microbatch);
+    text += " '" + values.value(instanceOf(step)).name + "'";
+  text += of(step.stage, step.microbatch);
+  if (step.kind == plan::StepKind::overlap) {
+    const plan::Overlap::Member &second =
+        rank.overlaps[static_cast<size_t>(step.overlap)].members[1];
+    text += ", with " + std::string(plan::name(second.phase)) +
+            of(second.stage, step.secondMicrobatch);
+  }
   if (step.peer >= 0)
     text += ", peer pp " + std::to_string(step.peer);
   return text;
@@ -90,10 +97,15 @@ Result<StepResult> Executor::train(int64_t number) {
   gradientNorm = 0;
   weights.zeroGradients();
   for (size_t i = 0; i < rank.steps.size(); ++i)
-    if (Status status = runStep(static_cast<int64_t>(i), number); !status)
-      return Error{"training step " + std::to_string(number) +
-                   ", schedule step " + std::to_string(i) + " (" +
-                   describe(rank.steps[i]) + "): " + status.error().message};
+    if (Status status = runStep(static_cast<int64_t>(i), number); !status) {
+      Error error{"training step " + std::to_string(number) +
+                  ", schedule step " + std::to_string(i) + " (" +
+                  describe(rank.steps[i]) + "): " + status.error().message};
+      // What is under way may wait for a peer that waits for this rank.
+      wire.abort(error);
+      (void)communication.join();
+      return error;
+    }
   if (Status status = LiveCheck::compare(rank.persistent, arena.live());
       !status)
     return Error{"after training step " + std::to_string(number) + ": " +
@@ -118,7 +130,9 @@ Status Executor::runStep(int64_t index, int64_t number) {
     MOE_RETURN_IF_ERROR(receive(step));
     break;
   case StepKind::run:
-    return runProgram(index);
+    return run(index);
+  case StepKind::overlap:
+    return overlap(index);
   case StepKind::send:
     return send(step);
   case StepKind::wait_send:
@@ -157,9 +171,13 @@ Status Executor::receive(const plan::Step &step) {
   Result<Tensor> tensor = values.allocate(instanceOf(step));
   if (!tensor)
     return tensor.error();
-  return wire.receive(bytesOf(*tensor),
-                      bound.topology().pipelinePeer(at, step.peer),
-                      step.microbatch, describe(step));
+  Result<comm::ReceiveHandle> posted = wire.postReceive(
+      bytesOf(*tensor), bound.topology().pipelinePeer(at, step.peer),
+      step.microbatch, describe(step));
+  if (!posted)
+    return posted.error();
+  values.setReceive(instanceOf(step), *posted);
+  return {};
 }
 
 Status Executor::send(const plan::Step &step) {
@@ -191,92 +209,6 @@ Status Executor::collectLoss(const plan::Step &step) {
                     : static_cast<double>(*tensor->as<float>());
   losses[static_cast<size_t>(step.microbatch)] += loss;
   return values.release(instanceOf(step));
-}
-
-Status Executor::runProgram(int64_t index) {
-  const plan::Step &step = rank.steps[static_cast<size_t>(index)];
-  const auto &program =
-      bound.stage(step.stage).programs[static_cast<size_t>(step.phase)];
-  if (!program)
-    return Error{"the stage has no such program"};
-  for (const BoundOp &op : *program)
-    if (Status status = runOp(index, op); !status)
-      return Error{"op '" + op.op->name + "' (" + op.op->kind +
-                   "): " + status.error().message};
-  return {};
-}
-
-Status Executor::runOp(int64_t index, const BoundOp &op) {
-  const plan::Step &step = rank.steps[static_cast<size_t>(index)];
-  auto instance = [&](plan::ValueIndex value) {
-    return Instance{step.stage, value, step.slot};
-  };
-  for (plan::ValueIndex value : op.op->outputs)
-    if (value >= 0)
-      if (Result<Tensor> made = values.allocate(instance(value)); !made)
-        return made.error();
-  std::byte *scratch = nullptr;
-  if (op.op->scratchBytes > 0) {
-    Result<std::byte *> made =
-        arena.allocate(op.op->scratchOffset, op.op->scratchBytes,
-                       op.op->scratchClass, op.op->name);
-    if (!made)
-      return made.error();
-    scratch = *made;
-  }
-  plan::ByteCounts expected = step.live;
-  expected += op.op->live;
-  MOE_RETURN_IF_ERROR(LiveCheck::compare(expected, arena.live()));
-  check.note(arena.live(), index, op.op->name);
-  MOE_RETURN_IF_ERROR(callOp(op, step, scratch));
-  if (scratch)
-    MOE_RETURN_IF_ERROR(arena.release(op.op->scratchOffset));
-  for (plan::ValueIndex value : op.op->releases)
-    MOE_RETURN_IF_ERROR(values.release(instance(value)));
-  return {};
-}
-
-Status Executor::callOp(const BoundOp &op, const plan::Step &step,
-                        std::byte *scratch) {
-  constexpr size_t kMost = 8; // operands of a list; the widest op has 6
-  std::array<Tensor, kMost> inputs, outputs, ownWeights, gradients;
-  auto collect = [&](const std::vector<plan::ValueIndex> &indices,
-                     std::array<Tensor, kMost> &tensors) -> Status {
-    for (size_t i = 0; i < indices.size(); ++i) {
-      if (indices[i] < 0)
-        continue;
-      Result<Tensor> tensor = values.get({step.stage, indices[i], step.slot});
-      if (!tensor)
-        return tensor.error();
-      tensors[i] = *tensor;
-    }
-    return {};
-  };
-  MOE_RETURN_IF_ERROR(collect(op.op->inputs, inputs));
-  MOE_RETURN_IF_ERROR(collect(op.op->outputs, outputs));
-  const plan::Stage &stage =
-      bound.plan().stages[static_cast<size_t>(step.stage)];
-  const BoundStage &boundStage = bound.stage(step.stage);
-  for (size_t i = 0; i < op.op->parameters.size(); ++i) {
-    plan::ParameterIndex index = op.op->parameters[i];
-    if (index < 0)
-      continue;
-    const plan::Parameter &parameter =
-        stage.parameters[static_cast<size_t>(index)];
-    ownWeights[i] = boundStage.weights[static_cast<size_t>(index)];
-    ownWeights[i].data = arena.at(parameter.weightOffset);
-    if (parameter.gradientOffset < 0)
-      continue;
-    gradients[i] = boundStage.gradients[static_cast<size_t>(index)];
-    gradients[i].data = arena.at(parameter.gradientOffset);
-  }
-  return op.signature->call(
-      {kernels, parallel, op.attributes, op.op->name,
-       std::span(inputs).first(op.op->inputs.size()),
-       std::span(outputs).first(op.op->outputs.size()),
-       std::span(ownWeights).first(op.op->parameters.size()),
-       std::span(gradients).first(op.op->parameters.size()), scratch, wire,
-       expertGroup, at.expert, buffers});
 }
 
 Status Executor::update(int64_t number) {

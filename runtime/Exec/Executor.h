@@ -4,12 +4,19 @@
 // it is freed. The executor has no memory of its own for tensors and compares
 // what lives with what the plan says, at every op and at every step.
 //
+// One thread, the caller's, issues all ops in the order of the plan and keeps
+// account of the bytes in that order. It computes by itself what is on the
+// compute stream; what is on the communication stream it hands to a thread of
+// its own, so that both go on at the same time as far as the plan's waits
+// allow. Nothing of a program is under way when its step ends.
+//
 //===----------------------------------------------------------------------===//
 #pragma once
 
 #include "runtime/Exec/Dataset.h"
 #include "runtime/Exec/LiveCheck.h"
 #include "runtime/Exec/Parameters.h"
+#include "runtime/Exec/StreamThread.h"
 #include "runtime/Exec/Values.h"
 
 #include <functional>
@@ -21,7 +28,7 @@ class Executor;
 
 struct ExecutorOptions {
   uint64_t seed = 1;
-  int64_t threads = 1; ///< of this rank
+  int64_t threads = 1; ///< that compute, of this rank
   bool poison = false; ///< bytes that are not live hold NaN
   OptimizerOptions optimizer;
   /// Called in training step `gradientStep` when gradients are complete and
@@ -72,10 +79,29 @@ private:
   Status send(const plan::Step &step);
   Status waitSend(const plan::Step &step);
   Status collectLoss(const plan::Step &step);
-  Status runProgram(int64_t index);
-  Status runOp(int64_t index, const BoundOp &op);
-  Status callOp(const BoundOp &op, const plan::Step &step, std::byte *scratch);
   Status update(int64_t number);
+
+  // Execution.cpp: run and overlap.
+  struct Member;
+  struct Call;
+  Status run(int64_t index);
+  Status overlap(int64_t index);
+  Result<Member> begin(const plan::Overlap::Member &what, int64_t microbatch,
+                       int64_t slot);
+  Status waitForInputs(const Member &member);
+  /// Starts the member's next op, which waits for what the plan says and, on
+  /// the communication stream, for the number `after`.
+  Status issue(Member &member, const plan::ByteCounts &expected, int64_t after,
+               int64_t index);
+  /// Allocates what the op needs and compares what lives with `expected`.
+  Result<std::shared_ptr<Call>> prepare(const Member &member, const BoundOp &op,
+                                        const plan::ByteCounts &expected,
+                                        int64_t index);
+  Status compute(Call &call);
+  /// Hands the call to the communication stream; the number to wait for.
+  Result<int64_t> communicate(const std::shared_ptr<Call> &call);
+  Status invoke(const Call &call, const kernels::Parallel &threads);
+
   Result<StepResult> summarize();
   std::string describe(const plan::Step &step) const;
 
@@ -93,10 +119,12 @@ private:
   Parameters weights;
   LiveCheck check;
   comm::Group expertGroup, world;
-  ExchangeBuffers buffers;
+  ExchangeBuffers buffers; ///< of the communication stream
   // Of the training step under way.
   std::vector<double> losses; ///< by microbatch
   double gradientNorm = 0;
+  /// Its tasks use the rest.
+  StreamThread communication;
 };
 
 } // namespace moe::exec

@@ -2,10 +2,10 @@
 
 #include "runtime/Exec/Bfloat16.h"
 
-#include <algorithm>
 #include <cmath>
 #include <cstring>
 #include <map>
+#include <set>
 
 namespace moe::exec {
 
@@ -141,32 +141,42 @@ Status Parameters::reduceGradients() {
   return reduceTied();
 }
 
-// Copies of one pipeline rank are equal by now, so each only needs the sum with
-// its peers of the same ep and dp. All ranks go through the originals in the
-// order of the plan, hence never wait for each other in a circle.
+// What is tied is equal within the ranks of one pipeline rank by now, so each
+// rank only needs the sum with its peers of the same ep and dp. All ranks go
+// through the originals in the order of the plan, hence never wait for each
+// other in a circle.
 Status Parameters::reduceTied() {
   const plan::Plan &plan = binding.plan();
-  std::map<std::string_view, comm::Group> groups;
+  std::map<std::string_view, std::set<int64_t>> holders; // by original
   for (const plan::Stage &stage : plan.stages)
     for (const plan::Parameter &parameter : stage.parameters)
       if (!parameter.tiedTo.empty())
-        groups[parameter.tiedTo].push_back(
+        holders[parameter.tiedTo].insert(
             binding.topology().pipelinePeer(at, stage.rank));
   for (const plan::Stage &stage : plan.stages)
     for (const plan::Parameter &parameter : stage.parameters) {
-      auto found = groups.find(parameter.name);
-      if (found == groups.end())
+      auto found = holders.find(parameter.name);
+      if (found == holders.end())
         continue;
-      comm::Group group = found->second;
-      group.push_back(binding.topology().pipelinePeer(at, stage.rank));
-      std::sort(group.begin(), group.end());
+      std::set<int64_t> ranks = found->second;
+      ranks.insert(binding.topology().pipelinePeer(at, stage.rank));
+      std::vector<Tensor> mine;
       for (const Entry &entry : list)
         if (entry.gradient.present() &&
             (entry.parameter->name == parameter.name ||
              entry.parameter->tiedTo == parameter.name))
-          MOE_RETURN_IF_ERROR(transport.allReduceSum(
-              group, entry.gradient.data, entry.gradient.elements(),
-              entry.gradient.dtype, parameter.name));
+          mine.push_back(entry.gradient);
+      if (mine.empty())
+        continue;
+      const Tensor &sum = mine[0];
+      for (size_t i = 1; i < mine.size(); ++i)
+        kernels.add(pool.parallel(), sum, mine[i], sum);
+      MOE_RETURN_IF_ERROR(transport.allReduceSum({ranks.begin(), ranks.end()},
+                                                 sum.data, sum.elements(),
+                                                 sum.dtype, parameter.name));
+      for (size_t i = 1; i < mine.size(); ++i)
+        std::memcpy(mine[i].data, sum.data,
+                    static_cast<size_t>(sum.elements() * byteSize(sum.dtype)));
     }
   return {};
 }

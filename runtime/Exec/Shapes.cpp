@@ -56,6 +56,8 @@ Status ShapeMatcher::matchType(const OperandPattern &pattern, DType type) {
     return type == wide ? Status() : expected(moe::name(wide));
   case 'i':
     return type == DType::i32 ? Status() : expected("i32");
+  default: // either of the floating-point types
+    break;
   }
   if (type != storage && type != wide)
     return expected(std::string(moe::name(storage)) + " or " +

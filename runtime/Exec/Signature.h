@@ -37,7 +37,8 @@ struct ExchangeBuffers {
 };
 
 /// Everything that a call needs. Tensors stand in the order of the plan; an
-/// absent one has no data.
+/// absent one has no data. Calls on different streams overlap: an entry touches
+/// nothing but these, and `buffers` and collectives only if it `exchanges`.
 struct CallContext {
   const kernels::KernelTable &kernels;
   const kernels::Parallel &parallel;
@@ -66,6 +67,7 @@ struct Signature {
   AttributeRules attributes = {};
   Call call = nullptr;
   bool accumulates = false; ///< into the gradients of its parameters
+  bool exchanges = false;   ///< meets the other ranks of its expert group
   Check check = nullptr;
   Scratch scratch = nullptr;
 };

@@ -56,19 +56,35 @@ Result<Tensor> Values::allocate(const Instance &instance) {
   return tensor;
 }
 
-Status Values::release(const Instance &instance) {
+Status Values::end(const Instance &instance) {
   State &s = state(instance);
   if (!s.live)
     return error(instance, "is released, but does not live");
   if (s.send.id >= 0)
     return error(instance, "is released while it is being sent");
+  if (s.receive.id >= 0)
+    return error(instance, "is released while it is being received");
   s.live = false;
+  return {};
+}
+
+Status Values::release(const Instance &instance) {
+  MOE_RETURN_IF_ERROR(end(instance));
   return arena.release(offset(instance));
+}
+
+Result<Place> Values::releaseUnspoiled(const Instance &instance) {
+  MOE_RETURN_IF_ERROR(end(instance));
+  Place place{offset(instance), value(instance).bytes};
+  MOE_RETURN_IF_ERROR(arena.releaseUnspoiled(place.offset));
+  return place;
 }
 
 Result<Tensor> Values::get(const Instance &instance) const {
   if (!state(instance).live)
     return error(instance, "is read, but does not live");
+  if (state(instance).receive.id >= 0)
+    return error(instance, "is read while it is being received");
   Tensor tensor =
       binding.stage(instance.stage).values[static_cast<size_t>(instance.value)];
   tensor.data = arena.at(offset(instance));
@@ -88,6 +104,15 @@ Result<comm::SendHandle> Values::takeSend(const Instance &instance) {
     return error(instance, "is waited for, but was not sent");
   state(instance).send = {};
   return send;
+}
+
+std::optional<comm::ReceiveHandle>
+Values::takeReceive(const Instance &instance) {
+  comm::ReceiveHandle receive = state(instance).receive;
+  if (receive.id < 0)
+    return std::nullopt;
+  state(instance).receive = {};
+  return receive;
 }
 
 } // namespace moe::exec

@@ -14,25 +14,43 @@ struct Instance {
   int64_t slot = -1;
 };
 
+/// Bytes of the arena.
+struct Place {
+  int64_t offset = 0, bytes = 0;
+};
+
 /// Which values live, and where; every change goes through the arena.
 class Values {
 public:
   Values(const Binding &binding, Arena &arena);
 
   Result<kernels::Tensor> allocate(const Instance &instance);
-  /// Errors when the value does not live, or is being sent.
+  /// Errors when the value does not live, or is being sent or received.
   Status release(const Instance &instance);
-  /// The tensor with its data; an error when the value does not live.
+  /// Does the same, but leaves it to the caller to spoil the bytes.
+  Result<Place> releaseUnspoiled(const Instance &instance);
+  /// The tensor with its data; an error when the value does not live, or is
+  /// being received.
   Result<kernels::Tensor> get(const Instance &instance) const;
 
   /// Notes that a peer reads the value until takeSend().
   Status setSend(const Instance &instance, comm::SendHandle send);
   Result<comm::SendHandle> takeSend(const Instance &instance);
 
+  /// Notes that a peer writes the value until takeReceive().
+  void setReceive(const Instance &instance, comm::ReceiveHandle receive) {
+    state(instance).receive = receive;
+  }
+  /// Nothing when the value is not being received.
+  std::optional<comm::ReceiveHandle> takeReceive(const Instance &instance);
+
+  const plan::Value &value(const Instance &instance) const;
+
 private:
   struct State {
     bool live = false;
     comm::SendHandle send;
+    comm::ReceiveHandle receive;
   };
   size_t index(const Instance &instance) const;
   State &state(const Instance &instance) {
@@ -41,8 +59,9 @@ private:
   const State &state(const Instance &instance) const {
     return states[static_cast<size_t>(instance.stage)][index(instance)];
   }
-  const plan::Value &value(const Instance &instance) const;
   int64_t offset(const Instance &instance) const;
+  /// Ends the life of the value for this class, not for the arena.
+  Status end(const Instance &instance);
   Error error(const Instance &instance, const std::string &reason) const;
 
   const Binding &binding;

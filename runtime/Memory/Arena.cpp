@@ -123,16 +123,26 @@ Result<std::byte *> Arena::allocate(int64_t offset, int64_t size,
 
 Status Arena::release(int64_t offset) {
   auto found = buffers.find(offset);
+  if (found != buffers.end())
+    spoil(offset, found->second.end - offset);
+  return releaseUnspoiled(offset);
+}
+
+Status Arena::releaseUnspoiled(int64_t offset) {
+  auto found = buffers.find(offset);
   if (found == buffers.end())
     return Error{"no live buffer begins at byte " + std::to_string(offset) +
                  " of the arena"};
   int64_t size = found->second.end - offset;
   liveBytes[found->second.memoryClass] -= size;
   liveSum -= size;
-  if (poison)
-    std::memset(base + offset, kPoison, static_cast<size_t>(size));
   buffers.erase(found);
   return {};
+}
+
+void Arena::spoil(int64_t offset, int64_t count) {
+  if (poison)
+    std::memset(base + offset, kPoison, static_cast<size_t>(count));
 }
 
 } // namespace moe

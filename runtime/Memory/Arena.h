@@ -17,7 +17,7 @@ namespace moe {
 /// refuses what contradicts that account, and counts.
 ///
 /// Unreadable pages enclose the mapping; the one at the end begins with the
-/// first byte after the arena. Used by the thread of one rank only: no locks.
+/// first byte after the arena. Its account is kept by one thread: no locks.
 class Arena {
 public:
   /// Maps `bytes` bytes, a multiple of plan::kAlignment; they are zero. With
@@ -44,6 +44,13 @@ public:
 
   /// Ends the life of the buffer that begins at `offset`. Fails when none does.
   Status release(int64_t offset);
+
+  /// Does the same to the account only, for bytes that another thread still
+  /// uses: it calls spoil() when it is done with them.
+  Status releaseUnspoiled(int64_t offset);
+  /// Poisons bytes, if the arena does that. Leaves the account alone, hence may
+  /// be called from any thread that has the bytes for itself.
+  void spoil(int64_t offset, int64_t bytes);
 
   /// The address of a byte of the arena, live or not.
   std::byte *at(int64_t offset) { return base + offset; }

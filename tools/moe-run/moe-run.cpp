@@ -76,7 +76,9 @@ void addOptions(CLI::App &app, Arguments &arguments) {
       ->group(training);
 
   const char *execution = "Execution";
-  app.add_option("--threads", executor.threads, "Threads of each rank")
+  app.add_option("--threads", executor.threads,
+                 "Threads of each rank that compute; one more runs its "
+                 "expert communication")
       ->check(CLI::Range(1, 1024))
       ->capture_default_str()
       ->group(execution);
@@ -216,9 +218,11 @@ int train(const exec::Binding &binding, Arguments &arguments) {
 } // namespace
 
 int main(int argc, char **argv) {
-  CLI::App app{"Executes a plan on the CPU: every rank of the layout is a "
-               "thread of this process,\nwith one arena of the planned size. "
-               "At every op the live bytes are compared with the plan."};
+  CLI::App app{
+      "Executes a plan on the CPU: every rank of the layout has a "
+      "thread of this process\nfor each stream, and one arena of the "
+      "planned size. At every op the live bytes are\ncompared with the "
+      "plan."};
   app.name("moe-run");
   Arguments arguments;
   addOptions(app, arguments);

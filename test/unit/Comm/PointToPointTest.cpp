@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include <array>
 #include <random>
 
 using namespace moe;
@@ -63,6 +64,179 @@ TEST(PointToPoint, AnyOrderAcrossPeersAndTagsInOrderWithin) {
   }
 }
 
+/// One operation of a rank on one message.
+struct Operation {
+  enum Kind { post_send, post_receive, wait_send, wait_receive } kind;
+  size_t message;
+};
+
+struct Exchanged {
+  int64_t from, to, tag;
+  std::vector<int32_t> source, target;
+  SendHandle send;
+  ReceiveHandle receive;
+};
+
+Status apply(Transport &self, const Operation &operation, Exchanged &message) {
+  switch (operation.kind) {
+  case Operation::post_send: {
+    auto send = self.postSend(bytesOf(std::as_const(message.source)),
+                              message.to, message.tag, "message");
+    if (!send)
+      return send.error();
+    message.send = *send;
+    return {};
+  }
+  case Operation::post_receive: {
+    auto receive = self.postReceive(bytesOf(message.target), message.from,
+                                    message.tag, "message");
+    if (!receive)
+      return receive.error();
+    message.receive = *receive;
+    return {};
+  }
+  case Operation::wait_send:
+    MOE_RETURN_IF_ERROR(self.waitSend(message.send, "message"));
+    // The sender's buffer is free again.
+    std::fill(message.source.begin(), message.source.end(), -1);
+    return {};
+  case Operation::wait_receive:
+    return self.waitReceive(message.receive, "message");
+  }
+  return {};
+}
+
+/// Operations of all ranks in one order in which each wait comes behind both
+/// posts of its message, else at random; posts of one channel keep the order of
+/// the messages.
+std::vector<Operation> randomOrder(std::mt19937 &random,
+                                   const std::vector<Exchanged> &messages) {
+  std::vector<Operation> order;
+  std::vector<std::array<bool, 4>> done(messages.size());
+  auto isNext = [&](size_t m, Operation::Kind kind) {
+    for (size_t other = 0; other < m; ++other)
+      if (messages[other].from == messages[m].from &&
+          messages[other].to == messages[m].to &&
+          messages[other].tag == messages[m].tag && !done[other][kind])
+        return false;
+    return true;
+  };
+  while (order.size() < 4 * messages.size()) {
+    size_t m = random() % messages.size();
+    auto kind = static_cast<Operation::Kind>(random() % 4);
+    bool isPost = kind <= Operation::post_receive;
+    if (done[m][kind] || (isPost ? !isNext(m, kind)
+                                 : !done[m][Operation::post_send] ||
+                                       !done[m][Operation::post_receive]))
+      continue;
+    done[m][kind] = true;
+    order.push_back({kind, m});
+  }
+  return order;
+}
+
+/// What needs no more than both posts never blocks: neither one thread that
+/// does everything in order, nor ranks that do their parts at any pace.
+TEST(PointToPoint, RandomOrdersOfPostsAndWaitsNeverBlock) {
+  for (uint32_t seed = 0; seed < 300; ++seed) {
+    SCOPED_TRACE(seed);
+    std::mt19937 random(seed);
+    int64_t ranks = 1 + random() % 5;
+    std::vector<Exchanged> messages(1 + random() % 24);
+    for (Exchanged &message : messages) {
+      auto any = [&] { return static_cast<int64_t>(random()) % ranks; };
+      message.from = any();
+      message.to = any(); // also the rank itself
+      message.tag = random() % 2;
+      message.source.resize(random() % 40);
+      for (int32_t &value : message.source)
+        value = static_cast<int32_t>(random() >> 1);
+      message.target.resize(message.source.size());
+    }
+    std::vector<Operation> order = randomOrder(random, messages);
+    for (bool threads : {false, true}) {
+      SCOPED_TRACE(threads ? "threads" : "one thread");
+      std::vector<Exchanged> run = messages;
+      LoopbackWorld world(ranks, {std::chrono::seconds(20)});
+      auto rankOf = [&](const Operation &operation) {
+        const Exchanged &message = run[operation.message];
+        return operation.kind == Operation::post_send ||
+                       operation.kind == Operation::wait_send
+                   ? message.from
+                   : message.to;
+      };
+      std::vector<Status> results;
+      if (threads)
+        results = onEveryRank(world, ranks, [&](Transport &self) -> Status {
+          for (const Operation &operation : order)
+            if (rankOf(operation) == self.rank())
+              MOE_RETURN_IF_ERROR(
+                  apply(self, operation, run[operation.message]));
+          return {};
+        });
+      else
+        for (const Operation &operation : order)
+          results.push_back(apply(world.transport(rankOf(operation)), operation,
+                                  run[operation.message]));
+      for (const Status &result : results)
+        EXPECT_EQ(messageOf(result), "");
+      for (size_t m = 0; m < run.size(); ++m)
+        EXPECT_EQ(run[m].target, messages[m].source);
+    }
+  }
+}
+
+/// A rank's thread exchanges while another of its threads sends and receives.
+TEST(PointToPoint, GoesOnDuringCollectives) {
+  constexpr int64_t kRanks = 3;
+  constexpr int kRounds = 200;
+  LoopbackWorld world(kRanks);
+  auto results = onEveryRank(world, kRanks, [&](Transport &self) -> Status {
+    Status collectives;
+    std::thread other([&] {
+      for (int n = 0; n < kRounds && collectives; ++n) {
+        std::array<int32_t, kRanks> sources{}, targets{};
+        std::vector<SendSegment> sends;
+        std::vector<ReceiveSegment> receives;
+        for (int64_t r = 0; r < kRanks; ++r) {
+          sources[static_cast<size_t>(r)] =
+              static_cast<int32_t>(self.rank() * 1000 + n);
+          sends.push_back({r,
+                           reinterpret_cast<const std::byte *>(
+                               &sources[static_cast<size_t>(r)]),
+                           4});
+          receives.push_back(
+              {r,
+               reinterpret_cast<std::byte *>(&targets[static_cast<size_t>(r)]),
+               4});
+        }
+        collectives =
+            self.exchange(firstRanks(kRanks), sends, receives, "rows");
+        for (int64_t r = 0; r < kRanks && collectives; ++r)
+          if (targets[static_cast<size_t>(r)] != r * 1000 + n)
+            collectives = Error{"wrong rows"};
+      }
+    });
+    Status transfers;
+    for (int n = 0; n < kRounds && transfers; ++n) {
+      std::vector<int32_t> source(50, static_cast<int32_t>(self.rank()) + n);
+      std::vector<int32_t> target(50);
+      int64_t next = (self.rank() + 1) % kRanks;
+      int64_t previous = (self.rank() + kRanks - 1) % kRanks;
+      auto send = self.postSend(bytesOf(std::as_const(source)), next, 0, "x");
+      transfers = self.receive(bytesOf(target), previous, 0, "x");
+      if (send && transfers)
+        transfers = self.waitSend(*send, "x");
+      if (transfers && target[49] != previous + n)
+        transfers = Error{"wrong bytes"};
+    }
+    other.join();
+    return transfers ? collectives : transfers;
+  });
+  for (const Status &result : results)
+    EXPECT_EQ(messageOf(result), "");
+}
+
 TEST(PointToPoint, WrongSizeEndsBothRanks) {
   LoopbackWorld world(2);
   auto results = onEveryRank(world, 2, [&](Transport &self) -> Status {
@@ -87,6 +261,18 @@ TEST(PointToPoint, WaitingTwiceIsAnError) {
   EXPECT_TRUE(self.waitSend(*send, "x").ok());
   EXPECT_EQ(messageOf(self.waitSend(*send, "x")),
             "send of 'x' was not posted, or was waited for before");
+}
+
+TEST(PointToPoint, WaitingTwiceForAReceiveIsAnError) {
+  LoopbackWorld world(1);
+  std::vector<int32_t> data(1);
+  Transport &self = world.transport(0);
+  auto receive = self.postReceive(bytesOf(data), 0, 0, "x");
+  ASSERT_TRUE(receive.ok());
+  ASSERT_TRUE(self.postSend(bytesOf(std::as_const(data)), 0, 0, "x").ok());
+  EXPECT_TRUE(self.waitReceive(*receive, "x").ok());
+  EXPECT_EQ(messageOf(self.waitReceive(*receive, "x")),
+            "receive of 'x' was not posted, or was waited for before");
 }
 
 TEST(PointToPoint, PeerOutsideTheWorldIsAnError) {

@@ -29,8 +29,6 @@ int64_t PlanBuilder::stage(int64_t rank) {
   Stage stage;
   stage.name = "s" + std::to_string(index);
   stage.rank = rank;
-  stage.programs = {{Phase::forward, {}, {}, {}},
-                    {Phase::backward, {}, {}, {}}};
   result.stages.push_back(stage);
   result.ranks[static_cast<size_t>(rank)].stages.push_back(index);
   return index;
@@ -76,9 +74,12 @@ Op &PlanBuilder::op(int64_t stage, Phase phase, const std::string &kind,
                     const std::string &name, std::vector<int64_t> inputs,
                     std::vector<int64_t> parameters,
                     std::vector<int64_t> outputs) {
-  auto &ops = result.stages[static_cast<size_t>(stage)]
-                  .programs[static_cast<size_t>(phase)]
-                  .ops;
+  auto &programs = result.stages[static_cast<size_t>(stage)].programs;
+  auto at = std::find_if(programs.begin(), programs.end(),
+                         [&](const Program &p) { return p.phase >= phase; });
+  if (at == programs.end() || at->phase != phase)
+    at = programs.insert(at, Program{phase, {}, {}, {}});
+  auto &ops = at->ops;
   Op op;
   op.kind = kind;
   op.name = name;
@@ -93,59 +94,126 @@ void PlanBuilder::step(int64_t rank, Step step) {
   result.ranks[static_cast<size_t>(rank)].steps.push_back(std::move(step));
 }
 
-void PlanBuilder::closePrograms(Stage &stage) {
-  std::set<ValueIndex> freedByStep, madeByStep;
-  for (const Step &step : result.ranks[static_cast<size_t>(stage.rank)].steps) {
-    if (step.stage < 0 ||
-        &result.stages[static_cast<size_t>(step.stage)] != &stage)
-      continue;
-    if (step.kind == StepKind::load || step.kind == StepKind::receive)
-      madeByStep.insert(step.value);
-    if (step.kind == StepKind::wait_send || step.kind == StepKind::collect_loss)
-      freedByStep.insert(step.value);
+static const Program &programOf(const Plan &plan,
+                                const Overlap::Member &member) {
+  for (const Program &program :
+       plan.stages[static_cast<size_t>(member.stage)].programs)
+    if (program.phase == member.phase)
+      return program;
+  ADD_FAILURE() << "no such program";
+  return plan.stages[0].programs[0];
+}
+
+int64_t PlanBuilder::overlap(int64_t rank, Overlap::Member first,
+                             Overlap::Member second, std::mt19937 &random) {
+  Overlap overlap;
+  overlap.members = {first, second};
+  size_t left[2] = {programOf(result, first).ops.size(),
+                    programOf(result, second).ops.size()};
+  while (left[0] + left[1] > 0) {
+    size_t member = random() % (left[0] + left[1]) < left[0] ? 0 : 1;
+    --left[member];
+    overlap.order.push_back(static_cast<int64_t>(member));
   }
-  std::set<ValueIndex> used[2], made[2];
-  for (size_t p : {0, 1})
-    for (Op &op : stage.programs[p].ops) {
-      for (ValueIndex v : op.inputs)
-        if (v >= 0)
-          used[p].insert(v);
-      for (ValueIndex v : op.outputs)
-        if (v >= 0)
-          made[p].insert(v);
+  auto &list = result.ranks[static_cast<size_t>(rank)].overlaps;
+  list.push_back(std::move(overlap));
+  return static_cast<int64_t>(list.size()) - 1;
+}
+
+void PlanBuilder::spreadOverStreams(std::mt19937 &random) {
+  for (Stage &stage : result.stages)
+    for (Program &program : stage.programs)
+      for (Op &op : program.ops)
+        if (!op.kind.ends_with("weight_grad") && random() % 3 == 0)
+          op.stream = Stream::expert_communication;
+}
+
+static bool touches(const Op &op, ValueIndex v) {
+  return std::count(op.inputs.begin(), op.inputs.end(), v) +
+             std::count(op.outputs.begin(), op.outputs.end(), v) >
+         0;
+}
+
+/// Waits for whatever makes the inputs, and for all uses of what is released.
+static void addWaits(Program &program) {
+  for (size_t i = 0; i < program.ops.size(); ++i) {
+    Op &op = program.ops[i];
+    int64_t last = -1;
+    for (size_t k = 0; k < i; ++k) {
+      const Op &other = program.ops[k];
+      if (other.stream == op.stream)
+        continue;
+      auto isMade = [&](ValueIndex v) {
+        return v >= 0 &&
+               std::count(other.outputs.begin(), other.outputs.end(), v);
+      };
+      auto isUsed = [&](ValueIndex v) { return touches(other, v); };
+      if (std::any_of(op.inputs.begin(), op.inputs.end(), isMade) ||
+          std::any_of(op.releases.begin(), op.releases.end(), isUsed))
+        last = static_cast<int64_t>(k);
     }
-  for (size_t p : {0, 1}) {
+    if (last >= 0)
+      op.waits = {last};
+  }
+}
+
+void PlanBuilder::closePrograms(Stage &stage) {
+  std::set<ValueIndex> freedByStep;
+  for (const Step &step : result.ranks[static_cast<size_t>(stage.rank)].steps)
+    if (step.stage >= 0 &&
+        &result.stages[static_cast<size_t>(step.stage)] == &stage &&
+        (step.kind == StepKind::wait_send ||
+         step.kind == StepKind::collect_loss))
+      freedByStep.insert(step.value);
+  size_t count = stage.programs.size();
+  std::vector<std::set<ValueIndex>> used(count), made(count);
+  for (size_t p = 0; p < count; ++p)
+    for (const Op &op : stage.programs[p].ops) {
+      used[p].insert(op.inputs.begin(), op.inputs.end());
+      made[p].insert(op.outputs.begin(), op.outputs.end());
+    }
+  for (size_t p = 0; p < count; ++p) {
     Program &program = stage.programs[p];
     for (ValueIndex v = 0; v < static_cast<ValueIndex>(stage.values.size());
          ++v) {
-      Value &value = stage.values[static_cast<size_t>(v)];
-      bool later = p == 0 && used[1].contains(v);
-      bool ours = made[p].contains(v);
-      if (used[p].contains(v) && !ours)
+      bool isMade = made[p].contains(v);
+      if (!isMade && !used[p].contains(v))
+        continue;
+      bool stays = freedByStep.contains(v);
+      for (size_t later = p + 1; later < count; ++later)
+        stays |= used[later].contains(v);
+      if (!isMade)
         program.inputs.push_back(v);
-      if ((ours || (used[p].contains(v) && p == 0)) &&
-          (later || freedByStep.contains(v)))
+      if (stays)
         program.outputs.push_back(v);
-      if (ours || used[p].contains(v)) {
-        if (later || !ours || freedByStep.contains(v)) {
-          value.placement = Placement::slot;
-          if (value.memoryClass == MemoryClass::transient)
-            value.memoryClass = MemoryClass::saved;
-        }
-        if (later || freedByStep.contains(v))
-          continue;
-        // Freed behind the last op that touches it.
-        auto touches = [&](const Op &op) {
-          return std::count(op.inputs.begin(), op.inputs.end(), v) +
-                     std::count(op.outputs.begin(), op.outputs.end(), v) >
-                 0;
-        };
-        auto last =
-            std::find_if(program.ops.rbegin(), program.ops.rend(), touches);
-        last->releases.push_back(v);
+      Value &value = stage.values[static_cast<size_t>(v)];
+      if (stays || !isMade) {
+        value.placement = Placement::slot;
+        if (value.memoryClass == MemoryClass::transient)
+          value.memoryClass = MemoryClass::saved;
       }
+      if (!stays) // freed behind the last op that touches it
+        std::find_if(program.ops.rbegin(), program.ops.rend(),
+                     [&](const Op &op) { return touches(op, v); })
+            ->releases.push_back(v);
     }
+    addWaits(program);
   }
+}
+
+int64_t PlanBuilder::placeScratch(int64_t rank, int64_t begin) {
+  for (Stream stream : {Stream::compute, Stream::expert_communication}) {
+    int64_t largest = 0;
+    for (Stage &stage : result.stages)
+      for (Program &program : stage.programs)
+        for (Op &op : program.ops)
+          if (stage.rank == rank && op.stream == stream) {
+            op.scratchOffset = op.scratchBytes > 0 ? begin : 0;
+            largest = std::max(largest, op.scratchBytes);
+          }
+    begin += largest;
+  }
+  return begin;
 }
 
 void PlanBuilder::place() {
@@ -175,13 +243,9 @@ void PlanBuilder::place() {
     }
     for (int64_t m = 0; m < result.layout.microbatches; ++m)
       stage.slots.push_back(take(slotBytes));
-    for (Program &program : stage.programs)
-      for (Op &op : program.ops)
-        if (op.scratchBytes > 0)
-          op.scratchOffset = take(op.scratchBytes);
   }
   for (size_t r = 0; r < next.size(); ++r)
-    result.ranks[r].arenaBytes = next[r];
+    result.ranks[r].arenaBytes = placeScratch(static_cast<int64_t>(r), next[r]);
 }
 
 void claimLive(Plan &plan) {
@@ -195,6 +259,11 @@ void claimLive(Plan &plan) {
         ops[i].live = (*live)[i];
     }
   for (Rank &rank : plan.ranks) {
+    for (size_t i = 0; i < rank.overlaps.size(); ++i) {
+      auto live = replayOverlap(plan, rank.rank, static_cast<int64_t>(i));
+      ASSERT_TRUE(live.ok()) << live.error().message;
+      rank.overlaps[i].live = *live;
+    }
     auto account = replay(plan, rank.rank);
     ASSERT_TRUE(account.ok()) << account.error().message;
     rank.persistent = account->persistent;

@@ -1,13 +1,16 @@
 //===- PlanBuilder.h - plans made by hand -----------------------*- C++ -*-===//
 //
-// Ops and steps are written down; offsets, releases and the lists of program
-// inputs and outputs follow from them. Nothing shares bytes. What the plan
-// claims about live bytes comes from plan::replay(); the arena checks it.
+// Ops and steps are written down; offsets, releases, waits and the lists of
+// program inputs and outputs follow from them. Nothing shares bytes but the
+// scratch of ops of one stream, so that streams wait for data alone. What the
+// plan claims about live bytes comes from plan::replay(); the arena checks it.
 //
 //===----------------------------------------------------------------------===//
 #pragma once
 
 #include "runtime/Plan/Plan.h"
+
+#include <random>
 
 namespace moe::test {
 
@@ -31,6 +34,13 @@ public:
                const std::string &name, std::vector<int64_t> inputs,
                std::vector<int64_t> parameters, std::vector<int64_t> outputs);
   void step(int64_t rank, plan::Step step);
+  /// Two programs in a random order of issue. Returns the index that steps
+  /// name; the ops of both must be there.
+  int64_t overlap(int64_t rank, plan::Overlap::Member first,
+                  plan::Overlap::Member second, std::mt19937 &random);
+
+  /// Puts ops that may run on either stream on a random one.
+  void spreadOverStreams(std::mt19937 &random);
 
   /// The plan, complete.
   plan::Plan finish();
@@ -38,6 +48,8 @@ public:
 private:
   void closePrograms(plan::Stage &stage);
   void place();
+  /// Gives each stream of the rank its scratch, from `begin`; returns the end.
+  int64_t placeScratch(int64_t rank, int64_t begin);
 
   plan::Plan result;
 };

@@ -1,6 +1,6 @@
 #include "TinyPlan.h"
 
-#include "kernels/Kernels.h"
+#include "TinyOps.h"
 
 #include <gtest/gtest.h>
 
@@ -9,304 +9,228 @@ namespace {
 
 using namespace plan;
 
-constexpr int64_t kHidden = 8, kWidth = 6, kExperts = 4, kTopK = 2;
+constexpr std::string_view kCopySuffix = ".copy";
 
-/// Writes the ops of the model into a builder.
-class Writer {
+/// Writes the steps of a model.
+class Scheduler {
 public:
-  explicit Writer(const TinyModel &model)
-      : model(model), builder({.pipeline = model.pipeline,
-                               .expert = model.expert,
-                               .data = model.data,
-                               .microbatches = model.microbatches,
-                               .microbatchSize = model.microbatchSize,
-                               .sequenceLength = model.sequenceLength},
-                              model.dtype),
-        tokens(model.microbatchSize * model.sequenceLength), S(model.dtype),
-        F(builder.wide()) {}
+  explicit Scheduler(const TinyModel &model)
+      : model(model), random(model.overlapSeed.value_or(0)),
+        builder({.pipeline = model.pipeline,
+                 .expert = model.expert,
+                 .data = model.data,
+                 .microbatches = model.microbatches,
+                 .microbatchSize = model.microbatchSize,
+                 .sequenceLength = model.sequenceLength},
+                model.dtype) {}
 
   Plan write() {
-    int64_t body = builder.stage(0);
-    int64_t head = model.pipeline == 1 ? body : builder.stage(1);
-    Ends ends = forward(body, head);
-    backward(body, head, ends);
-    schedule(body, head, ends);
-    return builder.finish();
+    copies[0] = writeCopy(builder, model, 0, model.pipeline - 1, "");
+    if (model.bidirectional) {
+      copies[1] = writeCopy(builder, model, 1, 0, std::string(kCopySuffix));
+      scheduleBothWays(0);
+      scheduleBothWays(1);
+    } else if (model.overlapSeed) {
+      scheduleOverlapped();
+    } else {
+      scheduleInTurn();
+    }
+    for (int64_t rank = 0; rank < model.pipeline; ++rank)
+      for (StepKind kind : {StepKind::reduce_gradients, StepKind::update})
+        builder.step(rank, about(kind, -1, -1, -1));
+    if (model.streamSeed) {
+      random.seed(*model.streamSeed);
+      builder.spreadOverStreams(random);
+    }
+    Plan plan = builder.finish();
+    if (model.bidirectional)
+      tieCopies(plan);
+    return plan;
   }
 
 private:
-  /// Values that steps name.
-  struct Ends {
-    int64_t tokens, labels, loss;
-    int64_t hidden, dHidden;               ///< on the body
-    int64_t received = -1, dReceived = -1; ///< on the head
-  };
-
-  int64_t saved(int64_t stage, const std::string &name, DType dtype,
-                std::vector<int64_t> shape) {
-    return builder.value(stage, name, dtype, std::move(shape));
+  /// A step of this kind; the slot is the microbatch.
+  Step about(StepKind kind, int64_t stage, int64_t m, int64_t value,
+             Phase phase = Phase::forward) const {
+    Step step;
+    step.kind = kind;
+    step.stage = stage;
+    step.microbatch = step.slot = m;
+    step.phase = phase;
+    step.value = value;
+    return step;
   }
-
-  Ends forward(int64_t body, int64_t head) {
-    auto f = [&](int64_t stage, const char *kind, const char *name,
-                 std::vector<int64_t> in, std::vector<int64_t> parameters,
-                 std::vector<int64_t> out) -> Op & {
-      return builder.op(stage, Phase::forward, kind, name, in, parameters, out);
-    };
-    Ends ends;
-    int64_t T = tokens;
-    bool split = head != body;
-    table = builder.parameter(body, "embed", {model.vocabulary, kHidden},
-                              {"normal", 0.5});
-    norm = builder.parameter(body, "norm", {kHidden}, {"ones", 0});
-    ends.tokens = saved(body, "tokens", DType::i32, {T});
-    embedded = saved(body, "embedded", S, {T, kHidden});
-    normed = saved(body, "normed", S, {T, kHidden});
-    inverse = saved(body, "inverse", F, {T, 1});
-    f(body, "embedding", "embedding", {ends.tokens}, {table}, {embedded});
-    Op &op = f(body, "rms_norm", "norm", {embedded}, {norm}, {normed, inverse});
-    op.attributes = {{"epsilon", 1e-6}, {"groups", int64_t{1}}};
-    ends.hidden = model.experts ? expertsForward(body) : normed;
-    // Doubled so that what is sent has a buffer of its own; without a split
-    // too, so that the model is the same.
-    int64_t sent =
-        builder.value(body, "sent", S, {T, kHidden},
-                      split ? MemoryClass::send : MemoryClass::transient);
-    f(body, "add", "twice", {ends.hidden, ends.hidden}, {}, {sent});
-    ends.hidden = sent;
-    ends.dHidden =
-        builder.value(body, "d_sent", S, {T, kHidden},
-                      split ? MemoryClass::receive : MemoryClass::transient);
-    if (split) {
-      ends.received = builder.value(head, "received", S, {T, kHidden},
-                                    MemoryClass::receive);
-      ends.dReceived =
-          builder.value(head, "d_received", S, {T, kHidden}, MemoryClass::send);
-    }
-    headWeight = builder.parameter(head, "head", {model.vocabulary, kHidden},
-                                   {"normal", 0.3});
-    logits = builder.value(head, "logits", S, {T, model.vocabulary});
-    ends.labels = builder.value(head, "labels", DType::i32, {T});
-    ends.loss = builder.value(head, "loss", F, {1});
-    logSumExp = builder.value(head, "log_sum_exp", F, {T});
-    headInput = split ? ends.received : ends.hidden;
-    f(head, "linear", "head", {headInput}, {headWeight, -1}, {logits});
-    f(head, "cross_entropy", "loss", {logits, ends.labels}, {},
-      {ends.loss, logSumExp});
-    return ends;
+  void load(int64_t rank, int64_t stage, int64_t m, int64_t value,
+            const char *role) {
+    Step step = about(StepKind::load, stage, m, value);
+    step.role = role;
+    builder.step(rank, step);
   }
-
-  std::map<std::string, Attribute> exchangeAttributes() const {
-    return {{"top_k", kTopK},
-            {"experts", kExperts},
-            {"ranks", model.expert},
-            {"capacity", capacity()}};
+  void transfer(int64_t rank, StepKind kind, int64_t stage, int64_t m,
+                int64_t value, int64_t peer, Phase phase) {
+    Step step = about(kind, stage, m, value, phase);
+    step.peer = peer;
+    builder.step(rank, step);
   }
-  std::map<std::string, Attribute> routeAttributes() const {
-    return {{"top_k", kTopK},
-            {"scoring", std::string("softmax")},
-            {"normalize", true},
-            {"groups", int64_t{1}},
-            {"top_groups", int64_t{1}},
-            {"group_score", std::string("maximum")},
-            {"scale", 1.0}};
+  void run(int64_t rank, int64_t stage, int64_t m, Phase phase) {
+    builder.step(rank, about(StepKind::run, stage, m, -1, phase));
   }
-  std::map<std::string, Attribute> swigluAttributes() const {
-    return {{"limit", 0.0}, {"alpha", 1.0}, {"up_offset", 0.0}};
+  Phase backwardPhase() const {
+    return model.splitBackward ? Phase::backward_input : Phase::backward;
   }
-  int64_t capacity() const {
-    return model.capacity ? model.capacity : tokens * kTopK * model.expert;
-  }
-
-  void staging(Op &op, bool scalars) const {
-    op.stream = Stream::expert_communication;
-    op.scratchClass = MemoryClass::expert_communication;
-    op.attributes = exchangeAttributes();
-    op.scratchBytes = alignUp(tokens * kTopK * kHidden * byteSize(S)) +
-                      (scalars ? alignUp(tokens * kTopK * byteSize(F)) : 0);
-  }
-
-  int64_t expertsForward(int64_t s) {
-    auto f = [&](const char *kind, const char *name, std::vector<int64_t> in,
-                 std::vector<int64_t> parameters,
-                 std::vector<int64_t> out) -> Op & {
-      return builder.op(s, Phase::forward, kind, name, in, parameters, out);
-    };
-    int64_t T = tokens, C = capacity(), L = kExperts / model.expert;
-    router =
-        builder.parameter(s, "router", {kExperts, kHidden}, {"normal", 0.5});
-    up = builder.parameter(s, "experts.up", {L, 2 * kWidth, kHidden},
-                           {"normal", 0.3}, Replication::expert);
-    down = builder.parameter(s, "experts.down", {L, kHidden, kWidth},
-                             {"normal", 0.3}, Replication::expert);
-    int64_t scores = builder.value(s, "router_logits", F, {T, kExperts});
-    probabilities = saved(s, "probabilities", F, {T, kTopK});
-    experts = saved(s, "experts", DType::i32, {T, kTopK});
-    rows = saved(s, "rows", S, {C, kHidden});
-    rowProbabilities = saved(s, "row_probabilities", F, {C});
-    counts = saved(s, "counts", DType::i32, {L});
-    kernels::Exchange exchange{.tokens = T, .topK = kTopK, .experts = kExperts};
-    handle = builder.value(s, "handle", DType::i32,
-                           {kernels::handleElements(exchange)},
-                           MemoryClass::handles);
-    fc1 = saved(s, "fc1", S, {C, 2 * kWidth});
-    act = saved(s, "act", S, {C, kWidth});
-    int64_t fc2 = builder.value(s, "fc2", S, {C, kHidden});
-    int64_t moe = builder.value(s, "moe", S, {T, kHidden});
-    int64_t hidden = saved(s, "hidden", S, {T, kHidden});
-    f("linear", "router", {normed}, {router, -1}, {scores});
-    f("route", "route", {scores}, {-1}, {probabilities, experts, -1})
-        .attributes = routeAttributes();
-    staging(f("dispatch", "layers.0.dispatch", {normed, probabilities, experts},
-              {}, {rows, rowProbabilities, counts, handle}),
-            true);
-    f("grouped_linear", "up", {rows, counts, -1}, {up, -1}, {fc1});
-    f("swiglu", "act", {fc1, rowProbabilities, counts}, {}, {act}).attributes =
-        swigluAttributes();
-    f("grouped_linear", "down", {act, counts, -1}, {down, -1}, {fc2});
-    staging(f("combine", "layers.0.combine", {fc2, handle}, {}, {moe}), false);
-    f("add", "residual", {normed, moe}, {}, {hidden});
-    return hidden;
-  }
-
-  Op &b(int64_t stage, const char *kind, const char *name,
-        std::vector<int64_t> in, std::vector<int64_t> parameters,
-        std::vector<int64_t> out) {
-    return builder.op(stage, Phase::backward, kind, name, std::move(in),
-                      std::move(parameters), std::move(out));
-  }
-
-  void backward(int64_t body, int64_t head, const Ends &ends) {
-    int64_t T = tokens;
-    int64_t dLogits = builder.value(head, "d_logits", S, {T, model.vocabulary});
-    b(head, "cross_entropy_input_grad", "loss_grad",
-      {logits, ends.labels, logSumExp}, {}, {dLogits})
-        .attributes = {
-        {"scale", 1.0 / static_cast<double>(T * model.microbatches *
-                                            model.expert * model.data)}};
-    int64_t dInput = head == body ? ends.dHidden : ends.dReceived;
-    b(head, "linear_input_grad", "head_grad", {dLogits}, {headWeight},
-      {dInput});
-    b(head, "linear_weight_grad", "head_weight_grad", {dLogits, headInput},
-      {headWeight, -1}, {});
-    int64_t dHidden = builder.value(body, "d_hidden", S, {T, kHidden});
-    b(body, "add", "d_twice", {ends.dHidden, ends.dHidden}, {}, {dHidden});
-    int64_t dNormed = model.experts ? expertsBackward(body, dHidden) : dHidden;
-    int64_t dEmbedded = builder.value(body, "d_embedded", S, {T, kHidden});
-    b(body, "rms_norm_weight_grad", "norm_weight_grad",
-      {dNormed, embedded, inverse}, {norm}, {})
-        .attributes = {{"groups", int64_t{1}}};
-    b(body, "rms_norm_input_grad", "norm_grad", {dNormed, embedded, inverse},
-      {norm}, {dEmbedded})
-        .attributes = {{"groups", int64_t{1}}};
-    b(body, "embedding_weight_grad", "embedding_grad", {dEmbedded, ends.tokens},
-      {table}, {});
-  }
-
-  int64_t expertsBackward(int64_t s, int64_t dHidden) {
-    int64_t T = tokens, C = capacity();
-    int64_t dFc2 = builder.value(s, "d_fc2", S, {C, kHidden});
-    int64_t dAct = builder.value(s, "d_act", S, {C, kWidth});
-    int64_t dFc1 = builder.value(s, "d_fc1", S, {C, 2 * kWidth});
-    int64_t dScale = builder.value(s, "d_scale", F, {C});
-    int64_t dRows = builder.value(s, "d_rows", S, {C, kHidden});
-    int64_t dDispatched = builder.value(s, "d_dispatched", S, {T, kHidden});
-    int64_t dProbabilities = builder.value(s, "d_probabilities", F, {T, kTopK});
-    int64_t dScores = builder.value(s, "d_router_logits", F, {T, kExperts});
-    int64_t dRouted = builder.value(s, "d_routed", S, {T, kHidden});
-    int64_t sum = builder.value(s, "d_sum", S, {T, kHidden});
-    int64_t dNormed = builder.value(s, "d_normed", S, {T, kHidden});
-    staging(b(s, "combine_input_grad", "layers.0.combine_grad",
-              {dHidden, handle}, {}, {dFc2}),
-            false);
-    b(s, "grouped_linear_input_grad", "down_grad", {dFc2, counts}, {down},
-      {dAct});
-    b(s, "grouped_linear_weight_grad", "down_weight_grad",
-      {dFc2, act, counts, -1}, {down, -1}, {});
-    b(s, "swiglu_input_grad", "act_grad", {dAct, fc1, rowProbabilities, counts},
-      {}, {dFc1, dScale})
-        .attributes = swigluAttributes();
-    b(s, "grouped_linear_input_grad", "up_grad", {dFc1, counts}, {up}, {dRows});
-    b(s, "grouped_linear_weight_grad", "up_weight_grad",
-      {dFc1, rows, counts, -1}, {up, -1}, {});
-    staging(b(s, "dispatch_input_grad", "layers.0.dispatch_grad",
-              {dRows, dScale, handle}, {}, {dDispatched, dProbabilities}),
-            true);
-    b(s, "route_input_grad", "route_grad",
-      {dProbabilities, probabilities, experts, -1}, {}, {dScores})
-        .attributes = routeAttributes();
-    b(s, "linear_input_grad", "router_grad", {dScores}, {router}, {dRouted});
-    b(s, "linear_weight_grad", "router_weight_grad", {dScores, normed},
-      {router, -1}, {});
-    b(s, "add", "d_sum", {dDispatched, dRouted}, {}, {sum});
-    b(s, "add", "d_normed", {sum, dHidden}, {}, {dNormed});
-    return dNormed;
+  void weightGradients(int64_t rank, int64_t stage) {
+    if (model.splitBackward)
+      for (int64_t m = 0; m < model.microbatches; ++m)
+        run(rank, stage, m, Phase::weight_grad);
   }
 
   /// All forward programs, then all backward programs.
-  void schedule(int64_t body, int64_t head, const Ends &ends) {
-    bool split = head != body;
-    int64_t headRank = split ? 1 : 0;
-    auto add = [&](int64_t rank, StepKind kind, int64_t stage, int64_t m,
-                   int64_t value, Phase phase = Phase::forward) {
-      Step step;
-      step.kind = kind;
-      step.stage = stage;
-      step.microbatch = step.slot = m;
-      step.phase = phase;
-      step.value = value;
-      if (hasPeer(kind))
-        step.peer = 1 - rank;
-      if (kind == StepKind::load)
-        step.role = value == ends.tokens && stage == body ? "tokens" : "labels";
-      builder.step(rank, step);
-    };
+  void scheduleInTurn() {
+    const TinyCopy &c = copies[0];
+    bool split = c.head != c.body;
+    int64_t headRank = model.pipeline - 1;
     for (int64_t m = 0; m < model.microbatches; ++m) {
-      add(0, StepKind::load, body, m, ends.tokens);
+      load(0, c.body, m, c.tokens, "tokens");
       if (split) {
-        add(0, StepKind::run, body, m, -1);
-        add(0, StepKind::send, body, m, ends.hidden);
-        add(1, StepKind::receive, head, m, ends.received);
+        run(0, c.body, m, Phase::forward);
+        transfer(0, StepKind::send, c.body, m, c.hidden, headRank,
+                 Phase::forward);
+        transfer(headRank, StepKind::receive, c.head, m, c.received, 0,
+                 Phase::forward);
       }
-      add(headRank, StepKind::load, head, m, ends.labels);
-      add(headRank, StepKind::run, head, m, -1);
-      add(headRank, StepKind::collect_loss, head, m, ends.loss);
+      load(headRank, c.head, m, c.labels, "labels");
+      run(headRank, c.head, m, Phase::forward);
+      builder.step(headRank, about(StepKind::collect_loss, c.head, m, c.loss));
     }
     for (int64_t m = 0; m < model.microbatches; ++m) {
-      add(headRank, StepKind::run, head, m, -1, Phase::backward);
+      run(headRank, c.head, m, backwardPhase());
       if (!split)
         continue;
-      add(1, StepKind::send, head, m, ends.dReceived, Phase::backward);
-      add(0, StepKind::wait_send, body, m, ends.hidden);
-      add(0, StepKind::receive, body, m, ends.dHidden, Phase::backward);
-      add(0, StepKind::run, body, m, -1, Phase::backward);
+      transfer(headRank, StepKind::send, c.head, m, c.dReceived, 0,
+               Phase::backward);
+      transfer(0, StepKind::wait_send, c.body, m, c.hidden, headRank,
+               Phase::forward);
+      transfer(0, StepKind::receive, c.body, m, c.dHidden, headRank,
+               Phase::backward);
+      run(0, c.body, m, backwardPhase());
     }
     if (split)
       for (int64_t m = 0; m < model.microbatches; ++m)
-        add(1, StepKind::wait_send, head, m, ends.dReceived, Phase::backward);
-    for (int64_t rank = 0; rank < model.pipeline; ++rank)
-      for (StepKind kind : {StepKind::reduce_gradients, StepKind::update}) {
-        Step step;
-        step.kind = kind;
-        builder.step(rank, step);
+        transfer(headRank, StepKind::wait_send, c.head, m, c.dReceived, 0,
+                 Phase::backward);
+    weightGradients(headRank, c.head);
+    if (split)
+      weightGradients(0, c.body);
+  }
+
+  /// On one rank and stage: the forward of a microbatch together with the
+  /// backward of the one before.
+  void scheduleOverlapped() {
+    const TinyCopy &c = copies[0];
+    for (int64_t m = 0; m <= model.microbatches; ++m) {
+      if (m < model.microbatches) {
+        load(0, c.body, m, c.tokens, "tokens");
+        load(0, c.head, m, c.labels, "labels");
+      }
+      if (m == 0)
+        run(0, c.body, m, Phase::forward);
+      else if (m < model.microbatches)
+        together(0, c.body, m, c.body, m - 1);
+      else
+        run(0, c.body, m - 1, backwardPhase());
+      if (m < model.microbatches)
+        builder.step(0, about(StepKind::collect_loss, c.head, m, c.loss));
+    }
+    weightGradients(0, c.body);
+  }
+
+  /// The forward of a stage and the backward of another, overlapped or in turn.
+  void together(int64_t rank, int64_t forward, int64_t m, int64_t backward,
+                int64_t second) {
+    if (!model.overlapSeed) {
+      run(rank, forward, m, Phase::forward);
+      run(rank, backward, second, backwardPhase());
+      return;
+    }
+    Step step = about(StepKind::overlap, forward, m, -1);
+    step.secondMicrobatch = step.secondSlot = second;
+    step.overlap = builder.overlap(rank, {forward, Phase::forward},
+                                   {backward, backwardPhase()}, random);
+    builder.step(rank, step);
+  }
+
+  /// The rank has the body of copy `rank`, which the first or second half of
+  /// the microbatches runs through, and the head of the other copy.
+  void scheduleBothWays(int64_t rank) {
+    const TinyCopy &down = copies[static_cast<size_t>(rank)];
+    const TinyCopy &up = copies[static_cast<size_t>(1 - rank)];
+    int64_t half = model.microbatches / 2, peer = 1 - rank;
+    auto ofBody = [&](int64_t i) { return rank * half + i; };
+    auto ofHead = [&](int64_t i) { return peer * half + i; };
+    auto send = [&](int64_t i) {
+      transfer(rank, StepKind::send, down.body, ofBody(i), down.hidden, peer,
+               Phase::forward);
+      transfer(rank, StepKind::receive, up.head, ofHead(i), up.received, peer,
+               Phase::forward);
+    };
+    auto runHead = [&](int64_t i) {
+      load(rank, up.head, ofHead(i), up.labels, "labels");
+      run(rank, up.head, ofHead(i), Phase::forward);
+      builder.step(rank,
+                   about(StepKind::collect_loss, up.head, ofHead(i), up.loss));
+    };
+    load(rank, down.body, ofBody(0), down.tokens, "tokens");
+    run(rank, down.body, ofBody(0), Phase::forward);
+    send(0);
+    runHead(0);
+    for (int64_t i = 0; i < half; ++i) {
+      bool isLast = i + 1 == half;
+      if (isLast) {
+        run(rank, up.head, ofHead(i), backwardPhase());
+      } else {
+        load(rank, down.body, ofBody(i + 1), down.tokens, "tokens");
+        together(rank, down.body, ofBody(i + 1), up.head, ofHead(i));
+        send(i + 1);
+      }
+      transfer(rank, StepKind::send, up.head, ofHead(i), up.dReceived, peer,
+               Phase::backward);
+      transfer(rank, StepKind::receive, down.body, ofBody(i), down.dHidden,
+               peer, Phase::backward);
+      transfer(rank, StepKind::wait_send, down.body, ofBody(i), down.hidden,
+               peer, Phase::forward);
+      run(rank, down.body, ofBody(i), backwardPhase());
+      if (!isLast)
+        runHead(i + 1);
+    }
+    for (int64_t i = 0; i < half; ++i)
+      transfer(rank, StepKind::wait_send, up.head, ofHead(i), up.dReceived,
+               peer, Phase::backward);
+    if (model.splitBackward)
+      for (int64_t i = 0; i < half; ++i) {
+        run(rank, down.body, ofBody(i), Phase::weight_grad);
+        run(rank, up.head, ofHead(i), Phase::weight_grad);
       }
   }
 
+  static void tieCopies(Plan &plan) {
+    for (Stage &stage : plan.stages)
+      for (Parameter &parameter : stage.parameters)
+        if (parameter.name.ends_with(kCopySuffix))
+          parameter.tiedTo = parameter.name.substr(0, parameter.name.size() -
+                                                          kCopySuffix.size());
+    Status status = check(plan);
+    EXPECT_TRUE(status.ok()) << status.error().message;
+  }
+
   TinyModel model;
+  std::mt19937 random;
   PlanBuilder builder;
-  int64_t tokens;
-  DType S, F;
-  // Parameters and values that both directions name.
-  int64_t table = -1, norm = -1, headWeight = -1, router = -1, up = -1,
-          down = -1;
-  int64_t embedded = -1, normed = -1, inverse = -1, logits = -1, logSumExp = -1,
-          headInput = -1, probabilities = -1, experts = -1, rows = -1,
-          rowProbabilities = -1, counts = -1, handle = -1, fc1 = -1, act = -1;
+  TinyCopy copies[2];
 };
 
 } // namespace
 
-Plan makePlan(const TinyModel &model) { return Writer(model).write(); }
+Plan makePlan(const TinyModel &model) { return Scheduler(model).write(); }
 
 exec::Dataset makeData(const TinyModel &model, int64_t bytes) {
   std::vector<uint8_t> text;

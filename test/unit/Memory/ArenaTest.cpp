@@ -158,6 +158,28 @@ TEST(Arena, PoisonIsNaN) {
   EXPECT_EQ(*arena.at(511), std::byte(2));
 }
 
+TEST(Arena, SpoilsLaterWhatAnotherThreadStillUses) {
+  for (bool poison : {false, true}) {
+    Arena arena = makeArena(1024, poison);
+    for (int64_t offset : {0, 256, 512})
+      ASSERT_TRUE(arena.allocate(offset, 256, MemoryClass::saved).ok());
+    std::memset(arena.at(0), 1, 768);
+    EXPECT_TRUE(arena.releaseUnspoiled(256).ok());
+    EXPECT_EQ(arena.live().total(), 512);
+    for (int64_t i = 0; i < 768; ++i)
+      ASSERT_EQ(*arena.at(i), std::byte(1));
+    // The account lets the bytes be taken again before they are spoiled.
+    EXPECT_TRUE(arena.allocate(256, 256, MemoryClass::transient).ok());
+    arena.spoil(256, 256);
+    for (int64_t i = 0; i < 768; ++i)
+      ASSERT_EQ(*arena.at(i),
+                i / 256 == 1 && poison ? std::byte(0xFF) : std::byte(1));
+    EXPECT_EQ(arena.live().total(), 768);
+    EXPECT_EQ(messageOf(arena.releaseUnspoiled(768)),
+              "no live buffer begins at byte 768 of the arena");
+  }
+}
+
 TEST(Arena, KeepsContentsWithoutPoison) {
   Arena arena = makeArena(256);
   Result<std::byte *> buffer = arena.allocate(0, 256, MemoryClass::saved);

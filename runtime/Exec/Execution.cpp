@@ -1,0 +1,241 @@
+// How the executor runs programs.
+#include "runtime/Exec/Executor.h"
+
+#include <algorithm>
+
+namespace moe::exec {
+
+using kernels::Tensor;
+
+/// A program under way.
+struct Executor::Member {
+  int64_t stage, microbatch, slot;
+  const plan::Program *program;
+  const std::vector<BoundOp> *ops;
+  std::string suffix = {}; ///< of the names of its ops in errors
+  /// By op issued: its number on the communication stream; 0: a compute op,
+  /// which is done once it was issued.
+  std::vector<int64_t> numbers = {};
+};
+
+/// An op with its operands, ready to be called on any thread.
+struct Executor::Call {
+  static constexpr size_t kMost = 8; // operands of a list; the widest op has 6
+  using Operands = std::array<Tensor, kMost>;
+
+  const BoundOp *op = nullptr;
+  Instance at; ///< stage and slot of its values
+  std::string suffix;
+  Operands inputs, outputs, weights, gradients;
+  std::byte *scratch = nullptr;
+  std::vector<Place> freed = {}; ///< by the call, on its own thread
+
+  Error error(const Status &status) const {
+    return {"op '" + op->op->name + "' (" + op->op->kind + ")" + suffix + ": " +
+            status.error().message};
+  }
+};
+
+Result<Executor::Member> Executor::begin(const plan::Overlap::Member &what,
+                                         int64_t microbatch, int64_t slot) {
+  const plan::Stage &stage =
+      bound.plan().stages[static_cast<size_t>(what.stage)];
+  const auto &ops =
+      bound.stage(what.stage).programs[static_cast<size_t>(what.phase)];
+  for (const plan::Program &program : stage.programs)
+    if (program.phase == what.phase && ops)
+      return Member{what.stage, microbatch, slot, &program, &*ops};
+  return Error{"stage " + stage.name + " has no " +
+               std::string(plan::name(what.phase)) + " program"};
+}
+
+Status Executor::run(int64_t index) {
+  const plan::Step &step = rank.steps[static_cast<size_t>(index)];
+  Result<Member> member =
+      begin({step.stage, step.phase}, step.microbatch, step.slot);
+  if (!member)
+    return member.error();
+  MOE_RETURN_IF_ERROR(waitForInputs(*member));
+  for (const BoundOp &op : *member->ops) {
+    plan::ByteCounts expected = step.live;
+    expected += op.op->live;
+    MOE_RETURN_IF_ERROR(issue(*member, expected, 0, index));
+  }
+  return communication.join();
+}
+
+Status Executor::overlap(int64_t index) {
+  const plan::Step &step = rank.steps[static_cast<size_t>(index)];
+  const plan::Overlap &overlap =
+      rank.overlaps[static_cast<size_t>(step.overlap)];
+  std::vector<Member> members;
+  for (size_t m : {0, 1}) {
+    Result<Member> member =
+        begin(overlap.members[m], m ? step.secondMicrobatch : step.microbatch,
+              m ? step.secondSlot : step.slot);
+    if (!member)
+      return member.error();
+    member->suffix =
+        " of " + bound.plan().stages[static_cast<size_t>(member->stage)].name +
+        ", microbatch " + std::to_string(member->microbatch);
+    MOE_RETURN_IF_ERROR(waitForInputs(*member));
+    members.push_back(std::move(*member));
+  }
+  std::vector<int64_t> numbers; // as in Member, by position
+  auto wait = overlap.waits.begin();
+  for (size_t position = 0; position < overlap.order.size(); ++position) {
+    Member &member = members[static_cast<size_t>(overlap.order[position])];
+    int64_t after = 0;
+    for (; wait != overlap.waits.end() &&
+           wait->op == static_cast<int64_t>(position);
+         ++wait)
+      after = std::max(after, numbers[static_cast<size_t>(wait->on)]);
+    plan::ByteCounts expected = step.live;
+    expected += overlap.live[position];
+    MOE_RETURN_IF_ERROR(issue(member, expected, after, index));
+    numbers.push_back(member.numbers.back());
+  }
+  return communication.join();
+}
+
+Status Executor::issue(Member &member, const plan::ByteCounts &expected,
+                       int64_t after, int64_t index) {
+  const BoundOp &op = (*member.ops)[member.numbers.size()];
+  Result<std::shared_ptr<Call>> call = prepare(member, op, expected, index);
+  if (!call)
+    return call.error();
+  int64_t number = 0;
+  if (op.op->stream == plan::Stream::compute) {
+    for (int64_t on : op.op->waits)
+      after = std::max(after, member.numbers[static_cast<size_t>(on)]);
+    MOE_RETURN_IF_ERROR(communication.wait(after));
+    MOE_RETURN_IF_ERROR(compute(**call));
+  } else {
+    // Computation that it waits for is done, since it was issued before.
+    Result<int64_t> issued = communicate(*call);
+    if (!issued)
+      return issued.error();
+    number = *issued;
+  }
+  member.numbers.push_back(number);
+  return {};
+}
+
+Status Executor::waitForInputs(const Member &member) {
+  for (plan::ValueIndex value : member.program->inputs) {
+    Instance instance{member.stage, value, member.slot};
+    if (std::optional<comm::ReceiveHandle> posted =
+            values.takeReceive(instance))
+      MOE_RETURN_IF_ERROR(
+          wire.waitReceive(*posted, values.value(instance).name));
+  }
+  return {};
+}
+
+Result<std::shared_ptr<Executor::Call>>
+Executor::prepare(const Member &member, const BoundOp &op,
+                  const plan::ByteCounts &expected, int64_t index) {
+  auto call = std::make_shared<Call>();
+  call->op = &op;
+  call->at = {member.stage, -1, member.slot};
+  call->suffix = member.suffix;
+  auto instance = [&](plan::ValueIndex value) {
+    return Instance{member.stage, value, member.slot};
+  };
+  auto allocate = [&]() -> Status {
+    for (size_t i = 0; i < op.op->outputs.size(); ++i)
+      if (op.op->outputs[i] >= 0) {
+        Result<Tensor> made = values.allocate(instance(op.op->outputs[i]));
+        if (!made)
+          return made.error();
+        call->outputs[i] = *made;
+      }
+    if (op.op->scratchBytes > 0) {
+      Result<std::byte *> made =
+          arena.allocate(op.op->scratchOffset, op.op->scratchBytes,
+                         op.op->scratchClass, op.op->name);
+      if (!made)
+        return made.error();
+      call->scratch = *made;
+    }
+    MOE_RETURN_IF_ERROR(LiveCheck::compare(expected, arena.live()));
+    check.note(arena.live(), index, op.op->name);
+    for (size_t i = 0; i < op.op->inputs.size(); ++i)
+      if (op.op->inputs[i] >= 0) {
+        Result<Tensor> input = values.get(instance(op.op->inputs[i]));
+        if (!input)
+          return input.error();
+        call->inputs[i] = *input;
+      }
+    return {};
+  };
+  if (Status status = allocate(); !status)
+    return call->error(status);
+  const plan::Stage &stage =
+      bound.plan().stages[static_cast<size_t>(member.stage)];
+  const BoundStage &boundStage = bound.stage(member.stage);
+  for (size_t i = 0; i < op.op->parameters.size(); ++i) {
+    plan::ParameterIndex p = op.op->parameters[i];
+    if (p < 0)
+      continue;
+    const plan::Parameter &parameter = stage.parameters[static_cast<size_t>(p)];
+    call->weights[i] = boundStage.weights[static_cast<size_t>(p)];
+    call->weights[i].data = arena.at(parameter.weightOffset);
+    if (parameter.gradientOffset < 0)
+      continue;
+    call->gradients[i] = boundStage.gradients[static_cast<size_t>(p)];
+    call->gradients[i].data = arena.at(parameter.gradientOffset);
+  }
+  return call;
+}
+
+Status Executor::compute(Call &call) {
+  const plan::Op &op = *call.op->op;
+  auto run = [&]() -> Status {
+    MOE_RETURN_IF_ERROR(invoke(call, parallel));
+    if (call.scratch)
+      MOE_RETURN_IF_ERROR(arena.release(op.scratchOffset));
+    for (plan::ValueIndex value : op.releases)
+      MOE_RETURN_IF_ERROR(values.release({call.at.stage, value, call.at.slot}));
+    return {};
+  };
+  Status status = run();
+  return status ? status : Status(call.error(status));
+}
+
+// The account moves on as if the op were done: whoever uses the bytes next
+// waits for it, or comes behind it on its stream.
+Result<int64_t> Executor::communicate(const std::shared_ptr<Call> &call) {
+  const plan::Op &op = *call->op->op;
+  if (call->scratch) {
+    MOE_RETURN_IF_ERROR(arena.releaseUnspoiled(op.scratchOffset));
+    call->freed.push_back({op.scratchOffset, op.scratchBytes});
+  }
+  for (plan::ValueIndex value : op.releases) {
+    Result<Place> place =
+        values.releaseUnspoiled({call->at.stage, value, call->at.slot});
+    if (!place)
+      return call->error(place.error());
+    call->freed.push_back(*place);
+  }
+  return communication.issue([this, call]() -> Status {
+    if (Status status = invoke(*call, {}); !status)
+      return call->error(status);
+    for (const Place &place : call->freed)
+      arena.spoil(place.offset, place.bytes);
+    return {};
+  });
+}
+
+Status Executor::invoke(const Call &call, const kernels::Parallel &threads) {
+  const plan::Op &op = *call.op->op;
+  return call.op->signature->call(
+      {kernels, threads, call.op->attributes, op.name,
+       std::span(call.inputs).first(op.inputs.size()),
+       std::span(call.outputs).first(op.outputs.size()),
+       std::span(call.weights).first(op.parameters.size()),
+       std::span(call.gradients).first(op.parameters.size()), call.scratch,
+       wire, expertGroup, at.expert, buffers});
+}
+
+} // namespace moe::exec
