@@ -4,9 +4,7 @@
 
 #include <algorithm>
 #include <array>
-#include <charconv>
 #include <cstdio>
-#include <optional>
 
 namespace moe::report {
 
@@ -21,10 +19,6 @@ std::string printNumber(double value, const char *format) {
   return text.data();
 }
 
-std::string percent(double share) {
-  return printNumber(100 * share, "%.1f %%");
-}
-
 std::string join(const std::vector<std::string> &items) {
   std::string text;
   for (const std::string &item : items)
@@ -32,51 +26,12 @@ std::string join(const std::vector<std::string> &items) {
   return text;
 }
 
-/// "layers.12" -> ("layers", 12).
-struct Numbered {
-  std::string prefix;
-  int64_t number;
-};
-std::optional<Numbered> splitNumber(const std::string &block) {
-  size_t dot = block.rfind('.');
-  if (dot == std::string::npos || dot + 1 == block.size())
-    return std::nullopt;
-  int64_t number = 0;
-  const char *end = block.data() + block.size();
-  auto [stop, error] = std::from_chars(block.data() + dot + 1, end, number);
-  if (error != std::errc() || stop != end)
-    return std::nullopt;
-  return Numbered{block.substr(0, dot), number};
-}
-
-/// "embedding, layers.0-3": consecutive numbers of one prefix become a range.
-std::string compactBlocks(const std::vector<std::string> &blocks) {
-  std::vector<std::string> parts;
-  for (size_t i = 0; i < blocks.size();) {
-    std::optional<Numbered> first = splitNumber(blocks[i]);
-    size_t next = i + 1;
-    for (; first && next < blocks.size(); ++next) {
-      std::optional<Numbered> other = splitNumber(blocks[next]);
-      if (!other || other->prefix != first->prefix ||
-          other->number != first->number + static_cast<int64_t>(next - i))
-        break;
-    }
-    parts.push_back(
-        next == i + 1 ? blocks[i]
-                      : blocks[i] + "-" +
-                            std::to_string(first->number +
-                                           static_cast<int64_t>(next - i) - 1));
-    i = next;
-  }
-  return join(parts);
-}
-
 std::string blocksOf(const plan::Plan &plan, const plan::Rank &rank) {
   std::string text;
   for (int64_t index : rank.stages)
     if (index >= 0 && index < static_cast<int64_t>(plan.stages.size()))
       text += (text.empty() ? "" : " | ") +
-              compactBlocks(plan.stages[static_cast<size_t>(index)].blocks);
+              formatBlocks(plan.stages[static_cast<size_t>(index)].blocks);
   return text;
 }
 
@@ -211,7 +166,7 @@ std::string rankTable(const plan::Plan &plan) {
                             static_cast<double>(plan.prediction.stepNs)
                       : 0;
     table.addRow({std::to_string(rank.rank), compact(rank.arenaBytes),
-                  compact(margin(plan, rank)), percent(busy),
+                  compact(margin(plan, rank)), formatPercent(busy),
                   blocksOf(plan, rank), peakPlace(rank)});
   }
   return "Ranks (margin = budget - reserve - arena)\n" + table.print(2, kWidth);
@@ -266,9 +221,37 @@ std::string timeLine(const plan::Plan &plan) {
     return formatCount(static_cast<int64_t>(std::min(value, 0x1p62)));
   };
   return "Step time: " + formatNanoseconds(prediction.stepNs) +
-         " estimated, bubble " + percent(prediction.bubble) + ", " +
+         " estimated, bubble " + formatPercent(prediction.bubble) + ", " +
          rate(tokens / seconds) + " tokens/s (" +
          rate(tokens / seconds / devices) + " per device)\n";
+}
+
+/// Model FLOPs utilization and exposed communication, as far as known.
+std::string efficiencyLine(const plan::Plan &plan) {
+  const plan::Prediction &prediction = plan.prediction;
+  if (prediction.stepNs <= 0 || plan.ranks.empty())
+    return "";
+  double sum = 0;
+  const plan::Rank *most = &plan.ranks.front();
+  for (const plan::Rank &rank : plan.ranks) {
+    sum += static_cast<double>(rank.exposedCommunicationNs);
+    if (rank.exposedCommunicationNs > most->exposedCommunicationNs)
+      most = &rank;
+  }
+  auto stepNs = static_cast<double>(prediction.stepNs);
+  std::string text =
+      "Exposed communication: " +
+      formatPercent(sum / static_cast<double>(plan.ranks.size()) / stepNs) +
+      " of it on average";
+  if (most->exposedCommunicationNs > 0)
+    text += ", at most " +
+            formatPercent(static_cast<double>(most->exposedCommunicationNs) /
+                          stepNs) +
+            " (rank " + std::to_string(most->rank) + ")";
+  if (prediction.modelFlopsUtilization > 0)
+    text += "; model FLOPs utilization " +
+            formatPercent(prediction.modelFlopsUtilization);
+  return text + "\n";
 }
 
 std::string assumptionTable(const plan::Plan &plan) {
@@ -293,7 +276,8 @@ std::string assumptionTable(const plan::Plan &plan) {
 
 std::string summarize(const plan::Plan &plan) {
   return header(plan) + "\n" + memoryTable(plan) + "\n" + rankTable(plan) +
-         "\n" + verdict(plan) + timeLine(plan) + assumptionTable(plan);
+         "\n" + verdict(plan) + timeLine(plan) + efficiencyLine(plan) +
+         assumptionTable(plan);
 }
 
 } // namespace moe::report

@@ -5,6 +5,7 @@
 
 #include <cstdint>
 #include <string>
+#include <vector>
 
 namespace moe::report {
 
@@ -18,9 +19,16 @@ std::string formatNanoseconds(int64_t nanoseconds);
 /// "671,026,419,200".
 std::string formatCount(int64_t count);
 
+/// "12.3 %".
+std::string formatPercent(double share);
+
+/// "embedding, layers.0-3": consecutive numbers of one prefix become a range.
+std::string formatBlocks(const std::vector<std::string> &blocks);
+
 /// What moe-plan prints: the inputs; per rank its layers, memory by class,
-/// peak, where the peak occurs and the margin to the budget; step time, bubble
-/// and tokens per second; and every assumption with its source. A plan that
+/// peak, where the peak occurs and the margin to the budget; step time, bubble,
+/// tokens per second, utilization and exposed communication; and every
+/// assumption with its source. A plan that
 /// does not fit says by how much and on which ranks. At most 110 columns,
 /// unless a name is longer; ends with a newline.
 std::string summarize(const plan::Plan &plan);

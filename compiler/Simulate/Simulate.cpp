@@ -1,12 +1,9 @@
 #include "compiler/Simulate/Simulate.h"
 
-#include "compiler/Schedule/Progress.h"
+#include "compiler/Simulate/Ranks.h"
 
 #include <algorithm>
-#include <array>
-#include <cmath>
-#include <map>
-#include <optional>
+#include <tuple>
 
 namespace moe::simulate {
 
@@ -14,279 +11,272 @@ using plan::StepKind;
 
 namespace {
 
-constexpr int64_t kNotYet = -1;
-
-/// A message from its send to the end of its transfer.
-struct Message {
-  size_t sendStep = 0;
-  int64_t postedNs = kNotYet;
-  int64_t arrivedNs = kNotYet;
-};
-
-/// The messages from one rank to another, in order.
-struct Channel {
-  std::vector<Message> messages;
-  std::vector<size_t> receiveSteps;
-  int64_t freeNs = 0; ///< when the link has carried the last one
-};
-
-std::string describe(const plan::Plan &plan, const plan::Step &step) {
-  std::string text(plan::name(step.kind));
-  if (step.stage < 0)
-    return text;
-  const plan::Stage &stage = plan.stages[static_cast<size_t>(step.stage)];
-  if (step.kind == StepKind::run)
-    text += " " + std::string(plan::name(step.phase));
-  text += " of stage " + stage.name + ", microbatch " +
-          std::to_string(step.microbatch);
-  if (step.kind != StepKind::run && step.value >= 0)
-    text += ", value " + stage.values[static_cast<size_t>(step.value)].name;
-  return text;
-}
-
-class Simulation {
+/// That no index of a step leaves its array, so that plans that did not come
+/// from plan::parse are safe too.
+class StepCheck {
 public:
-  Simulation(const plan::Plan &plan, const Timing &timing)
-      : plan(plan), timing(timing), rankCount(plan.ranks.size()) {}
+  explicit StepCheck(const plan::Plan &plan) : plan(plan) {}
 
-  Result<Timeline> run() {
-    MOE_RETURN_IF_ERROR(checkTiming());
-    MOE_RETURN_IF_ERROR(checkSteps());
-    addUpPrograms();
-    MOE_RETURN_IF_ERROR(matchMessages());
-
-    std::vector<size_t> counts;
-    timeline.ranks.resize(rankCount);
-    for (size_t rank = 0; rank < rankCount; ++rank) {
-      counts.push_back(plan.ranks[rank].steps.size());
-      timeline.ranks[rank].steps.resize(counts.back());
+  Status run() const {
+    if (plan.machine.linkLatencyNs < 0)
+      return Error{"the machine's link latency is negative"};
+    for (size_t r = 0; r < plan.ranks.size(); ++r) {
+      const plan::Rank &rank = plan.ranks[r];
+      std::string where = "rank " + std::to_string(r);
+      for (int64_t ns : {rank.reduceGradientsNs, rank.updateNs})
+        if (ns < 0 || ns > kLongestNs)
+          return Error{where + ": the time of the gradient reduction or update "
+                               "is negative or too long"};
+      for (size_t i = 0; i < rank.steps.size(); ++i)
+        if (const char *wrong = wrongWith(rank, rank.steps[i]))
+          return Error{where + ", step " + std::to_string(i) + ": " + wrong};
     }
-    Status status = schedule::runToEnd(
-        counts, [&](size_t rank, size_t index) { return tryStep(rank, index); },
-        [&](size_t rank, size_t index) {
-          return describe(plan, plan.ranks[rank].steps[index]);
-        });
-    if (!status)
-      return Error{"simulation: " + status.error().message};
-
-    int64_t busiestNs = 0;
-    for (const RankTimeline &rank : timeline.ranks) {
-      timeline.stepNs = std::max(timeline.stepNs, rank.endNs);
-      busiestNs = std::max(busiestNs, rank.busyNs);
-    }
-    if (timeline.stepNs > 0)
-      timeline.bubble = 1 - static_cast<double>(busiestNs) /
-                                static_cast<double>(timeline.stepNs);
-    return std::move(timeline);
+    return {};
   }
 
 private:
-  Status checkTiming() const {
-    for (const auto *times : {&timing.reduceGradientsNs, &timing.updateNs})
-      if (!times->empty() && times->size() != rankCount)
-        return Error{"simulation: times are given for " +
-                     std::to_string(times->size()) + " ranks, the plan has " +
-                     std::to_string(rankCount)};
-    return {};
+  const char *wrongWith(const plan::Rank &rank, const plan::Step &step) const {
+    if (!plan::isOfMicrobatch(step.kind))
+      return nullptr;
+    if (step.stage < 0 || step.stage >= count(plan.stages))
+      return "there is no such stage";
+    if (step.kind == StepKind::run &&
+        !findProgram(plan, step.stage, step.phase))
+      return "the stage has no program of this phase";
+    if (step.kind == StepKind::overlap &&
+        (step.overlap < 0 || step.overlap >= count(rank.overlaps)))
+      return "there is no such overlap";
+    if (plan::hasValue(step.kind) &&
+        (step.value < 0 ||
+         step.value >=
+             count(plan.stages[static_cast<size_t>(step.stage)].values)))
+      return "there is no such value";
+    if (plan::hasPeer(step.kind) &&
+        (step.peer < 0 || step.peer >= count(plan.ranks)))
+      return "there is no such peer";
+    return nullptr;
   }
 
-  /// That no index of a step leaves its array, so that plans that did not come
-  /// from plan::parse are safe too.
-  Status checkSteps() const {
-    for (size_t rank = 0; rank < rankCount; ++rank)
-      for (size_t i = 0; i < plan.ranks[rank].steps.size(); ++i) {
-        const plan::Step &step = plan.ranks[rank].steps[i];
-        if (step.kind == StepKind::reduce_gradients ||
-            step.kind == StepKind::update)
-          continue;
-        auto fail = [&](const char *what) -> Status {
-          return Error{"simulation: rank " + std::to_string(rank) + ", step " +
-                       std::to_string(i) + ": " + what};
-        };
-        if (step.stage < 0 ||
-            step.stage >= static_cast<int64_t>(plan.stages.size()))
-          return fail("there is no such stage");
-        if (step.kind == StepKind::run)
-          continue;
-        const plan::Stage &stage = plan.stages[static_cast<size_t>(step.stage)];
-        if (step.value < 0 ||
-            step.value >= static_cast<int64_t>(stage.values.size()))
-          return fail("there is no such value");
-        bool transfer = step.kind == StepKind::send ||
-                        step.kind == StepKind::receive ||
-                        step.kind == StepKind::wait_send;
-        if (transfer &&
-            (step.peer < 0 || step.peer >= static_cast<int64_t>(rankCount)))
-          return fail("there is no such peer");
-      }
-    return {};
-  }
-
-  void addUpPrograms() {
-    programNs.resize(plan.stages.size());
-    for (size_t stage = 0; stage < plan.stages.size(); ++stage)
-      for (const plan::Program &program : plan.stages[stage].programs)
-        for (const plan::Op &op : program.ops)
-          programNs[stage][static_cast<size_t>(program.phase)] += op.timeNs;
-  }
-
-  Channel &channel(size_t from, size_t to) {
-    return channels[from * rankCount + to];
-  }
-
-  Status matchMessages() {
-    channels.resize(rankCount * rankCount);
-    ordinals.resize(rankCount);
-    // wait_send means the latest send of its value to its peer, which must be
-    // of its microbatch.
-    struct Sent {
-      size_t ordinal;
-      int64_t microbatch;
-    };
-    std::map<std::array<int64_t, 3>, Sent> latest;
-    for (size_t rank = 0; rank < rankCount; ++rank) {
-      const auto &steps = plan.ranks[rank].steps;
-      ordinals[rank].assign(steps.size(), 0);
-      latest.clear();
-      for (size_t i = 0; i < steps.size(); ++i) {
-        const plan::Step &step = steps[i];
-        auto peer = static_cast<size_t>(step.peer);
-        std::array key{step.stage, step.value, step.peer};
-        if (step.kind == StepKind::send) {
-          Channel &out = channel(rank, peer);
-          ordinals[rank][i] = out.messages.size();
-          latest[key] = {out.messages.size(), step.microbatch};
-          out.messages.push_back({i, kNotYet, kNotYet});
-        } else if (step.kind == StepKind::receive) {
-          Channel &in = channel(peer, rank);
-          ordinals[rank][i] = in.receiveSteps.size();
-          in.receiveSteps.push_back(i);
-        } else if (step.kind == StepKind::wait_send) {
-          auto sent = latest.find(key);
-          if (sent == latest.end() ||
-              sent->second.microbatch != step.microbatch)
-            return Error{"simulation: rank " + std::to_string(rank) +
-                         ", step " + std::to_string(i) + " (" +
-                         describe(plan, step) + "): was not sent before"};
-          ordinals[rank][i] = sent->second.ordinal;
-        }
-      }
-    }
-    for (size_t from = 0; from < rankCount; ++from)
-      for (size_t to = 0; to < rankCount; ++to)
-        MOE_RETURN_IF_ERROR(checkChannel(from, to));
-    return {};
-  }
-
-  Status checkChannel(size_t from, size_t to) {
-    const Channel &pair = channel(from, to);
-    auto at = [&](size_t rank, size_t step) {
-      return "rank " + std::to_string(rank) + ", step " + std::to_string(step) +
-             " (" + describe(plan, plan.ranks[rank].steps[step]) + ")";
-    };
-    size_t matched = std::min(pair.messages.size(), pair.receiveSteps.size());
-    for (size_t k = 0; k < matched; ++k) {
-      size_t sendStep = pair.messages[k].sendStep;
-      size_t receiveStep = pair.receiveSteps[k];
-      const plan::Step &send = plan.ranks[from].steps[sendStep];
-      const plan::Step &receive = plan.ranks[to].steps[receiveStep];
-      if (send.microbatch != receive.microbatch ||
-          value(send).bytes != value(receive).bytes)
-        return Error{"simulation: " + at(to, receiveStep) +
-                     " meets another message: " + at(from, sendStep)};
-    }
-    if (pair.messages.size() > matched)
-      return Error{"simulation: " + at(from, pair.messages[matched].sendStep) +
-                   ": rank " + std::to_string(to) + " never receives it"};
-    if (pair.receiveSteps.size() > matched)
-      return Error{"simulation: " + at(to, pair.receiveSteps[matched]) +
-                   ": rank " + std::to_string(from) + " never sends it"};
-    return {};
-  }
-
-  const plan::Value &value(const plan::Step &step) const {
-    return plan.stages[static_cast<size_t>(step.stage)]
-        .values[static_cast<size_t>(step.value)];
-  }
-
-  int64_t transferNs(int64_t bytes) const {
-    double ns = timing.linkBytesPerSecond > 0
-                    ? std::ceil(static_cast<double>(bytes) * 1e9 /
-                                timing.linkBytesPerSecond)
-                    : 0;
-    return timing.linkLatencyNs + static_cast<int64_t>(std::min(ns, 0x1p60));
-  }
-
-  /// Executes the step, or returns the rank that it has to wait for.
-  int64_t tryStep(size_t rank, size_t index) {
-    const plan::Step &step = plan.ranks[rank].steps[index];
-    RankTimeline &times = timeline.ranks[rank];
-    auto peer = static_cast<size_t>(step.peer);
-    int64_t beginNs = times.endNs;
-    int64_t endNs = beginNs;
-    auto work = [&](int64_t ns) {
-      endNs += ns;
-      times.busyNs += ns;
-    };
-    auto ofRank = [&](const std::vector<int64_t> &list) {
-      return list.empty() ? 0 : list[rank];
-    };
-    switch (step.kind) {
-    case StepKind::load:
-    case StepKind::collect_loss:
-      break;
-    case StepKind::run:
-      work(programNs[static_cast<size_t>(step.stage)]
-                    [static_cast<size_t>(step.phase)]);
-      break;
-    case StepKind::send:
-      channel(rank, peer).messages[ordinals[rank][index]].postedNs = beginNs;
-      break;
-    case StepKind::receive: {
-      Channel &in = channel(peer, rank);
-      Message &message = in.messages[ordinals[rank][index]];
-      if (message.postedNs == kNotYet)
-        return step.peer;
-      int64_t startNs = std::max({beginNs, message.postedNs, in.freeNs});
-      endNs = startNs + transferNs(value(step).bytes);
-      message.arrivedNs = in.freeNs = endNs;
-      break;
-    }
-    case StepKind::wait_send: {
-      const Message &message =
-          channel(rank, peer).messages[ordinals[rank][index]];
-      if (message.arrivedNs == kNotYet)
-        return step.peer;
-      endNs = std::max(beginNs, message.arrivedNs);
-      break;
-    }
-    case StepKind::reduce_gradients:
-      work(ofRank(timing.reduceGradientsNs));
-      break;
-    case StepKind::update:
-      work(ofRank(timing.updateNs));
-      break;
-    }
-    times.steps[index] = {beginNs, endNs};
-    times.endNs = endNs;
-    return -1;
+  template <typename T> static int64_t count(const std::vector<T> &list) {
+    return static_cast<int64_t>(list.size());
   }
 
   const plan::Plan &plan;
-  const Timing &timing;
-  size_t rankCount;
-  Timeline timeline;
-  /// By stage and phase.
-  std::vector<std::array<int64_t, 3>> programNs;
-  std::vector<Channel> channels; ///< by sender, then receiver
-  /// Of sends, receives and waits: which message of the channel.
-  std::vector<std::vector<size_t>> ordinals;
 };
+
+/// What a rank did, from the history of all.
+class RankReport {
+public:
+  RankReport(const plan::Plan &plan, const Executions &executions,
+             History &history, size_t rank)
+      : plan(plan), executions(executions), index(rank), rank(plan.ranks[rank]),
+        of(history.ranks[rank]) {}
+
+  RankTimeline make(const Options &options) {
+    result.steps = std::move(of.steps);
+    result.endNs = of.issuedNs.back();
+    for (size_t i = 0; i < rank.steps.size(); ++i) {
+      countTime(i);
+      notePeak(i);
+    }
+    if (options.detail) {
+      listEvents(options);
+      listSamples(options);
+    }
+    return std::move(result);
+  }
+
+private:
+  int64_t &busyOf(Lane lane) {
+    return result.laneBusyNs[static_cast<size_t>(lane)];
+  }
+
+  Lane laneOfReceive(const plan::Step &step) const {
+    return step.peer == static_cast<int64_t>(index)
+               ? Lane::local_copy
+               : Lane::pipeline_communication;
+  }
+
+  void countTime(size_t i) {
+    const plan::Step &step = rank.steps[i];
+    int64_t ns = result.steps[i].ns();
+    if (plan::isExecution(step.kind)) {
+      const Execution &execution = executions.of(index, step);
+      for (size_t lane = 0; lane < kLaneCount; ++lane)
+        result.laneBusyNs[lane] += execution.laneBusyNs[lane];
+      result.busyNs += ns;
+      result.exposedCommunicationNs +=
+          ns - execution.laneBusyNs[static_cast<size_t>(Lane::compute)];
+    } else if (step.kind == StepKind::reduce_gradients) {
+      busyOf(Lane::expert_communication) += ns;
+      result.busyNs += ns;
+      result.exposedCommunicationNs += ns;
+    } else if (step.kind == StepKind::update) {
+      busyOf(Lane::compute) += ns;
+      result.busyNs += ns;
+    } else if (step.kind == StepKind::receive) {
+      busyOf(laneOfReceive(step)) += ns;
+    }
+  }
+
+  void noteMoment(int64_t bytes, int64_t ns, size_t step, int64_t member,
+                  int64_t op) {
+    if (result.peakStep >= 0 && bytes <= result.peakBytes)
+      return;
+    result.peakBytes = bytes;
+    result.peakNs = ns;
+    result.peakStep = static_cast<int64_t>(step);
+    result.peakMember = member;
+    result.peakOp = op;
+  }
+
+  void notePeak(size_t i) {
+    const plan::Step &step = rank.steps[i];
+    int64_t bytes = step.live.total();
+    // What the step allocates itself is its own, as in plan::replay.
+    if (step.kind == StepKind::load || step.kind == StepKind::receive)
+      bytes += plan.stages[static_cast<size_t>(step.stage)]
+                   .values[static_cast<size_t>(step.value)]
+                   .bytes;
+    noteMoment(bytes, of.issuedNs[i], i, 0, -1);
+    if (!plan::isExecution(step.kind))
+      return;
+    const Execution &execution = executions.of(index, step);
+    if (execution.peakOp >= 0)
+      noteMoment(step.live.total() + execution.peakBytes,
+                 result.steps[i].beginNs + execution.peakNs, i,
+                 execution.peakMember, execution.peakOp);
+  }
+
+  static bool isDetailed(const plan::Step &step, const Options &options) {
+    int64_t earlier = step.kind == StepKind::overlap
+                          ? std::min(step.microbatch, step.secondMicrobatch)
+                          : step.microbatch;
+    return plan::isExecution(step.kind) && earlier < options.detailMicrobatches;
+  }
+
+  void listEvents(const Options &options) {
+    std::vector<Event> transfers, own;
+    for (size_t i = 0; i < rank.steps.size(); ++i) {
+      const plan::Step &step = rank.steps[i];
+      auto number = static_cast<int64_t>(i);
+      Interval time = result.steps[i];
+      if (isDetailed(step, options)) {
+        for (const Execution::Op &op : executions.of(index, step).ops)
+          own.push_back(
+              {op.lane,
+               {time.beginNs + op.time.beginNs, time.beginNs + op.time.endNs},
+               number,
+               op.member,
+               op.op});
+      } else if (time.ns() > 0) {
+        if (step.kind == StepKind::receive)
+          transfers.push_back({laneOfReceive(step), time, number, 0, -1});
+        else if (step.kind == StepKind::reduce_gradients)
+          own.push_back({Lane::expert_communication, time, number, 0, -1});
+        else if (step.kind == StepKind::update)
+          own.push_back({Lane::compute, time, number, 0, -1});
+      }
+    }
+    auto before = [](const Event &a, const Event &b) {
+      return std::tie(a.time.beginNs, a.lane) <
+             std::tie(b.time.beginNs, b.lane);
+    };
+    std::sort(transfers.begin(), transfers.end(), before);
+    result.events.resize(transfers.size() + own.size());
+    std::merge(own.begin(), own.end(), transfers.begin(), transfers.end(),
+               result.events.begin(), before);
+  }
+
+  void sample(int64_t ns, const plan::ByteCounts &live) {
+    if (result.samples.empty() || result.samples.back().live != live)
+      result.samples.push_back({ns, live});
+  }
+
+  void listSamples(const Options &options) {
+    for (size_t i = 0; i < rank.steps.size(); ++i) {
+      const plan::Step &step = rank.steps[i];
+      sample(of.issuedNs[i], step.live);
+      if (!isDetailed(step, options))
+        continue;
+      for (const MemorySample &inside : executions.of(index, step).samples) {
+        plan::ByteCounts live = step.live;
+        live += inside.live;
+        sample(result.steps[i].beginNs + inside.ns, live);
+      }
+    }
+    if (!rank.steps.empty())
+      sample(result.endNs, rank.persistent);
+  }
+
+  const plan::Plan &plan;
+  const Executions &executions;
+  size_t index;
+  const plan::Rank &rank;
+  History::OfRank &of;
+  RankTimeline result;
+};
+
+double utilization(const plan::Plan &plan, int64_t stepNs) {
+  const plan::Layout &layout = plan.layout;
+  double devices = 1;
+  for (int64_t ways : {layout.pipeline, layout.expert, layout.data,
+                       layout.tensor, layout.context})
+    devices *= static_cast<double>(ways);
+  double possible =
+      devices * plan.machine.flopsPerSecond * static_cast<double>(stepNs) / 1e9;
+  return possible > 0 ? plan.prediction.modelFlops / possible : 0;
+}
+
+Result<Timeline> run(const plan::Plan &plan, const Options &options) {
+  MOE_RETURN_IF_ERROR(StepCheck(plan).run());
+  Result<Executions> executions = Executions::make(plan);
+  if (!executions)
+    return executions.error();
+  Result<Exchange> exchange = matchMessages(plan);
+  if (!exchange)
+    return exchange.error();
+  Result<History> history = runRanks(plan, *executions, std::move(*exchange));
+  if (!history)
+    return history.error();
+
+  Timeline timeline;
+  timeline.criticalPath = findCriticalPath(plan, *executions, *history);
+  int64_t busiestNs = 0;
+  for (size_t rank = 0; rank < plan.ranks.size(); ++rank) {
+    timeline.ranks.push_back(
+        RankReport(plan, *executions, *history, rank).make(options));
+    timeline.stepNs = std::max(timeline.stepNs, timeline.ranks.back().endNs);
+    busiestNs = std::max(busiestNs, timeline.ranks.back().busyNs);
+  }
+  if (timeline.stepNs > 0)
+    timeline.bubble = 1 - static_cast<double>(busiestNs) /
+                              static_cast<double>(timeline.stepNs);
+  timeline.modelFlopsUtilization = utilization(plan, timeline.stepNs);
+  return timeline;
+}
 
 } // namespace
 
-Result<Timeline> simulate(const plan::Plan &plan, const Timing &timing) {
-  return Simulation(plan, timing).run();
+std::string_view name(Lane lane) {
+  switch (lane) {
+  case Lane::compute:
+    return "compute";
+  case Lane::expert_communication:
+    return "expert_communication";
+  case Lane::pipeline_communication:
+    return "pipeline_communication";
+  case Lane::local_copy:
+    return "local_copy";
+  }
+  return "unknown";
+}
+
+Result<Timeline> simulate(const plan::Plan &plan, const Options &options) {
+  Result<Timeline> timeline = run(plan, options);
+  if (!timeline)
+    return Error{"simulation: " + timeline.error().message};
+  return timeline;
 }
 
 } // namespace moe::simulate

@@ -40,6 +40,8 @@ TEST(Format, NanosecondsAndCounts) {
   EXPECT_EQ(formatCount(671026419200), "671,026,419,200");
   EXPECT_EQ(formatCount(-123456), "-123,456");
   EXPECT_EQ(formatCount(-123), "-123");
+  EXPECT_EQ(formatPercent(0.12345), "12.3 %");
+  EXPECT_EQ(formatPercent(-0.5), "-50.0 %");
   EXPECT_EQ(formatCount(std::numeric_limits<int64_t>::min()),
             "-9,223,372,036,854,775,808");
 }
@@ -109,9 +111,10 @@ plan::Plan makePlan() {
     rank.peak[MemoryClass::workspace] = 512 * 1024;
     rank.arenaBytes = rank.peak.total() + 37 * kMiB;
     rank.busyNs = 1500000000 + 10000000 * r;
+    rank.exposedCommunicationNs = 50000000 * (r == 2 ? 3 : 1);
     plan.ranks.push_back(rank);
   }
-  plan.prediction = {1675000000, 1 - 1530.0 / 1675, true};
+  plan.prediction = {1675000000, 1 - 1530.0 / 1675, 1e18, 0.382, true};
   Result<cost::Machine> machine =
       cost::loadMachine("h100-sxm", cost::machineDirectories());
   EXPECT_TRUE(machine.ok());
@@ -133,6 +136,10 @@ TEST(Summary, SaysWhatMatters) {
   EXPECT_THAT(text, HasSubstr("bubble 8.7 %"));
   // 32 microbatches x 4096 tokens x 8 expert-parallel ranks in 1.675 s.
   EXPECT_THAT(text, HasSubstr("626,015 tokens/s (19,562 per device)"));
+  // 50, 50, 150 and 50 ms of 1.675 s.
+  EXPECT_THAT(text, HasSubstr("Exposed communication: 4.5 % of it on average, "
+                              "at most 9.0 % (rank 2); model FLOPs "
+                              "utilization 38.2 %"));
   EXPECT_THAT(text, HasSubstr("grouped_gemm efficiency"));
   EXPECT_THAT(text, Not(HasSubstr("DOES NOT FIT")));
   EXPECT_THAT(text, Not(HasSubstr("reduced from")));
