@@ -4,13 +4,20 @@ find_path(MOE_NCCL_INCLUDE_DIR nccl.h HINTS ${CUDAToolkit_INCLUDE_DIRS})
 find_library(MOE_NCCL_LIBRARY NAMES nccl libnccl.so.2
              HINTS ${CUDAToolkit_LIBRARY_DIR})
 find_package(MPI QUIET COMPONENTS CXX)
+find_path(MOE_CBC_INCLUDE_DIR Cbc_C_Interface.h PATH_SUFFIXES coin)
+find_library(MOE_CBC_LIBRARY CbcSolver)
 
 set(MOE_FOUND_NCCL OFF)
 if(MOE_NCCL_INCLUDE_DIR AND MOE_NCCL_LIBRARY)
   set(MOE_FOUND_NCCL ON)
 endif()
+set(MOE_FOUND_CBC OFF)
+if(MOE_CBC_INCLUDE_DIR AND MOE_CBC_LIBRARY)
+  set(MOE_FOUND_CBC ON)
+endif()
 foreach(entry "CUDA toolkit:${CUDAToolkit_FOUND}" "NCCL:${MOE_FOUND_NCCL}"
-              "MPI:${MPI_CXX_FOUND}")
+              "MPI:${MPI_CXX_FOUND}"
+              "COIN-OR CBC:${MOE_FOUND_CBC}")
   string(REPLACE ":" ";" entry "${entry}")
   list(GET entry 0 what)
   list(GET entry 1 found)

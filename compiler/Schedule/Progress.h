@@ -31,7 +31,9 @@ Status runToEnd(const std::vector<size_t> &stepCounts, TryStep tryStep,
   size_t rankCount = stepCounts.size();
   std::vector<size_t> next(rankCount, 0);
   std::vector<int64_t> waitsFor(rankCount, -1);
-  std::vector<std::vector<size_t>> waiters(rankCount);
+  // Who waits for a rank, as a list: a rank waits for one other at most.
+  std::vector<int64_t> firstWaiter(rankCount, -1), lastWaiter(rankCount, -1);
+  std::vector<int64_t> nextWaiter(rankCount, -1);
   std::deque<size_t> ready;
   for (size_t rank = 0; rank < rankCount; ++rank)
     ready.push_back(rank);
@@ -43,18 +45,25 @@ Status runToEnd(const std::vector<size_t> &stepCounts, TryStep tryStep,
     while (next[rank] < stepCounts[rank]) {
       int64_t blocker = tryStep(rank, next[rank]);
       if (blocker >= 0) {
+        auto self = static_cast<int64_t>(rank);
+        auto other = static_cast<size_t>(blocker);
         waitsFor[rank] = blocker;
-        waiters[static_cast<size_t>(blocker)].push_back(rank);
+        nextWaiter[rank] = -1;
+        if (firstWaiter[other] < 0)
+          firstWaiter[other] = self;
+        else
+          nextWaiter[static_cast<size_t>(lastWaiter[other])] = self;
+        lastWaiter[other] = self;
         break;
       }
       ++next[rank];
     }
     if (next[rank] > start) {
       // Whoever waited for this rank may go on; itself it has nobody to wake.
-      std::vector<size_t> woken;
-      woken.swap(waiters[rank]);
-      for (size_t waiter : woken)
-        ready.push_back(waiter);
+      for (int64_t waiter = firstWaiter[rank]; waiter >= 0;
+           waiter = nextWaiter[static_cast<size_t>(waiter)])
+        ready.push_back(static_cast<size_t>(waiter));
+      firstWaiter[rank] = -1;
     }
   }
 

@@ -1,22 +1,33 @@
-// Problems, generators and the facts that follow from the order of actions.
+// Problems and the facts that follow from the order of actions.
 #include "compiler/Schedule/Schedule.h"
 
 #include <algorithm>
+#include <array>
 
 namespace moe::schedule {
 
-std::string_view name(Phase phase) {
-  switch (phase) {
-  case Phase::forward:
-    return "forward";
-  case Phase::backward:
-    return "backward";
-  case Phase::backward_input:
-    return "backward_input";
-  case Phase::weight_grad:
-    return "weight_grad";
-  }
-  return "";
+static constexpr std::array<std::string_view, 3> kPlacements = {
+    "loop", "v", "bidirectional"};
+
+std::string_view name(Placement placement) {
+  return kPlacements[static_cast<size_t>(placement)];
+}
+
+std::optional<Placement> parsePlacement(std::string_view text) {
+  for (size_t i = 0; i < kPlacements.size(); ++i)
+    if (kPlacements[i] == text)
+      return static_cast<Placement>(i);
+  return std::nullopt;
+}
+
+int64_t ScheduleProblem::rankOf(int64_t stage) const {
+  int64_t place = stage % ranks;
+  bool backwards = placement != Placement::loop && stage / ranks % 2 == 1;
+  return backwards ? ranks - 1 - place : place;
+}
+
+int64_t ScheduleProblem::replicaOf(int64_t microbatch) const {
+  return microbatch * replicas() / microbatches;
 }
 
 Status ScheduleProblem::check() const {
@@ -29,68 +40,28 @@ Status ScheduleProblem::check() const {
   MOE_RETURN_IF_ERROR(positive("the number of pipeline ranks", ranks));
   MOE_RETURN_IF_ERROR(positive("the number of microbatches", microbatches));
   MOE_RETURN_IF_ERROR(positive("the number of stages per rank", stagesPerRank));
-  if (ranks == 1 && stagesPerRank > 1)
-    return Error{"schedule: one pipeline rank takes one stage, not " +
-                 std::to_string(stagesPerRank) +
-                 ": consecutive stages on one rank are one stage"};
-  return {};
-}
-
-namespace {
-
-Status checkOneStagePerRank(const char *schedule,
-                            const ScheduleProblem &problem) {
-  MOE_RETURN_IF_ERROR(problem.check());
-  if (problem.stagesPerRank != 1)
-    return Error{std::string("schedule ") + schedule +
-                 " needs one stage per rank, asked for " +
-                 std::to_string(problem.stagesPerRank)};
-  return {};
-}
-
-} // namespace
-
-Result<Schedule> gpipe(const ScheduleProblem &problem) {
-  MOE_RETURN_IF_ERROR(checkOneStagePerRank("gpipe", problem));
-  Schedule schedule{"gpipe", problem, {}};
-  schedule.ranks.resize(static_cast<size_t>(problem.ranks));
-  for (int64_t rank = 0; rank < problem.ranks; ++rank) {
-    auto &actions = schedule.ranks[static_cast<size_t>(rank)];
-    actions.reserve(static_cast<size_t>(2 * problem.microbatches));
-    for (Phase phase : {Phase::forward, Phase::backward})
-      for (int64_t m = 0; m < problem.microbatches; ++m)
-        actions.push_back({phase, rank, m});
+  switch (placement) {
+  case Placement::loop:
+    if (ranks == 1 && stagesPerRank > 1)
+      return Error{"schedule: one pipeline rank takes one stage, not " +
+                   std::to_string(stagesPerRank) +
+                   ": consecutive stages on one rank are one stage"};
+    break;
+  case Placement::v:
+    if (stagesPerRank < 2)
+      return Error{"schedule: placement v needs two stages a rank or more, "
+                   "asked for one"};
+    break;
+  case Placement::bidirectional:
+    if (stagesPerRank != 2 || ranks % 2 != 0 || microbatches % 2 != 0)
+      return Error{
+          "schedule: bidirectional placement needs two stages a rank "
+          "and an even number of ranks and of microbatches, asked for " +
+          std::to_string(stagesPerRank) + " stages, " + std::to_string(ranks) +
+          " ranks and " + std::to_string(microbatches) + " microbatches"};
+    break;
   }
-  return schedule;
-}
-
-Result<Schedule> oneForwardOneBackward(const ScheduleProblem &problem) {
-  MOE_RETURN_IF_ERROR(checkOneStagePerRank("1f1b", problem));
-  Schedule schedule{"1f1b", problem, {}};
-  schedule.ranks.resize(static_cast<size_t>(problem.ranks));
-  for (int64_t rank = 0; rank < problem.ranks; ++rank) {
-    auto &actions = schedule.ranks[static_cast<size_t>(rank)];
-    actions.reserve(static_cast<size_t>(2 * problem.microbatches));
-    int64_t warmUp = std::min(problem.microbatches, problem.ranks - rank - 1);
-    for (int64_t m = 0; m < warmUp; ++m)
-      actions.push_back({Phase::forward, rank, m});
-    for (int64_t m = 0; m < problem.microbatches; ++m) {
-      if (warmUp + m < problem.microbatches)
-        actions.push_back({Phase::forward, rank, warmUp + m});
-      actions.push_back({Phase::backward, rank, m});
-    }
-  }
-  return schedule;
-}
-
-Result<Schedule> generate(std::string_view name,
-                          const ScheduleProblem &problem) {
-  if (name == "gpipe")
-    return gpipe(problem);
-  if (name == "1f1b")
-    return oneForwardOneBackward(problem);
-  return Error{"unknown schedule '" + std::string(name) +
-               "'; known: 1f1b, gpipe"};
+  return {};
 }
 
 int64_t maxInFlight(const Schedule &schedule, int64_t rank) {

@@ -12,33 +12,65 @@
 #include "support/Result.h"
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
 
 namespace moe::schedule {
 
-/// What an action computes. `backward` is the gradient of the input and of the
-/// weights together; the other two are its halves.
-enum class Phase : uint8_t { forward, backward, backward_input, weight_grad };
-std::string_view name(Phase phase);
+/// What an action computes: a program of the plan.
+using plan::Phase;
 
-/// An instance. Stages are numbered in model order and placed in a loop: stage
-/// s lies on rank s % ranks.
+/// How stages, in model order, lie on ranks.
+enum class Placement : uint8_t {
+  loop, ///< stage s on rank s % ranks: every pass starts on rank 0
+  /// Down the ranks and up again, turning on the same rank: stage s of pass
+  /// p = s / ranks on rank s % ranks, for odd p on ranks - 1 - s % ranks.
+  v,
+  /// Two copies of the model, run in opposite directions: stages 0 to ranks - 1
+  /// are the first copy, stage s on rank s; stages ranks to 2 ranks - 1 the
+  /// second, stage ranks + s on rank ranks - 1 - s. The first half of the
+  /// microbatches runs through the first copy, the others through the second.
+  bidirectional,
+};
+std::string_view name(Placement placement);
+std::optional<Placement> parsePlacement(std::string_view text);
+
+/// An instance: how many of everything, and where stages lie.
 struct ScheduleProblem {
   int64_t ranks = 1;
   int64_t microbatches = 1;
   int64_t stagesPerRank = 1;
+  Placement placement = Placement::loop;
   /// What the last stage loads: roles of `load` steps.
   std::vector<std::string> labelRoles = {"labels"};
 
   int64_t stages() const { return ranks * stagesPerRank; }
-  int64_t rankOf(int64_t stage) const { return stage % ranks; }
-  bool isFirst(int64_t stage) const { return stage == 0; }
-  bool isLast(int64_t stage) const { return stage == stages() - 1; }
+  /// Copies of the model.
+  int64_t replicas() const {
+    return placement == Placement::bidirectional ? 2 : 1;
+  }
+  /// Stages of one copy of the model.
+  int64_t stagesPerReplica() const { return stages() / replicas(); }
+  int64_t rankOf(int64_t stage) const;
+  /// The place of a stage in its copy of the model.
+  int64_t positionOf(int64_t stage) const { return stage % stagesPerReplica(); }
+  bool isFirst(int64_t stage) const { return positionOf(stage) == 0; }
+  bool isLast(int64_t stage) const {
+    return positionOf(stage) == stagesPerReplica() - 1;
+  }
+  /// The copy of the model that a microbatch runs through, and whether a stage
+  /// belongs to it.
+  int64_t replicaOf(int64_t microbatch) const;
+  bool runsOn(int64_t microbatch, int64_t stage) const {
+    return stage / stagesPerReplica() == replicaOf(microbatch);
+  }
 
-  /// Whether the instance is complete: positive counts, and no two consecutive
-  /// stages on one rank (they would be one stage).
+  /// Whether the instance is complete: positive counts; loop: no two
+  /// consecutive stages on one rank (they would be one stage); v: two stages a
+  /// rank or more; bidirectional: two stages a rank, an even number of ranks
+  /// and of microbatches.
   Status check() const;
   bool operator==(const ScheduleProblem &) const = default;
 };
@@ -48,6 +80,9 @@ struct Action {
   Phase phase = Phase::forward;
   int64_t stage = 0;
   int64_t microbatch = 0;
+  /// Runs interleaved with the rank's next action, which does not overlap any
+  /// other: a forward first, then a backward of another stage or microbatch.
+  bool overlapsNext = false;
   bool operator==(const Action &) const = default;
 };
 
@@ -59,21 +94,6 @@ struct Schedule {
   bool operator==(const Schedule &) const = default;
 };
 
-/// All forwards, then all backwards, microbatches ascending in both
-/// (arXiv 1811.06965, with backwards in ascending order so that gradient sums
-/// do not depend on the schedule). Needs one stage per rank. Every rank holds
-/// all microbatches at once.
-Result<Schedule> gpipe(const ScheduleProblem &problem);
-
-/// Rank r runs min(M, P - r - 1) forwards, then alternates one forward and one
-/// backward, then drains (PipeDream-Flush, arXiv 2006.09503). Needs one stage
-/// per rank. Rank r holds min(M, P - r) microbatches at once.
-Result<Schedule> oneForwardOneBackward(const ScheduleProblem &problem);
-
-/// The generator called `name` ("gpipe" or "1f1b"); the error lists the names.
-Result<Schedule> generate(std::string_view name,
-                          const ScheduleProblem &problem);
-
 /// Whether the schedule is legal: every microbatch runs on every stage forward
 /// and backward exactly once (backward, or backward_input and weight_grad), on
 /// the rank that holds the stage; backwards of a stage take microbatches in
@@ -82,7 +102,8 @@ Result<Schedule> generate(std::string_view name,
 Status verify(const Schedule &schedule);
 
 /// The most microbatches that `rank` holds at once: counted per (stage,
-/// microbatch) from its forward to the end of its last action.
+/// microbatch) from its forward to the end of its last action. Both of an
+/// overlapping pair are held.
 int64_t maxInFlight(const Schedule &schedule, int64_t rank);
 
 /// One entry of a rank's full list. `stage`, `microbatch` and `phase` say what
@@ -100,11 +121,16 @@ struct Step {
   int64_t microbatch = -1;
   int64_t peer = -1; ///< rank, of receive, send and wait_send
   std::string role;
+  /// Of an overlap: what runs interleaved with the phase, stage and microbatch
+  /// above.
+  Action second = {};
   bool operator==(const Step &) const = default;
 };
 
 /// "receive forward of stage 1, microbatch 3, from rank 0".
 std::string describe(const Step &step);
+/// "forward of stage 1, microbatch 3".
+std::string describe(const Action &action);
 
 /// The full list of steps of each rank.
 struct StepSchedule {
@@ -113,23 +139,47 @@ struct StepSchedule {
   bool operator==(const StepSchedule &) const = default;
 };
 
-/// Puts around every action what it needs: loads (tokens on the first stage,
-/// labels on the last) and receives before it; after it the send to the next
-/// stage, or collect_loss after the forward of the last. Each stage has one
-/// send buffer a direction, so wait_send stands right before the next action
-/// that fills the buffer again, and for the last ones after the rank's last
-/// action. reduce_gradients and update end every rank. The schedule must pass
-/// verify().
-StepSchedule insertTransfers(const Schedule &schedule);
+/// How early receives are posted. One that is posted before it is needed lets
+/// the transfer run behind the rank's own work, and takes its bytes for longer.
+enum class ReceiveAhead : uint8_t {
+  never, ///< right before the action that needs it
+  /// One action earlier, as long as no stage needs another slot for it: a
+  /// stage's input lies in the slot of its microbatch.
+  inFreeSlots,
+  always, ///< one action earlier
+};
+
+/// Puts around every action what it needs: loads (tokens on the first stage of
+/// each copy of the model, labels on the last) and receives before it; after it
+/// the send to the next stage, or collect_loss after the forward of the last.
+/// Both of an overlapping pair have theirs before and after the overlap step.
+///
+/// Each stage has one send buffer a direction, so wait_send stands right before
+/// the next action that fills the buffer again, and for the last ones after the
+/// rank's last action. Each stage has one buffer for the gradient of its output
+/// and, in the microbatch's slot, one a microbatch for its input.
+///
+/// Receives are posted as `ahead` says when that buffer is not in use; earlier
+/// when messages from the same rank arrive in another order than they are
+/// needed, or when the ranks could not go on otherwise. A gradient that a rank
+/// hands over to itself is received right behind its send when its buffer is
+/// free, unless `ahead` is never.
+/// reduce_gradients and update end every rank. The schedule must pass verify();
+/// the steps then do too, unless the ranks would need more buffers to follow
+/// the schedule, which verify() reports.
+StepSchedule insertTransfers(const Schedule &schedule,
+                             ReceiveAhead ahead = ReceiveAhead::inFreeSlots);
 
 /// Whether the steps are legal: the actions they run pass verify(Schedule);
 /// every action finds its inputs, received or loaded for it and not used up;
-/// no send buffer is filled before it was waited for, none is left unwaited;
-/// the k-th send from one rank to another is the k-th receive there; the loss
-/// of each microbatch is collected once; each rank ends with reduce_gradients
-/// and update; and execution cannot deadlock when sends post and return,
-/// receives block until the send was posted, and wait_send blocks until the
-/// receive has run. A deadlock is reported as the circle of ranks and steps.
+/// no send buffer is filled before it was waited for, none is left unwaited; no
+/// gradient is received before the stage has used the one before; the k-th send
+/// from one rank to another is the k-th receive there; the loss of each
+/// microbatch is collected once; each rank ends with reduce_gradients and
+/// update; and execution cannot deadlock when sends and receives post and
+/// return, run and overlap block until their messages were sent, and wait_send
+/// blocks until the receive was posted. A deadlock is reported as the circle of
+/// ranks and steps.
 Status verify(const StepSchedule &steps);
 
 /// Which of a stage's slots each microbatch uses.
@@ -139,6 +189,8 @@ struct SlotAssignment {
   /// microbatch (load, receive or forward run) to the end of its last run;
   /// transfers that follow read send buffers only.
   std::vector<std::vector<int64_t>> slots;
+  /// The same for the second of an overlap; -1 for all other steps.
+  std::vector<std::vector<int64_t>> secondSlots;
   /// Per stage: how many slots it needs.
   std::vector<int64_t> slotCounts;
 };

@@ -6,12 +6,6 @@ namespace moe::schedule {
 
 namespace {
 
-std::string describe(const Action &action) {
-  return std::string(name(action.phase)) + " of stage " +
-         std::to_string(action.stage) + ", microbatch " +
-         std::to_string(action.microbatch);
-}
-
 /// What has run of one stage and microbatch.
 struct Done {
   bool forward = false, backward = false, input = false, weight = false;
@@ -34,8 +28,7 @@ public:
     newestInput.assign(static_cast<size_t>(problem.stages()), -1);
     newestWeight.assign(static_cast<size_t>(problem.stages()), -1);
     for (int64_t rank = 0; rank < problem.ranks; ++rank)
-      for (const Action &action : schedule.ranks[static_cast<size_t>(rank)])
-        MOE_RETURN_IF_ERROR(local(rank, action));
+      MOE_RETURN_IF_ERROR(checkRank(rank));
     MOE_RETURN_IF_ERROR(complete());
     return order();
   }
@@ -45,11 +38,44 @@ private:
     return done[static_cast<size_t>(stage * problem.microbatches + microbatch)];
   }
 
+  static Status failure(int64_t rank, const Action &action,
+                        const std::string &what) {
+    return Error{"schedule: rank " + std::to_string(rank) + ": " +
+                 describe(action) + ": " + what};
+  }
+
+  Status checkRank(int64_t rank) {
+    const auto &actions = schedule.ranks[static_cast<size_t>(rank)];
+    for (size_t i = 0; i < actions.size(); ++i) {
+      MOE_RETURN_IF_ERROR(local(rank, actions[i]));
+      if (!actions[i].overlapsNext)
+        continue;
+      if (i + 1 == actions.size())
+        return failure(rank, actions[i], "overlaps the next, but is the last");
+      MOE_RETURN_IF_ERROR(pair(rank, actions[i], actions[i + 1]));
+    }
+    return {};
+  }
+
+  static Status pair(int64_t rank, const Action &first, const Action &second) {
+    if (second.overlapsNext)
+      return failure(rank, second, "overlaps two others");
+    if (first.phase != Phase::forward ||
+        (second.phase != Phase::backward &&
+         second.phase != Phase::backward_input))
+      return failure(rank, first,
+                     "overlaps " + describe(second) +
+                         "; an overlap is a forward, then a backward or "
+                         "backward_input");
+    if (first.stage == second.stage && first.microbatch == second.microbatch)
+      return failure(rank, first, "overlaps its own backward");
+    return {};
+  }
+
   /// The rules that hold within one rank.
   Status local(int64_t rank, const Action &action) {
     auto fail = [&](const std::string &what) -> Status {
-      return Error{"schedule: rank " + std::to_string(rank) + ": " +
-                   describe(action) + ": " + what};
+      return failure(rank, action, what);
     };
     if (action.stage < 0 || action.stage >= problem.stages())
       return fail("there are " + std::to_string(problem.stages()) + " stages");
@@ -59,6 +85,8 @@ private:
     if (problem.rankOf(action.stage) != rank)
       return fail("the stage lies on rank " +
                   std::to_string(problem.rankOf(action.stage)));
+    if (!problem.runsOn(action.microbatch, action.stage))
+      return fail("the microbatch runs through the other copy of the model");
     Done &state = of(action.stage, action.microbatch);
     auto ascending = [&](std::vector<int64_t> &newest) -> Status {
       int64_t &last = newest[static_cast<size_t>(action.stage)];
@@ -98,7 +126,7 @@ private:
     for (int64_t stage = 0; stage < problem.stages(); ++stage)
       for (int64_t m = 0; m < problem.microbatches; ++m) {
         const Done &state = of(stage, m);
-        if (state.complete())
+        if (state.complete() || !problem.runsOn(m, stage))
           continue;
         const char *missing = !state.forward         ? "forward"
                               : !state.anyBackward() ? "backward"
@@ -110,6 +138,18 @@ private:
     return {};
   }
 
+  /// The rank that has to make the action's input first, or -1.
+  int64_t waitsFor(const Action &action) {
+    bool forward = action.phase == Phase::forward;
+    if (action.phase == Phase::weight_grad ||
+        (forward ? problem.isFirst(action.stage)
+                 : problem.isLast(action.stage)))
+      return -1;
+    int64_t source = action.stage + (forward ? -1 : 1);
+    const Done &made = of(source, action.microbatch);
+    return (forward ? made.forward : made.input) ? -1 : problem.rankOf(source);
+  }
+
   /// Whether the ranks' orders fit together: forwards wait for the stage
   /// before, backwards for the stage after.
   Status order() {
@@ -118,17 +158,20 @@ private:
     for (const auto &actions : schedule.ranks)
       counts.push_back(actions.size());
     auto tryStep = [&](size_t rank, size_t index) -> int64_t {
-      const Action &action = schedule.ranks[rank][index];
-      bool forward = action.phase == Phase::forward;
-      if (forward && !problem.isFirst(action.stage) &&
-          !of(action.stage - 1, action.microbatch).forward)
-        return problem.rankOf(action.stage - 1);
-      if (!forward && action.phase != Phase::weight_grad &&
-          !problem.isLast(action.stage) &&
-          !of(action.stage + 1, action.microbatch).input)
-        return problem.rankOf(action.stage + 1);
-      Done &state = of(action.stage, action.microbatch);
-      (forward ? state.forward : state.input) = true;
+      const auto &actions = schedule.ranks[rank];
+      const Action *action = &actions[index];
+      // The first of an overlapping pair runs both.
+      if (index > 0 && actions[index - 1].overlapsNext)
+        return -1;
+      size_t count = action->overlapsNext ? 2 : 1;
+      for (size_t i = 0; i < count; ++i)
+        if (int64_t blocker = waitsFor(action[i]); blocker >= 0)
+          return blocker;
+      for (size_t i = 0; i < count; ++i) {
+        Done &state = of(action[i].stage, action[i].microbatch);
+        (action[i].phase == Phase::forward ? state.forward : state.input) =
+            true;
+      }
       return -1;
     };
     Status status = runToEnd(counts, tryStep, [&](size_t rank, size_t index) {

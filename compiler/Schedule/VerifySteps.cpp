@@ -3,6 +3,7 @@
 #include "compiler/Schedule/Schedule.h"
 
 #include <algorithm>
+#include <array>
 
 namespace moe::schedule {
 
@@ -36,6 +37,8 @@ public:
     arrived.assign(static_cast<size_t>(problem.stages() * problem.microbatches),
                    {});
     buffers.assign(static_cast<size_t>(2 * problem.stages()), {});
+    gradientOf.assign(static_cast<size_t>(problem.stages()), -1);
+    lossPending.assign(static_cast<size_t>(problem.stages()), false);
     for (size_t rank = 0; rank < schedule.ranks.size(); ++rank)
       MOE_RETURN_IF_ERROR(checkRank(rank));
     MOE_RETURN_IF_ERROR(checkActions());
@@ -50,13 +53,30 @@ private:
                  describe(schedule.ranks[rank][index]) + "): " + what};
   }
 
-  Arrived &of(const Step &step) {
-    return arrived[static_cast<size_t>(step.stage * problem.microbatches +
-                                       step.microbatch)];
+  Arrived &of(int64_t stage, int64_t microbatch) {
+    return arrived[static_cast<size_t>(stage * problem.microbatches +
+                                       microbatch)];
+  }
+  Arrived &of(const Step &step) { return of(step.stage, step.microbatch); }
+  static size_t bufferIndex(int64_t stage, Phase phase) {
+    return static_cast<size_t>(2 * stage + (phase == Phase::forward ? 0 : 1));
   }
   SendBuffer &bufferOf(const Step &step) {
-    return buffers[static_cast<size_t>(2 * step.stage +
-                                       (step.phase == Phase::forward ? 0 : 1))];
+    return buffers[bufferIndex(step.stage, step.phase)];
+  }
+
+  /// What a run or overlap executes.
+  struct Executed {
+    std::array<Action, 2> actions;
+    size_t count = 0;
+    const Action *begin() const { return actions.data(); }
+    const Action *end() const { return actions.data() + count; }
+  };
+  static Executed executedBy(const Step &step) {
+    return {{Action{step.phase, step.stage, step.microbatch,
+                    step.kind == StepKind::overlap},
+             step.second},
+            step.kind == StepKind::overlap ? size_t{2} : size_t{1}};
   }
 
   Status checkRank(size_t rank) {
@@ -71,20 +91,14 @@ private:
       if (step.kind == StepKind::reduce_gradients ||
           step.kind == StepKind::update)
         return fail(rank, i, "belongs at the end of the rank");
-      if (step.stage < 0 || step.stage >= problem.stages() ||
-          problem.rankOf(step.stage) != static_cast<int64_t>(rank))
-        return fail(rank, i, "the stage does not lie on this rank");
-      if (step.microbatch < 0 || step.microbatch >= problem.microbatches)
-        return fail(rank, i,
-                    "there are " + std::to_string(problem.microbatches) +
-                        " microbatches");
+      MOE_RETURN_IF_ERROR(checkPlace(rank, i, step.stage, step.microbatch));
       MOE_RETURN_IF_ERROR(checkStep(rank, i, step));
     }
-    for (int64_t stage = static_cast<int64_t>(rank); stage < problem.stages();
-         stage += problem.ranks)
+    for (int64_t stage = 0; stage < problem.stages(); ++stage)
       for (int64_t direction : {0, 1})
         if (const SendBuffer &buffer =
                 buffers[static_cast<size_t>(2 * stage + direction)];
+            problem.rankOf(stage) == static_cast<int64_t>(rank) &&
             buffer.state != SendBuffer::State::empty)
           return Error{"steps: rank " + std::to_string(rank) + ": the " +
                        (direction == 0 ? "forward" : "backward") +
@@ -96,6 +110,20 @@ private:
     return {};
   }
 
+  Status checkPlace(size_t rank, size_t i, int64_t stage, int64_t microbatch) {
+    if (stage < 0 || stage >= problem.stages() ||
+        problem.rankOf(stage) != static_cast<int64_t>(rank))
+      return fail(rank, i, "the stage does not lie on this rank");
+    if (microbatch < 0 || microbatch >= problem.microbatches)
+      return fail(rank, i,
+                  "there are " + std::to_string(problem.microbatches) +
+                      " microbatches");
+    if (!problem.runsOn(microbatch, stage))
+      return fail(rank, i,
+                  "the microbatch runs through the other copy of the model");
+    return {};
+  }
+
   Status checkStep(size_t rank, size_t i, const Step &step) {
     switch (step.kind) {
     case StepKind::load:
@@ -103,7 +131,8 @@ private:
     case StepKind::receive:
       return checkReceive(rank, i, step);
     case StepKind::run:
-      return checkRun(rank, i, step);
+    case StepKind::overlap:
+      return checkExecution(rank, i, step);
     case StepKind::send:
     case StepKind::wait_send:
       return checkSend(rank, i, step);
@@ -115,7 +144,7 @@ private:
       if (of(step).lossCollected)
         return fail(rank, i, "the loss was collected before");
       of(step).lossCollected = true;
-      lossPending = false;
+      lossPending[static_cast<size_t>(step.stage)] = false;
       return {};
     case StepKind::reduce_gradients:
     case StepKind::update:
@@ -166,43 +195,72 @@ private:
     int64_t peer = problem.rankOf(step.stage + (forward ? -1 : 1));
     if (step.peer != peer)
       return fail(rank, i, "must come from rank " + std::to_string(peer));
-    return arrive(rank, i, step, forward ? of(step).input : of(step).gradient);
+    MOE_RETURN_IF_ERROR(
+        arrive(rank, i, step, forward ? of(step).input : of(step).gradient));
+    if (forward)
+      return {};
+    int64_t &holder = gradientOf[static_cast<size_t>(step.stage)];
+    if (holder >= 0)
+      return fail(rank, i,
+                  "the gradient of microbatch " + std::to_string(holder) +
+                      ", for which the stage has its one buffer, was not used");
+    holder = step.microbatch;
+    return {};
   }
 
-  Status checkRun(size_t rank, size_t i, const Step &step) {
-    if (step.phase == Phase::weight_grad)
+  Status checkExecution(size_t rank, size_t i, const Step &step) {
+    for (const Action &action : executedBy(step)) {
+      MOE_RETURN_IF_ERROR(checkPlace(rank, i, action.stage, action.microbatch));
+      MOE_RETURN_IF_ERROR(checkInputs(rank, i, action));
+    }
+    for (const Action &action : executedBy(step))
+      MOE_RETURN_IF_ERROR(checkOutput(rank, i, action));
+    return {};
+  }
+
+  Status checkInputs(size_t rank, size_t i, const Action &action) {
+    if (action.phase == Phase::weight_grad)
       return {};
-    Arrived &state = of(step);
-    bool forward = step.phase == Phase::forward;
-    bool needsInput = forward && !problem.isFirst(step.stage);
-    bool needsGradient = !forward && !problem.isLast(step.stage);
-    if (needsInput && !state.input)
+    const Arrived &state = of(action.stage, action.microbatch);
+    bool forward = action.phase == Phase::forward;
+    bool first = problem.isFirst(action.stage);
+    bool last = problem.isLast(action.stage);
+    if (forward && !first && !state.input)
       return fail(rank, i, "its input was not received");
-    if (forward && problem.isFirst(step.stage) && !state.tokens)
+    if (forward && first && !state.tokens)
       return fail(rank, i, "its tokens were not loaded");
-    if (forward && problem.isLast(step.stage) &&
-        state.labels != problem.labelRoles.size())
+    if (forward && last && state.labels != problem.labelRoles.size())
       return fail(rank, i, "its labels were not loaded");
-    if (needsGradient && !state.gradient)
+    if (!forward && !last && !state.gradient)
       return fail(rank, i, "the gradient of its output was not received");
+    return {};
+  }
+
+  Status checkOutput(size_t rank, size_t i, const Action &action) {
+    if (action.phase == Phase::weight_grad)
+      return {};
+    bool forward = action.phase == Phase::forward;
+    auto stage = static_cast<size_t>(action.stage);
     if (forward)
-      state.forwardDone = true;
-    if (forward && problem.isLast(step.stage)) {
-      if (lossPending)
+      of(action.stage, action.microbatch).forwardDone = true;
+    else
+      gradientOf[stage] = -1;
+    if (forward && problem.isLast(action.stage)) {
+      if (lossPending[stage])
         return fail(rank, i,
                     "the loss of the microbatch before was not collected");
-      lossPending = true;
+      lossPending[stage] = true;
       return {};
     }
-    if (!forward && problem.isFirst(step.stage))
+    if (!forward && problem.isFirst(action.stage))
       return {};
-    SendBuffer &buffer = bufferOf(step);
+    SendBuffer &buffer = buffers[bufferIndex(action.stage, action.phase)];
     if (buffer.state != SendBuffer::State::empty)
       return fail(rank, i,
                   "fills the send buffer that still holds microbatch " +
                       std::to_string(buffer.microbatch) +
                       "; wait_send must come before");
-    buffer = {SendBuffer::State::filled, step.microbatch};
+    buffer = {SendBuffer::State::filled, action.microbatch};
     return {};
   }
 
@@ -232,18 +290,15 @@ private:
     for (const auto &steps : schedule.ranks) {
       auto &list = actions.ranks.emplace_back();
       for (const Step &step : steps)
-        if (step.kind == StepKind::run)
-          list.push_back({step.phase, step.stage, step.microbatch});
+        if (plan::isExecution(step.kind))
+          for (const Action &action : executedBy(step))
+            list.push_back(action);
     }
     MOE_RETURN_IF_ERROR(verify(actions));
     for (int64_t m = 0; m < problem.microbatches; ++m) {
-      Step last{StepKind::collect_loss,
-                Phase::forward,
-                problem.stages() - 1,
-                m,
-                -1,
-                {}};
-      if (!of(last).lossCollected)
+      int64_t last =
+          (problem.replicaOf(m) + 1) * problem.stagesPerReplica() - 1;
+      if (!of(last, m).lossCollected)
         return Error{"steps: the loss of microbatch " + std::to_string(m) +
                      " is never collected"};
     }
@@ -312,27 +367,48 @@ private:
     std::vector<size_t> counts;
     for (const auto &steps : schedule.ranks)
       counts.push_back(steps.size());
-    // How many messages of a channel have been posted and taken.
-    std::vector<size_t> posted(ranks * ranks, 0), taken(ranks * ranks, 0);
-    // The ordinal of the message in each posted send buffer.
+    // How many messages of a channel were sent, and posted for.
+    std::vector<size_t> sent(ranks * ranks, 0), posted(ranks * ranks, 0);
+    // The ordinal of the message in each send buffer and, by stage, direction
+    // and microbatch, of each that arrives.
     std::vector<size_t> inBuffer(buffers.size(), 0);
+    std::vector<size_t> arriving(buffers.size() *
+                                 static_cast<size_t>(problem.microbatches));
+    auto arrivalOf = [&](int64_t stage, Phase phase, int64_t microbatch) {
+      return bufferIndex(stage, phase) *
+                 static_cast<size_t>(problem.microbatches) +
+             static_cast<size_t>(microbatch);
+    };
+    auto senderOf = [&](const Action &action) -> int64_t {
+      bool forward = action.phase == Phase::forward;
+      if (action.phase == Phase::weight_grad ||
+          (forward ? problem.isFirst(action.stage)
+                   : problem.isLast(action.stage)))
+        return -1;
+      return problem.rankOf(action.stage + (forward ? -1 : 1));
+    };
     auto tryStep = [&](size_t rank, size_t index) -> int64_t {
       const Step &step = schedule.ranks[rank][index];
       auto peer = static_cast<size_t>(step.peer);
       size_t ordinal = ordinals[rank][index];
       if (step.kind == StepKind::send) {
-        posted[rank * ranks + peer] = ordinal + 1;
-        inBuffer[static_cast<size_t>(&bufferOf(step) - buffers.data())] =
-            ordinal;
+        sent[rank * ranks + peer] = ordinal + 1;
+        inBuffer[bufferIndex(step.stage, step.phase)] = ordinal;
       } else if (step.kind == StepKind::receive) {
-        if (posted[peer * ranks + rank] <= ordinal)
-          return step.peer;
-        taken[peer * ranks + rank] = ordinal + 1;
+        posted[peer * ranks + rank] = ordinal + 1;
+        arriving[arrivalOf(step.stage, step.phase, step.microbatch)] = ordinal;
       } else if (step.kind == StepKind::wait_send) {
-        size_t sent =
-            inBuffer[static_cast<size_t>(&bufferOf(step) - buffers.data())];
-        if (taken[rank * ranks + peer] <= sent)
+        if (posted[rank * ranks + peer] <=
+            inBuffer[bufferIndex(step.stage, step.phase)])
           return step.peer;
+      } else if (plan::isExecution(step.kind)) {
+        for (const Action &action : executedBy(step)) {
+          int64_t sender = senderOf(action);
+          if (sender >= 0 && sent[static_cast<size_t>(sender) * ranks + rank] <=
+                                 arriving[arrivalOf(action.stage, action.phase,
+                                                    action.microbatch)])
+            return sender;
+        }
       }
       return -1;
     };
@@ -346,10 +422,12 @@ private:
 
   const StepSchedule &schedule;
   const ScheduleProblem &problem;
-  std::vector<Arrived> arrived;              ///< by stage, then microbatch
-  std::vector<SendBuffer> buffers;           ///< by stage, then direction
-  bool lossPending = false;                  ///< there is one last stage
-  std::vector<Channel> channels;             ///< by sender, then receiver
+  std::vector<Arrived> arrived;    ///< by stage, then microbatch
+  std::vector<SendBuffer> buffers; ///< by stage, then direction
+  std::vector<int64_t> gradientOf; ///< microbatch whose gradient was received
+                                   ///< and not used, -1: none; by stage
+  std::vector<bool> lossPending;   ///< by stage
+  std::vector<Channel> channels;   ///< by sender, then receiver
   std::vector<std::vector<size_t>> ordinals; ///< of sends and receives
 };
 

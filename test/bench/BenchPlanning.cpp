@@ -4,7 +4,7 @@
 //
 //===----------------------------------------------------------------------===//
 
-#include "compiler/Driver/Driver.h"
+#include "driver/Driver.h"
 
 #include <benchmark/benchmark.h>
 

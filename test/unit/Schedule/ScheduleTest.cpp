@@ -1,4 +1,4 @@
-#include "compiler/Schedule/Schedule.h"
+#include "compiler/Schedule/Generators.h"
 
 #include <gmock/gmock.h>
 
@@ -77,8 +77,9 @@ TEST(Generators, ImpossibleProblemsNameWhatIsWrong) {
               HasSubstr("1f1b needs one stage per rank, asked for 2"));
   EXPECT_THAT(gpipe({1, 4, 2}).error().message,
               HasSubstr("one pipeline rank takes one stage"));
-  EXPECT_THAT(generate("dualpipe", {4, 4, 1}).error().message,
-              HasSubstr("unknown schedule 'dualpipe'; known: 1f1b, gpipe"));
+  EXPECT_THAT(generate("dualpipes", {4, 4, 1}).error().message,
+              HasSubstr("unknown schedule 'dualpipes'; known: gpipe, 1f1b, "
+                        "interleaved, grouped-interleaved, zb-h1"));
 }
 
 //===----------------------------------------------------------------------===//
@@ -154,6 +155,63 @@ TEST(VerifyActions, SplitBackward) {
   fused.ranks[0][1].phase = backward;
   EXPECT_THAT(failure(verify(fused)),
               HasSubstr("without a backward_input before it"));
+}
+
+TEST(VerifyActions, Overlaps) {
+  using enum Phase;
+  Schedule schedule{"overlap", {2, 2, 1}, {}};
+  schedule.ranks = {
+      {{forward, 0, 0}, {forward, 0, 1}, {backward, 0, 0}, {backward, 0, 1}},
+      {{forward, 1, 0},
+       {forward, 1, 1, true},
+       {backward, 1, 0},
+       {backward, 1, 1}}};
+  EXPECT_EQ(failure(verify(schedule)), "no error");
+  EXPECT_EQ(maxInFlight(schedule, 1), 2);
+  Schedule wrong = schedule;
+  wrong.ranks[1][0].overlapsNext = true;
+  wrong.ranks[1][1].overlapsNext = false;
+  EXPECT_THAT(failure(verify(wrong)),
+              HasSubstr("overlaps forward of stage 1, microbatch 1; an overlap "
+                        "is a forward, then a backward or backward_input"));
+  wrong = schedule;
+  wrong.ranks[1][2].overlapsNext = true;
+  EXPECT_THAT(failure(verify(wrong)), HasSubstr("overlaps two others"));
+  wrong = schedule;
+  wrong.ranks[1][3].overlapsNext = true;
+  EXPECT_THAT(failure(verify(wrong)), HasSubstr("but is the last"));
+  wrong = schedule;
+  wrong.ranks[1] = {{forward, 1, 0, true},
+                    {backward, 1, 0},
+                    {forward, 1, 1},
+                    {backward, 1, 1}};
+  EXPECT_THAT(failure(verify(wrong)), HasSubstr("overlaps its own backward"));
+}
+
+TEST(VerifyActions, APairNeedsTheInputsOfBoth) {
+  // Alone, the forward could run before rank 1 has the gradient; the pair
+  // waits for it, and rank 1 for the forward.
+  using enum Phase;
+  Schedule schedule{"overlap", {2, 2, 1}, {}};
+  schedule.ranks = {
+      {{forward, 0, 0}, {forward, 0, 1}, {backward, 0, 0}, {backward, 0, 1}},
+      {{forward, 1, 0}, {forward, 1, 1}, {backward, 1, 0}, {backward, 1, 1}}};
+  ASSERT_EQ(failure(verify(schedule)), "no error");
+  schedule.ranks[0][1].overlapsNext = true;
+  EXPECT_EQ(failure(verify(schedule)),
+            "schedule: deadlock: rank 0 waits in step 1 (forward of stage 0, "
+            "microbatch 1) for rank 1; rank 1 waits in step 1 (forward of "
+            "stage 1, microbatch 1) for rank 0");
+}
+
+TEST(VerifyActions, MicrobatchesStayInTheirCopyOfTheModel) {
+  ScheduleProblem problem{2, 8, 2, Placement::bidirectional};
+  Result<Schedule> schedule = generate("dualpipe", problem);
+  ASSERT_TRUE(schedule.ok()) << schedule.error().message;
+  schedule->ranks[0].push_back({Phase::forward, 0, 7});
+  EXPECT_THAT(failure(verify(*schedule)),
+              HasSubstr("forward of stage 0, microbatch 7: the microbatch runs "
+                        "through the other copy of the model"));
 }
 
 } // namespace

@@ -1,4 +1,4 @@
-#include "compiler/Schedule/Schedule.h"
+#include "compiler/Schedule/Generators.h"
 
 #include <gmock/gmock.h>
 
@@ -73,7 +73,8 @@ TEST(InsertTransfers, AllLabelsAreLoadedInOrder) {
 }
 
 TEST(InsertTransfers, TheListOfTwoRanks) {
-  StepSchedule steps = make("1f1b", 2, 2);
+  StepSchedule steps =
+      insertTransfers(*generate("1f1b", {2, 2, 1}), ReceiveAhead::never);
   EXPECT_THAT(texts(steps.ranks[0]),
               testing::ElementsAre(
                   "load tokens of stage 0, microbatch 0",
@@ -106,6 +107,46 @@ TEST(InsertTransfers, TheListOfTwoRanks) {
                   "send backward of stage 1, microbatch 1, to rank 0",
                   "wait_send backward of stage 1, microbatch 1, to rank 0",
                   "reduce_gradients", "update"));
+}
+
+TEST(InsertTransfers, ReceivesArePostedOneActionAheadWhereThereIsASlot) {
+  auto inputs = [](ReceiveAhead ahead) {
+    StepSchedule steps = insertTransfers(*generate("1f1b", {2, 3, 1}), ahead);
+    EXPECT_EQ(failure(verify(steps)), "no error");
+    std::vector<std::string> list;
+    for (size_t rank : {size_t{0}, size_t{1}})
+      for (const Step &step : steps.ranks[rank])
+        if (step.kind == StepKind::run || step.kind == StepKind::receive)
+          list.push_back((step.kind == StepKind::run ? "run " : "receive ") +
+                         std::string(name(step.phase)).substr(0, 1) +
+                         std::to_string(step.microbatch));
+    return std::pair(list, assignSlots(steps).slotCounts);
+  };
+  using testing::ElementsAre;
+  using testing::Pair;
+  EXPECT_THAT(
+      inputs(ReceiveAhead::never),
+      Pair(ElementsAre("run f0", "run f1", "receive b0", "run b0", "run f2",
+                       "receive b1", "run b1", "receive b2", "run b2",
+                       "receive f0", "run f0", "run b0", "receive f1", "run f1",
+                       "run b1", "receive f2", "run f2", "run b2"),
+           ElementsAre(2, 1)));
+  // The gradient of microbatch 2 has to wait until that of 1 has been used. The
+  // second rank has one slot, which is free when the backward is done.
+  EXPECT_THAT(
+      inputs(ReceiveAhead::inFreeSlots),
+      Pair(ElementsAre("run f0", "receive b0", "run f1", "run b0", "receive b1",
+                       "run f2", "run b1", "receive b2", "run b2", "receive f0",
+                       "run f0", "run b0", "receive f1", "run f1", "run b1",
+                       "receive f2", "run f2", "run b2"),
+           ElementsAre(2, 1)));
+  EXPECT_THAT(
+      inputs(ReceiveAhead::always),
+      Pair(ElementsAre("run f0", "receive b0", "run f1", "run b0", "receive b1",
+                       "run f2", "run b1", "receive b2", "run b2", "receive f0",
+                       "run f0", "receive f1", "run b0", "run f1", "receive f2",
+                       "run b1", "run f2", "run b2"),
+           ElementsAre(2, 2)));
 }
 
 TEST(InsertTransfers, EverySizeIsLegalAndSlotsMatchTheFormula) {
@@ -228,17 +269,104 @@ TEST(VerifySteps, DuplicateReceive) {
   EXPECT_THAT(failure(verify(steps)), HasSubstr("happens twice"));
 }
 
-TEST(VerifySteps, MessagesThatCross) {
-  // Rank 1 takes two inputs in the other order than rank 0 sends them. The
-  // actions alone could still run.
+TEST(InsertTransfers, InputsThatAreNeededInAnotherOrderWaitInTheirSlots) {
+  // Rank 1 takes two inputs in the other order than rank 0 sends them.
   Schedule schedule = *gpipe({2, 2, 1});
   std::swap(schedule.ranks[1][0], schedule.ranks[1][1]);
   ASSERT_EQ(failure(verify(schedule)), "no error");
-  EXPECT_THAT(failure(verify(insertTransfers(schedule))),
+  StepSchedule steps = insertTransfers(schedule);
+  EXPECT_EQ(failure(verify(steps)), "no error");
+  EXPECT_EQ(describe(steps.ranks[1][0]),
+            "receive forward of stage 1, microbatch 0, from rank 0");
+  EXPECT_EQ(describe(steps.ranks[1][1]),
+            "receive forward of stage 1, microbatch 1, from rank 0");
+}
+
+TEST(InsertTransfers, AGradientLeavesWhenItsBufferCanTakeIt) {
+  // Rank 0 uses the gradient of microbatch 0 last but one, after the input of
+  // its second stage, which rank 1 makes after the gradient of microbatch 1.
+  using enum Phase;
+  Schedule schedule{"late", {2, 2, 2, Placement::v}, {}};
+  schedule.ranks = {{{forward, 0, 0},
+                     {forward, 0, 1},
+                     {forward, 3, 0},
+                     {backward, 3, 0},
+                     {forward, 3, 1},
+                     {backward, 3, 1},
+                     {backward, 0, 0},
+                     {backward, 0, 1}},
+                    {{forward, 1, 0},
+                     {forward, 2, 0},
+                     {forward, 1, 1},
+                     {forward, 2, 1},
+                     {backward, 2, 0},
+                     {backward, 1, 0},
+                     {backward, 2, 1},
+                     {backward, 1, 1}}};
+  EXPECT_EQ(failure(verify(schedule)), "no error");
+  EXPECT_EQ(failure(verify(insertTransfers(schedule))), "no error");
+}
+
+TEST(InsertTransfers, OverlapsHaveTransfersAroundBoth) {
+  ScheduleProblem problem{2, 4, 2, Placement::v};
+  StepSchedule steps =
+      insertTransfers(*generate("dualpipe-v", problem), ReceiveAhead::never);
+  ASSERT_EQ(failure(verify(steps)), "no error");
+  const auto &list = steps.ranks[0];
+  size_t i = 0;
+  while (i < list.size() && list[i].kind != StepKind::overlap)
+    ++i;
+  ASSERT_LT(i, list.size());
+  EXPECT_EQ(describe(list[i]),
+            "overlap backward of stage 3, microbatch 1, with forward of stage "
+            "0, microbatch 3");
+  std::vector<std::string> after =
+      texts({list.begin() + i + 1, list.begin() + i + 3});
+  EXPECT_THAT(after, testing::ElementsAre(
+                         "send forward of stage 0, microbatch 3, to rank 1",
+                         "send backward of stage 3, microbatch 1, to rank 1"));
+  SlotAssignment slots = assignSlots(steps);
+  EXPECT_EQ(slots.secondSlots[0].size(), list.size());
+  for (size_t step = 0; step < list.size(); ++step)
+    EXPECT_EQ(slots.secondSlots[0][step] >= 0,
+              list[step].kind == StepKind::overlap);
+  // Rank r holds 2 P - r microbatches of its first stage and r + 1 of the
+  // other.
+  EXPECT_EQ(slots.slotCounts, (std::vector<int64_t>{4, 3, 2, 1}));
+}
+
+TEST(InsertTransfers, ARankSendsToItself) {
+  ScheduleProblem problem{2, 3, 2, Placement::v};
+  StepSchedule steps = insertTransfers(*generate("zb-v", problem));
+  ASSERT_EQ(failure(verify(steps)), "no error");
+  EXPECT_EQ(steps.ranks[1][find(steps, 1, StepKind::send)].peer, 1);
+  // Everything on one rank.
+  StepSchedule alone =
+      insertTransfers(*generate("zb-v", {1, 3, 2, Placement::v}));
+  EXPECT_EQ(failure(verify(alone)), "no error");
+}
+
+TEST(VerifySteps, MessagesThatCross) {
+  // Both inputs are received before the first forward.
+  Schedule schedule = *gpipe({2, 2, 1});
+  std::swap(schedule.ranks[1][0], schedule.ranks[1][1]);
+  StepSchedule steps = insertTransfers(schedule);
+  std::swap(steps.ranks[1][0], steps.ranks[1][1]);
+  EXPECT_THAT(failure(verify(steps)),
               HasSubstr("rank 1, step 0 (receive forward of stage 1, "
                         "microbatch 1, from rank 0): meets another message: "
                         "rank 0, step 2 (send forward of stage 0, microbatch "
                         "0, to rank 1)"));
+}
+
+TEST(VerifySteps, AGradientHasOneBuffer) {
+  StepSchedule steps = insertTransfers(*gpipe({2, 2, 1}), ReceiveAhead::never);
+  auto &list = steps.ranks[0];
+  size_t second = find(steps, 0, StepKind::receive, Phase::backward, 1);
+  std::swap(list[second], list[second - 1]);
+  EXPECT_THAT(failure(verify(steps)),
+              HasSubstr("the gradient of microbatch 0, for which the stage has "
+                        "its one buffer, was not used"));
 }
 
 TEST(VerifySteps, WrongPeer) {
@@ -286,7 +414,8 @@ TEST(VerifySteps, LoadsAndTheEnd) {
 TEST(VerifySteps, CircularWaitIsNamed) {
   // Each of two ranks waits for its message to be taken before it takes the
   // other's: the actions fit together, the rendezvous does not.
-  StepSchedule steps = make("1f1b", 2, 2);
+  StepSchedule steps =
+      insertTransfers(*generate("1f1b", {2, 2, 1}), ReceiveAhead::never);
   auto &list = steps.ranks[0];
   size_t send = find(steps, 0, StepKind::send, Phase::forward, 1);
   Step wait = list[find(steps, 0, StepKind::wait_send, Phase::forward, 1)];

@@ -1,0 +1,290 @@
+#include "compiler/Schedule/Evaluate.h"
+
+#include "compiler/Schedule/Progress.h"
+
+#include <algorithm>
+
+namespace moe::schedule {
+
+Status Costs::check(const ScheduleProblem &problem) const {
+  auto fail = [](const std::string &what) -> Status {
+    return Error{"schedule costs: " + what};
+  };
+  if (static_cast<int64_t>(stages.size()) != problem.stages())
+    return fail("given for " + std::to_string(stages.size()) +
+                " stages, the schedule has " +
+                std::to_string(problem.stages()));
+  if (!limitBytes.empty() &&
+      static_cast<int64_t>(limitBytes.size()) != problem.ranks)
+    return fail("limits are given for " + std::to_string(limitBytes.size()) +
+                " ranks, the schedule has " + std::to_string(problem.ranks));
+  // The longest chain visits every action and a transfer between any two.
+  double totalNs = 0, totalBytes = 0;
+  for (size_t i = 0; i < stages.size(); ++i) {
+    const StageCosts &stage = stages[i];
+    if (std::min({stage.forwardNs, stage.inputGradNs, stage.weightGradNs,
+                  stage.savedBytes, stage.weightGradBytes}) < 0)
+      return fail("of stage " + std::to_string(i) + " are negative");
+    if (stage.weightGradBytes > stage.savedBytes)
+      return fail("stage " + std::to_string(i) +
+                  " holds more for its weight gradient than it saved");
+    totalNs += static_cast<double>(stage.forwardNs) +
+               static_cast<double>(stage.inputGradNs) +
+               static_cast<double>(stage.weightGradNs) +
+               3.0 * static_cast<double>(transferNs);
+    totalBytes += static_cast<double>(stage.savedBytes);
+  }
+  if (transferNs < 0)
+    return fail("the transfer time is negative");
+  for (const OverlapCost &overlap : overlaps) {
+    if (overlap.forwardStage < 0 || overlap.forwardStage >= problem.stages() ||
+        overlap.backwardStage < 0 || overlap.backwardStage >= problem.stages())
+      return fail("an overlap names a stage that does not exist");
+    if (overlap.ns < 0)
+      return fail("an overlap takes negative time");
+    totalNs += static_cast<double>(overlap.ns);
+  }
+  auto times = static_cast<double>(problem.microbatches);
+  if (totalNs * times > 0x1p61 || totalBytes * times > 0x1p61)
+    return fail("their sum over all microbatches does not fit 62 bits");
+  return {};
+}
+
+Costs Costs::uniform(const ScheduleProblem &problem, int64_t forwardNs,
+                     int64_t inputGradNs, int64_t weightGradNs,
+                     int64_t transferNs) {
+  // A rank holds its share of the model in every copy; each microbatch passes
+  // through one.
+  int64_t parts = problem.stagesPerReplica() / problem.ranks;
+  auto share = [&](int64_t whole) { return (whole + parts - 1) / parts; };
+  StageCosts stage{share(forwardNs), share(inputGradNs), share(weightGradNs),
+                   share(1000), share(1000)};
+  Costs costs;
+  costs.stages.assign(static_cast<size_t>(problem.stages()), stage);
+  costs.transferNs = transferNs;
+  return costs;
+}
+
+namespace {
+
+constexpr int64_t kNotYet = -1;
+
+class Evaluator {
+public:
+  Evaluator(const Schedule &schedule, const Costs &costs)
+      : schedule(schedule), problem(schedule.problem), costs(costs) {}
+
+  Result<Evaluation> run() {
+    MOE_RETURN_IF_ERROR(problem.check());
+    MOE_RETURN_IF_ERROR(costs.check(problem));
+    MOE_RETURN_IF_ERROR(checkActions());
+    auto instances =
+        static_cast<size_t>(problem.stages() * problem.microbatches);
+    forwardEndNs.assign(instances, kNotYet);
+    backwardEndNs.assign(instances, kNotYet);
+    std::vector<size_t> counts;
+    for (const auto &actions : schedule.ranks) {
+      counts.push_back(actions.size());
+      result.ranks.emplace_back().times.resize(actions.size());
+    }
+    freeNs.assign(schedule.ranks.size(), 0);
+    Status status = runToEnd(
+        counts,
+        [&](size_t rank, size_t index) { return tryAction(rank, index); },
+        [&](size_t rank, size_t index) {
+          const Action &action = schedule.ranks[rank][index];
+          return std::string(name(action.phase)) + " of stage " +
+                 std::to_string(action.stage) + ", microbatch " +
+                 std::to_string(action.microbatch);
+        });
+    if (!status)
+      return Error{"schedule: " + status.error().message};
+    addUp();
+    return std::move(result);
+  }
+
+private:
+  Status checkActions() const {
+    if (schedule.ranks.size() != static_cast<size_t>(problem.ranks))
+      return Error{"schedule: has " + std::to_string(schedule.ranks.size()) +
+                   " ranks, the problem " + std::to_string(problem.ranks)};
+    for (const auto &actions : schedule.ranks)
+      for (size_t i = 0; i < actions.size(); ++i) {
+        const Action &action = actions[i];
+        if (action.stage < 0 || action.stage >= problem.stages() ||
+            action.microbatch < 0 || action.microbatch >= problem.microbatches)
+          return Error{"schedule: an action names a stage or microbatch that "
+                       "does not exist"};
+        if (action.overlapsNext &&
+            (i + 1 == actions.size() || actions[i + 1].overlapsNext))
+          return Error{"schedule: an action overlaps no other"};
+      }
+    return {};
+  }
+
+  size_t instance(int64_t stage, int64_t microbatch) const {
+    return static_cast<size_t>(stage * problem.microbatches + microbatch);
+  }
+
+  /// When the input of an action is on its rank; kNotYet when what makes it has
+  /// not run, on rank `blocker`.
+  int64_t inputNs(const Action &action, int64_t &blocker) const {
+    int64_t source = action.stage;
+    const std::vector<int64_t> *ends = &forwardEndNs;
+    if (action.phase == Phase::forward) {
+      if (problem.isFirst(action.stage))
+        return 0;
+      --source;
+    } else if (action.phase == Phase::weight_grad) {
+      return 0;
+    } else if (!problem.isLast(action.stage)) {
+      ++source;
+      ends = &backwardEndNs;
+    }
+    int64_t endNs = (*ends)[instance(source, action.microbatch)];
+    blocker = problem.rankOf(source);
+    if (endNs == kNotYet)
+      return kNotYet;
+    return endNs +
+           (blocker == problem.rankOf(action.stage) ? 0 : costs.transferNs);
+  }
+
+  int64_t durationNs(const Action &action) const {
+    const StageCosts &stage = costs.stages[static_cast<size_t>(action.stage)];
+    switch (action.phase) {
+    case Phase::forward:
+      return stage.forwardNs;
+    case Phase::backward:
+      return stage.inputGradNs + stage.weightGradNs;
+    case Phase::backward_input:
+      return stage.inputGradNs;
+    case Phase::weight_grad:
+      return stage.weightGradNs;
+    }
+    return 0;
+  }
+
+  int64_t pairNs(const Action &first, const Action &second) const {
+    for (const OverlapCost &overlap : costs.overlaps)
+      if (overlap.forwardStage == first.stage &&
+          overlap.backwardStage == second.stage)
+        return overlap.ns;
+    return durationNs(first) + durationNs(second);
+  }
+
+  void finish(const Action &action, int64_t endNs) {
+    if (action.phase == Phase::weight_grad)
+      return;
+    auto &ends = action.phase == Phase::forward ? forwardEndNs : backwardEndNs;
+    ends[instance(action.stage, action.microbatch)] = endNs;
+  }
+
+  /// Executes the action, or returns the rank that it has to wait for. The
+  /// first of an overlapping pair executes both.
+  int64_t tryAction(size_t rank, size_t index) {
+    const auto &actions = schedule.ranks[rank];
+    if (index > 0 && actions[index - 1].overlapsNext)
+      return -1;
+    const Action &action = actions[index];
+    int64_t blocker = -1;
+    int64_t beginNs = inputNs(action, blocker);
+    if (beginNs == kNotYet)
+      return blocker;
+    int64_t lengthNs = durationNs(action);
+    if (action.overlapsNext) {
+      int64_t secondNs = inputNs(actions[index + 1], blocker);
+      if (secondNs == kNotYet)
+        return blocker;
+      beginNs = std::max(beginNs, secondNs);
+      lengthNs = pairNs(action, actions[index + 1]);
+    }
+    beginNs = std::max(beginNs, freeNs[rank]);
+    int64_t endNs = beginNs + lengthNs;
+    for (size_t i = index; i <= index + (action.overlapsNext ? 1 : 0); ++i) {
+      finish(actions[i], endNs);
+      result.ranks[rank].times[i] = {beginNs, endNs};
+    }
+    result.ranks[rank].busyNs += lengthNs;
+    freeNs[rank] = endNs;
+    return -1;
+  }
+
+  void addUp() {
+    int64_t busiestNs = 0, longestNs = 0;
+    for (size_t rank = 0; rank < result.ranks.size(); ++rank) {
+      RankEvaluation &evaluation = result.ranks[rank];
+      evaluation.peakBytes = peakBytes(schedule.ranks[rank]);
+      result.peakBytes = std::max(result.peakBytes, evaluation.peakBytes);
+      busiestNs = std::max(busiestNs, evaluation.busyNs);
+      if (evaluation.times.empty())
+        continue;
+      int64_t endNs = evaluation.times.back().endNs;
+      result.makespanNs = std::max(result.makespanNs, endNs);
+      longestNs = std::max(longestNs, endNs - evaluation.times.front().beginNs);
+    }
+    auto bubble = [&](int64_t ns) {
+      return ns > 0
+                 ? 1 - static_cast<double>(busiestNs) / static_cast<double>(ns)
+                 : 0.0;
+    };
+    result.bubble = bubble(result.makespanNs);
+    result.spanBubble = bubble(longestNs);
+  }
+
+  int64_t peakBytes(const std::vector<Action> &actions) const {
+    int64_t held = 0, peak = 0;
+    int64_t freedByFirst = 0; // of an overlap: freed when both are done
+    for (const Action &action : actions) {
+      const StageCosts &stage = costs.stages[static_cast<size_t>(action.stage)];
+      int64_t freed = 0;
+      switch (action.phase) {
+      case Phase::forward:
+        held += stage.savedBytes;
+        break;
+      case Phase::backward:
+        freed = stage.savedBytes;
+        break;
+      case Phase::backward_input:
+        freed = stage.savedBytes - stage.weightGradBytes;
+        break;
+      case Phase::weight_grad:
+        freed = stage.weightGradBytes;
+        break;
+      }
+      peak = std::max(peak, held);
+      freedByFirst += freed;
+      if (action.overlapsNext)
+        continue;
+      held -= freedByFirst;
+      freedByFirst = 0;
+    }
+    return peak;
+  }
+
+  const Schedule &schedule;
+  const ScheduleProblem &problem;
+  const Costs &costs;
+  Evaluation result;
+  std::vector<int64_t> forwardEndNs, backwardEndNs; ///< by stage, microbatch
+  std::vector<int64_t> freeNs;                      ///< by rank
+};
+
+} // namespace
+
+Result<Evaluation> evaluate(const Schedule &schedule, const Costs &costs) {
+  return Evaluator(schedule, costs).run();
+}
+
+Status withinLimits(const Evaluation &evaluation, const Costs &costs) {
+  for (size_t rank = 0; rank < costs.limitBytes.size(); ++rank) {
+    int64_t peak = evaluation.ranks[rank].peakBytes;
+    if (peak > costs.limitBytes[rank])
+      return Error{"schedule: rank " + std::to_string(rank) + " holds " +
+                   std::to_string(peak) + " bytes at once, " +
+                   std::to_string(peak - costs.limitBytes[rank]) +
+                   " more than its limit"};
+  }
+  return {};
+}
+
+} // namespace moe::schedule

@@ -1,0 +1,229 @@
+#include "compiler/Schedule/Generators.h"
+
+#include "compiler/Schedule/GeneratorSupport.h"
+
+#include <algorithm>
+#include <array>
+#include <limits>
+#include <optional>
+#include <utility>
+
+namespace moe::schedule {
+
+Status checkShape(std::string_view schedule, const ScheduleProblem &problem,
+                  Placement placement, int64_t stagesPerRank) {
+  MOE_RETURN_IF_ERROR(problem.check());
+  std::string start = "schedule " + std::string(schedule) + " needs ";
+  if (problem.stagesPerRank != stagesPerRank)
+    return Error{start +
+                 (stagesPerRank == 1
+                      ? "one stage per rank"
+                      : std::to_string(stagesPerRank) + " stages per rank") +
+                 ", asked for " + std::to_string(problem.stagesPerRank)};
+  if (problem.placement != placement)
+    return Error{start + "placement " + std::string(name(placement)) +
+                 ", asked for " + std::string(name(problem.placement))};
+  return {};
+}
+
+Result<Costs> costsOf(const ScheduleProblem &problem,
+                      const GeneratorOptions &options) {
+  Costs costs = options.costs;
+  if (costs.stages.empty()) {
+    costs = Costs::uniform(problem);
+    costs.limitBytes = options.costs.limitBytes;
+  }
+  MOE_RETURN_IF_ERROR(costs.check(problem));
+  return costs;
+}
+
+Schedule emptySchedule(std::string_view name, const ScheduleProblem &problem) {
+  Schedule schedule{std::string(name), problem, {}};
+  schedule.ranks.resize(static_cast<size_t>(problem.ranks));
+  return schedule;
+}
+
+WeightGradOptions countingOptions(const ScheduleProblem &problem,
+                                  std::vector<int64_t> limits) {
+  WeightGradOptions options;
+  options.holdings.assign(static_cast<size_t>(problem.stages()), {});
+  options.limits = std::move(limits);
+  return options;
+}
+
+Result<Schedule> fillWithWeightGrads(const std::vector<Schedule> &orders,
+                                     const Costs &costs,
+                                     WeightGradOptions options, Aim aim) {
+  constexpr std::array<IdlePolicy, 3> kPolicies = {
+      IdlePolicy::fits, IdlePolicy::catchesUp, IdlePolicy::always};
+  auto fill = [&](size_t candidate) {
+    options.policy = kPolicies[candidate % kPolicies.size()];
+    return insertWeightGrads(orders[candidate / kPolicies.size()], costs,
+                             options);
+  };
+  struct Times {
+    int64_t first = 0, second = 0; ///< what decides, then the other
+    size_t candidate = 0;
+    auto operator<=>(const Times &) const = default;
+  };
+  auto timesOf = [&](const Filled &filled, size_t candidate) -> Times {
+    if (aim == Aim::makespan)
+      return {filled.makespanNs, filled.spanNs, candidate};
+    return {filled.spanNs, filled.makespanNs, candidate};
+  };
+  // Only times at first: the best is made once more with its actions.
+  size_t count = orders.size() * kPolicies.size();
+  options.withActions = false;
+  std::optional<Times> best;
+  for (size_t i = 0; i < count; ++i)
+    if (std::optional<Filled> filled = fill(i)) {
+      Times times = timesOf(*filled, i);
+      best = best ? std::min(*best, times) : times;
+      if (aim == Aim::makespan)
+        options.mostNs = best->first;
+    }
+  auto take = [&](size_t candidate) -> std::optional<Schedule> {
+    options.withActions = true;
+    std::optional<Filled> filled = fill(candidate);
+    if (!filled || !verify(insertTransfers(filled->schedule)))
+      return std::nullopt;
+    return std::move(filled->schedule);
+  };
+  if (best)
+    if (std::optional<Schedule> schedule = take(best->candidate))
+      return std::move(*schedule);
+  // Rarely: all others, of which many were given up.
+  options.mostNs = std::numeric_limits<int64_t>::max();
+  options.withActions = false;
+  std::vector<Times> candidates;
+  for (size_t i = 0; best && i < count; ++i)
+    if (std::optional<Filled> filled = fill(i))
+      candidates.push_back(timesOf(*filled, i));
+  std::sort(candidates.begin(), candidates.end());
+  for (const Times &times : candidates)
+    if (std::optional<Schedule> schedule = take(times.candidate))
+      return std::move(*schedule);
+  return Error{"schedule " + orders.front().name +
+               " needs more buffers than stages have for messages, or ranks "
+               "have room, with these microbatches and costs"};
+}
+
+Result<Schedule> gpipe(const ScheduleProblem &problem) {
+  MOE_RETURN_IF_ERROR(checkShape("gpipe", problem, Placement::loop, 1));
+  Schedule schedule = emptySchedule("gpipe", problem);
+  for (int64_t rank = 0; rank < problem.ranks; ++rank) {
+    auto &actions = schedule.ranks[static_cast<size_t>(rank)];
+    actions.reserve(static_cast<size_t>(2 * problem.microbatches));
+    for (Phase phase : {Phase::forward, Phase::backward})
+      for (int64_t m = 0; m < problem.microbatches; ++m)
+        actions.push_back({phase, rank, m, false});
+  }
+  return schedule;
+}
+
+Result<Schedule> oneForwardOneBackward(const ScheduleProblem &problem) {
+  MOE_RETURN_IF_ERROR(checkShape("1f1b", problem, Placement::loop, 1));
+  Schedule schedule = emptySchedule("1f1b", problem);
+  for (int64_t rank = 0; rank < problem.ranks; ++rank) {
+    auto &actions = schedule.ranks[static_cast<size_t>(rank)];
+    actions.reserve(static_cast<size_t>(2 * problem.microbatches));
+    int64_t warmUp = std::min(problem.microbatches, problem.ranks - rank - 1);
+    for (int64_t m = 0; m < warmUp; ++m)
+      actions.push_back({Phase::forward, rank, m, false});
+    for (int64_t m = 0; m < problem.microbatches; ++m) {
+      if (warmUp + m < problem.microbatches)
+        actions.push_back({Phase::forward, rank, warmUp + m, false});
+      actions.push_back({Phase::backward, rank, m, false});
+    }
+  }
+  return schedule;
+}
+
+namespace {
+
+using Generator = Result<Schedule> (*)(const ScheduleProblem &,
+                                       const GeneratorOptions &);
+
+struct Entry {
+  GeneratorInfo info;
+  Generator make;
+};
+
+Result<Schedule> makeGpipe(const ScheduleProblem &problem,
+                           const GeneratorOptions &) {
+  return gpipe(problem);
+}
+Result<Schedule> make1f1b(const ScheduleProblem &problem,
+                          const GeneratorOptions &) {
+  return oneForwardOneBackward(problem);
+}
+
+constexpr std::array<Entry, 14> kEntries = {{
+    {{"gpipe", "all forwards, then all backwards", "arXiv 1811.06965",
+      Placement::loop, 1},
+     makeGpipe},
+    {{"1f1b", "one forward, one backward after a warm-up (PipeDream-Flush)",
+      "arXiv 2006.09503", Placement::loop, 1},
+     make1f1b},
+    {{"interleaved", "1f1b with several stages a rank", "arXiv 2104.04473",
+      Placement::loop, 2},
+     interleaved},
+    {{"grouped-interleaved",
+      "interleaved with fewer microbatches in flight, backward split",
+      "arXiv 2503.01328", Placement::loop, 2},
+     groupedInterleaved},
+    {{"zb-h1", "zero bubble, handcrafted, the memory of 1f1b",
+      "arXiv 2401.10241", Placement::loop, 1},
+     zeroBubbleH1},
+    {{"zb-h2", "zero bubble, handcrafted, twice the memory of 1f1b",
+      "arXiv 2401.10241", Placement::loop, 1},
+     zeroBubbleH2},
+    {{"zb-1p", "zero bubble from costs, the memory of 1f1b", "arXiv 2401.10241",
+      Placement::loop, 1},
+     zeroBubble1p},
+    {{"zb-2p", "zero bubble from costs, twice the memory of 1f1b",
+      "arXiv 2401.10241", Placement::loop, 1},
+     zeroBubble2p},
+    {{"zb-v", "zero bubble on stages in a V, the memory of 1f1b",
+      "arXiv 2401.10241", Placement::v, 2},
+     zeroBubbleV},
+    {{"1f1b-v", "1f1b on stages in a V, two thirds of the memory",
+      "arXiv 2405.15362", Placement::v, 2},
+     oneForwardOneBackwardV},
+    {{"v-half", "stages in a V, half the memory of 1f1b", "arXiv 2405.15362",
+      Placement::v, 2},
+     vHalf},
+    {{"v-min", "stages in a V, a third of the memory of 1f1b",
+      "arXiv 2405.15362", Placement::v, 2},
+     vMin},
+    {{"dualpipe", "two copies of the model in opposite directions, overlapped",
+      "arXiv 2412.19437", Placement::bidirectional, 2},
+     dualPipe},
+    {{"dualpipe-v", "dualpipe cut in half: one copy in a V, overlapped",
+      "Sea AI Lab 2025 (cut-in-half), DeepSeek DualPipe", Placement::v, 2},
+     dualPipeV},
+}};
+
+constexpr auto kInfos = [] {
+  std::array<GeneratorInfo, kEntries.size()> infos;
+  for (size_t i = 0; i < infos.size(); ++i)
+    infos[i] = kEntries[i].info;
+  return infos;
+}();
+
+} // namespace
+
+std::span<const GeneratorInfo> generators() { return kInfos; }
+
+Result<Schedule> generate(std::string_view name, const ScheduleProblem &problem,
+                          const GeneratorOptions &options) {
+  std::string names;
+  for (const Entry &entry : kEntries) {
+    if (entry.info.name == name)
+      return entry.make(problem, options);
+    names += (names.empty() ? "" : ", ") + std::string(entry.info.name);
+  }
+  return Error{"unknown schedule '" + std::string(name) + "'; known: " + names};
+}
+
+} // namespace moe::schedule
