@@ -257,7 +257,7 @@ Result<Profile> parseProfile(std::string_view text, std::string source) {
         readEntry((*entries)[i], "entries[" + std::to_string(i) + "]", entry);
     if (!error.empty())
       return Error{prefix + ": " + error};
-    profile.entries.push_back(std::move(entry));
+    profile.entries.push_back(entry);
   }
   return profile;
 }

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <array>
 #include <cassert>
+#include <limits>
 #include <numeric>
 #include <string>
 
@@ -22,10 +23,22 @@ Status PackingProblem::check() const {
     if (buffer.alignment < 1)
       return fail("alignment must be at least 1, is " +
                   std::to_string(buffer.alignment));
-    if (buffer.begin >= buffer.end)
+    auto checkLifetime = [&](Lifetime life) -> Status {
+      if (life.begin < life.end)
+        return {};
       return fail("begin must be before end, lifetime is [" +
-                  std::to_string(buffer.begin) + ", " +
-                  std::to_string(buffer.end) + ")");
+                  std::to_string(life.begin) + ", " + std::to_string(life.end) +
+                  ")");
+    };
+    MOE_RETURN_IF_ERROR(checkLifetime({buffer.begin, buffer.end}));
+    int64_t before = buffer.end;
+    for (Lifetime life : buffer.later) {
+      MOE_RETURN_IF_ERROR(checkLifetime(life));
+      if (life.begin < before)
+        return fail("a later lifetime begins at " + std::to_string(life.begin) +
+                    ", before the one that ends at " + std::to_string(before));
+      before = life.end;
+    }
     if (buffer.size > limit - total ||
         buffer.alignment > limit - total - buffer.size)
       return fail("the sum of sizes and alignments exceeds 2^62");
@@ -34,16 +47,29 @@ Status PackingProblem::check() const {
   return {};
 }
 
-int64_t maxLive(const PackingProblem &problem) {
+namespace {
+
+/// Calls `visit` with each lifetime of a buffer.
+template <typename Visit>
+void forEachLifetime(const Buffer &buffer, Visit visit) {
+  visit(Lifetime{buffer.begin, buffer.end});
+  for (Lifetime life : buffer.later)
+    visit(life);
+}
+
+/// The most bytes that those of `subset` hold at any time.
+int64_t maxLiveOf(const std::vector<Buffer> &buffers,
+                  const std::vector<uint32_t> &subset) {
   struct Event {
     int64_t time, change;
   };
   std::vector<Event> events;
-  events.reserve(2 * problem.buffers.size());
-  for (const Buffer &buffer : problem.buffers) {
-    events.push_back({buffer.begin, buffer.size});
-    events.push_back({buffer.end, -buffer.size});
-  }
+  events.reserve(2 * subset.size());
+  for (uint32_t i : subset)
+    forEachLifetime(buffers[i], [&](Lifetime life) {
+      events.push_back({life.begin, buffers[i].size});
+      events.push_back({life.end, -buffers[i].size});
+    });
   // Intervals are half-open: at one time, ends come before begins.
   std::sort(events.begin(), events.end(), [](const Event &a, const Event &b) {
     return a.time != b.time ? a.time < b.time : a.change < b.change;
@@ -56,51 +82,56 @@ int64_t maxLive(const PackingProblem &problem) {
   return most;
 }
 
-namespace {
-
-/// For every buffer with bytes, the others that live at the same time:
-/// the neighbours of i are list[start[i]] .. list[start[i + 1]].
+/// For every buffer with bytes, the others that live at the same time, each as
+/// often as their lifetimes meet: the neighbours of i are list[start[i]] ..
+/// list[start[i + 1]].
 struct Overlaps {
   std::vector<size_t> start;
   std::vector<uint32_t> list;
 };
 
-/// Buffers with bytes, by begin.
-std::vector<uint32_t> byBegin(const std::vector<Buffer> &buffers) {
-  std::vector<uint32_t> order;
+/// A lifetime of a buffer.
+struct Span {
+  Lifetime life;
+  uint32_t buffer = 0;
+};
+
+/// Lifetimes of buffers with bytes, by begin.
+std::vector<Span> byBegin(const std::vector<Buffer> &buffers) {
+  std::vector<Span> spans;
   for (uint32_t i = 0; i < buffers.size(); ++i)
     if (buffers[i].size > 0)
-      order.push_back(i);
-  std::sort(order.begin(), order.end(), [&](uint32_t a, uint32_t b) {
-    return buffers[a].begin != buffers[b].begin
-               ? buffers[a].begin < buffers[b].begin
-               : a < b;
+      forEachLifetime(buffers[i],
+                      [&](Lifetime life) { spans.push_back({life, i}); });
+  std::sort(spans.begin(), spans.end(), [](const Span &a, const Span &b) {
+    return a.life.begin != b.life.begin ? a.life.begin < b.life.begin
+                                        : a.buffer < b.buffer;
   });
-  return order;
+  return spans;
 }
 
-/// Calls `visit(i, j)` once for each pair that lives at the same time.
+/// Calls `visit(i, j)` for each pair of lifetimes, of the buffers i and j, that
+/// meet.
 template <typename Visit>
-void forEachOverlap(const std::vector<Buffer> &buffers,
-                    const std::vector<uint32_t> &order, Visit visit) {
-  std::vector<uint32_t> live;
-  for (uint32_t i : order) {
+void forEachOverlap(const std::vector<Span> &spans, Visit visit) {
+  std::vector<Span> live;
+  for (const Span &span : spans) {
     size_t kept = 0;
-    for (uint32_t j : live)
-      if (buffers[j].end > buffers[i].begin) {
-        live[kept++] = j;
-        visit(i, j);
+    for (const Span &other : live)
+      if (other.life.end > span.life.begin) {
+        live[kept++] = other;
+        visit(span.buffer, other.buffer);
       }
     live.resize(kept);
-    live.push_back(i);
+    live.push_back(span);
   }
 }
 
 Overlaps findOverlaps(const std::vector<Buffer> &buffers) {
   Overlaps overlaps;
-  std::vector<uint32_t> order = byBegin(buffers);
+  std::vector<Span> spans = byBegin(buffers);
   overlaps.start.assign(buffers.size() + 1, 0);
-  forEachOverlap(buffers, order, [&](uint32_t i, uint32_t j) {
+  forEachOverlap(spans, [&](uint32_t i, uint32_t j) {
     ++overlaps.start[i + 1];
     ++overlaps.start[j + 1];
   });
@@ -108,35 +139,73 @@ Overlaps findOverlaps(const std::vector<Buffer> &buffers) {
                    overlaps.start.begin());
   overlaps.list.resize(overlaps.start.back());
   std::vector<size_t> fill(overlaps.start.begin(), overlaps.start.end() - 1);
-  forEachOverlap(buffers, order, [&](uint32_t i, uint32_t j) {
+  forEachOverlap(spans, [&](uint32_t i, uint32_t j) {
     overlaps.list[fill[i]++] = j;
     overlaps.list[fill[j]++] = i;
   });
   return overlaps;
 }
 
+/// Buffers that can be packed apart from all others.
+struct Component {
+  std::vector<uint32_t> buffers; ///< rising
+  int64_t bound = 0;             ///< most bytes live at any time
+};
+
+/// The components of buffers with bytes, by falling bound.
+std::vector<Component> findComponents(const std::vector<Buffer> &buffers,
+                                      const Overlaps &overlaps) {
+  std::vector<Component> components;
+  std::vector<bool> seen(buffers.size());
+  for (uint32_t first = 0; first < buffers.size(); ++first) {
+    if (seen[first] || buffers[first].size == 0)
+      continue;
+    Component component;
+    std::vector<uint32_t> &members = component.buffers;
+    members.push_back(first);
+    seen[first] = true;
+    for (size_t next = 0; next < members.size(); ++next)
+      for (size_t k = overlaps.start[members[next]];
+           k < overlaps.start[members[next] + 1]; ++k)
+        if (uint32_t other = overlaps.list[k]; !seen[other]) {
+          seen[other] = true;
+          members.push_back(other);
+        }
+    std::sort(members.begin(), members.end());
+    component.bound = maxLiveOf(buffers, members);
+    components.push_back(std::move(component));
+  }
+  std::sort(components.begin(), components.end(),
+            [](const Component &a, const Component &b) {
+              return a.bound != b.bound ? a.bound > b.bound
+                                        : a.buffers.front() < b.buffers.front();
+            });
+  return components;
+}
+
+constexpr int64_t kUnplaced = -1;
+
 int64_t alignTo(int64_t offset, int64_t alignment) {
   return (offset + alignment - 1) / alignment * alignment;
 }
 
-/// Places the buffers in `order`, each at the lowest free offset.
-PackingSolution placeInOrder(const std::vector<Buffer> &buffers,
-                             const Overlaps &overlaps,
-                             const std::vector<uint32_t> &order) {
-  PackingSolution solution;
-  std::vector<int64_t> &offsets = solution.offsets;
-  constexpr int64_t unplaced = -1;
-  offsets.assign(buffers.size(), unplaced);
+/// Places the buffers in `order`, none of which has an offset yet, each at the
+/// lowest free one. Returns the end of the highest.
+int64_t placeInOrder(const std::vector<Buffer> &buffers,
+                     const Overlaps &overlaps,
+                     const std::vector<uint32_t> &order,
+                     std::vector<int64_t> &offsets) {
   struct Range {
     int64_t begin, end;
   };
   std::vector<Range> taken;
+  int64_t height = 0;
   for (uint32_t i : order) {
     const Buffer &buffer = buffers[i];
     taken.clear();
     for (size_t k = overlaps.start[i]; k < overlaps.start[i + 1]; ++k) {
       uint32_t j = overlaps.list[k];
-      if (offsets[j] != unplaced)
+      if (offsets[j] != kUnplaced)
         taken.push_back({offsets[j], offsets[j] + buffers[j].size});
     }
     std::sort(taken.begin(), taken.end(),
@@ -148,11 +217,9 @@ PackingSolution placeInOrder(const std::vector<Buffer> &buffers,
       offset = std::max(offset, alignTo(range.end, buffer.alignment));
     }
     offsets[i] = offset;
-    solution.height = std::max(solution.height, offset + buffer.size);
+    height = std::max(height, offset + buffer.size);
   }
-  for (int64_t &offset : offsets)
-    offset = std::max<int64_t>(offset, 0); // buffers without bytes
-  return solution;
+  return height;
 }
 
 /// Buffers are taken by descending key; equal keys by the next one, then by
@@ -162,7 +229,15 @@ struct Order {
   std::array<int64_t, 3> (*key)(const Buffer &);
 };
 
-int64_t lifetime(const Buffer &buffer) { return buffer.end - buffer.begin; }
+int64_t lifetime(const Buffer &buffer) {
+  int64_t sum = 0;
+  forEachLifetime(buffer, [&](Lifetime life) { sum += life.end - life.begin; });
+  return sum;
+}
+
+int64_t endOf(const Buffer &buffer) {
+  return buffer.later.empty() ? buffer.end : buffer.later.back().end;
+}
 
 constexpr Order kOrders[] = {
     {"size",
@@ -191,40 +266,76 @@ constexpr Order kOrders[] = {
      }},
     {"end",
      [](const Buffer &b) {
-       return std::array<int64_t, 3>{b.end, b.size, -b.begin};
+       return std::array<int64_t, 3>{endOf(b), b.size, -b.begin};
      }},
 };
 
+/// The buffers of a component in an order of placement.
+std::vector<uint32_t> sorted(const std::vector<Buffer> &buffers,
+                             const Component &component, const Order &by) {
+  struct Key {
+    std::array<int64_t, 3> key;
+    uint32_t buffer;
+  };
+  std::vector<Key> keys;
+  keys.reserve(component.buffers.size());
+  for (uint32_t i : component.buffers)
+    keys.push_back({by.key(buffers[i]), i});
+  std::sort(keys.begin(), keys.end(), [](const Key &a, const Key &b) {
+    return a.key != b.key ? a.key > b.key : a.buffer < b.buffer;
+  });
+  std::vector<uint32_t> order;
+  for (const Key &key : keys)
+    order.push_back(key.buffer);
+  return order;
+}
+
 } // namespace
+
+int64_t maxLive(const PackingProblem &problem) {
+  std::vector<uint32_t> all(problem.buffers.size());
+  std::iota(all.begin(), all.end(), 0);
+  return maxLiveOf(problem.buffers, all);
+}
 
 PackingSolution pack(const PackingProblem &problem) {
   assert(problem.check().ok());
   const std::vector<Buffer> &buffers = problem.buffers;
   Overlaps overlaps = findOverlaps(buffers);
-  int64_t bound = maxLive(problem);
-  PackingSolution best;
-  for (const Order &candidate : kOrders) {
-    std::vector<std::array<int64_t, 3>> keys;
-    keys.reserve(buffers.size());
-    for (const Buffer &buffer : buffers)
-      keys.push_back(candidate.key(buffer));
-    std::vector<uint32_t> order;
-    for (uint32_t i = 0; i < buffers.size(); ++i)
-      if (buffers[i].size > 0)
-        order.push_back(i);
-    std::sort(order.begin(), order.end(), [&](uint32_t a, uint32_t b) {
-      return keys[a] != keys[b] ? keys[a] > keys[b] : a < b;
-    });
-    PackingSolution solution = placeInOrder(buffers, overlaps, order);
-    if (best.order.empty() || solution.height < best.height) {
-      best = std::move(solution);
-      best.order = candidate.name;
+  PackingSolution solution;
+  solution.order = kOrders[0].name;
+  solution.offsets.assign(buffers.size(), kUnplaced);
+  for (const Component &component : findComponents(buffers, overlaps)) {
+    solution.lowerBound = std::max(solution.lowerBound, component.bound);
+    int64_t best = std::numeric_limits<int64_t>::max();
+    std::string_view bestOrder;
+    std::vector<int64_t> bestOffsets;
+    for (const Order &candidate : kOrders) {
+      for (uint32_t i : component.buffers)
+        solution.offsets[i] = kUnplaced;
+      int64_t height =
+          placeInOrder(buffers, overlaps, sorted(buffers, component, candidate),
+                       solution.offsets);
+      if (height < best) {
+        best = height;
+        bestOrder = candidate.name;
+        bestOffsets.clear();
+        for (uint32_t i : component.buffers)
+          bestOffsets.push_back(solution.offsets[i]);
+      }
+      if (best <= std::max(component.bound, solution.height))
+        break; // no order makes the whole lower
     }
-    if (best.height == bound)
-      break;
+    for (size_t i = 0; i < component.buffers.size(); ++i)
+      solution.offsets[component.buffers[i]] = bestOffsets[i];
+    if (best > solution.height) {
+      solution.height = best;
+      solution.order = bestOrder;
+    }
   }
-  best.lowerBound = bound;
-  return best;
+  for (int64_t &offset : solution.offsets)
+    offset = std::max<int64_t>(offset, 0); // buffers without bytes
+  return solution;
 }
 
 Status verify(const PackingProblem &problem, const PackingSolution &solution) {
@@ -248,7 +359,7 @@ Status verify(const PackingProblem &problem, const PackingSolution &solution) {
     return Error{"packing: height is " + std::to_string(solution.height) +
                  ", the highest buffer ends at " + std::to_string(height)};
   Status status;
-  forEachOverlap(buffers, byBegin(buffers), [&](uint32_t i, uint32_t j) {
+  forEachOverlap(byBegin(buffers), [&](uint32_t i, uint32_t j) {
     if (status.ok() &&
         solution.offsets[i] < solution.offsets[j] + buffers[j].size &&
         solution.offsets[j] < solution.offsets[i] + buffers[i].size)

@@ -16,20 +16,30 @@
 
 namespace moe::optimize {
 
-/// Lives over the half-open interval [begin, end) of any discrete time.
+/// [begin, end) of any discrete time.
+struct Lifetime {
+  int64_t begin = 0;
+  int64_t end = 0;
+  bool operator==(const Lifetime &) const = default;
+};
+
+/// Lives over the half-open interval [begin, end), and again over those in
+/// `later`, always at the same place.
 struct Buffer {
   int64_t size = 0; ///< bytes, >= 0; a buffer of 0 bytes goes to offset 0
   int64_t begin = 0;
   int64_t end = 0;
-  int64_t alignment = 1; ///< the offset is a multiple of it
+  int64_t alignment = 1;            ///< the offset is a multiple of it
+  std::vector<Lifetime> later = {}; ///< each begins after the one before ended
   bool operator==(const Buffer &) const = default;
 };
 
 struct PackingProblem {
   std::vector<Buffer> buffers;
 
-  /// Whether every buffer has size >= 0, begin < end, alignment >= 1, and the
-  /// sum of all sizes and alignments fits 62 bits.
+  /// Whether every buffer has size >= 0, begin < end in all lifetimes, these in
+  /// rising order, alignment >= 1, and the sum of all sizes and alignments fits
+  /// 62 bits.
   Status check() const;
 };
 
@@ -37,10 +47,11 @@ struct PackingSolution {
   std::vector<int64_t> offsets; ///< one for each buffer of the problem
   int64_t height = 0;           ///< end of the highest buffer
   int64_t lowerBound = 0;       ///< maxLive of the problem
-  std::string_view order;       ///< the greedy order that won
+  std::string_view order;       ///< the greedy order that gave the height
 };
 
-/// The most bytes live at any time: no packing is lower. O(n log n).
+/// The most bytes live at any time: no packing is lower. O(n log n) for n
+/// lifetimes.
 int64_t maxLive(const PackingProblem &problem);
 
 /// Whether the solution is legal: an aligned offset >= 0 for each buffer, no
@@ -50,8 +61,10 @@ Status verify(const PackingProblem &problem, const PackingSolution &solution);
 
 /// The lowest of several deterministic greedy packings: buffers are taken in
 /// order of size, lifetime, area, or begin, and each goes to the lowest offset
-/// that is free over its lifetime. Stops early at the bound. The problem must
-/// pass check(). O(n log n + k log k) for k pairs of overlapping lifetimes.
+/// that is free over its lifetimes. Stops early at the bound. Buffers that no
+/// chain of overlapping lifetimes connects are packed apart. The problem must
+/// pass check(). O(n log n + k log k) for n lifetimes and k overlapping pairs
+/// of them.
 PackingSolution pack(const PackingProblem &problem);
 
 } // namespace moe::optimize

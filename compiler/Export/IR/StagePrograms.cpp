@@ -3,6 +3,7 @@
 #include "compiler/Export/IR/StagePrograms.h"
 
 #include "compiler/Cost/Cost.h"
+#include "compiler/Optimize/StreamWaits.h"
 #include "dialects/MoE/IR/MoE.h"
 #include "llvm/ADT/MapVector.h"
 #include "llvm/ADT/StringSet.h"
@@ -68,9 +69,8 @@ public:
     for (StringRef block : op.getBlocks().getAsValueRange<StringAttr>())
       stage.blocks.push_back(block.str());
     numberValues();
-    for (pipe::Phase phase :
-         {pipe::Phase::Forward, pipe::Phase::Backward, pipe::Phase::WeightGrad})
-      if (!op.getRegion(phase).empty() && failed(addProgram(phase)))
+    for (pipe::Phase phase : op.getPhases())
+      if (failed(addProgram(phase)))
         return failure();
     return std::move(stage);
   }
@@ -80,56 +80,69 @@ private:
     return cast<pipe::YieldOp>(region.front().getTerminator());
   }
 
-  /// Gives every value an index; arguments of the backward and weight_grad
-  /// regions share that of the kept value they stand for.
+  /// Gives every value an index. Arguments of the later regions share that of
+  /// the kept value they stand for; the two ways backward share the gradient
+  /// that enters, and have results of their own.
   void numberValues() {
     Region &forward = op.getForward();
     pipe::YieldOp forwardYield = yieldOf(forward);
-    bool trained = !op.getBackward().empty();
     for (auto [role, argument] :
          llvm::zip(op.getInputs().getAsValueRange<StringAttr>(),
                    forward.getArguments()))
       add(argument, role == "hidden" ? "input" : role.str(),
           plan::MemoryClass::receive,
           llvm::is_contained(forwardYield.getKept(), argument));
-    addResults(forward, trained);
+    addResults(forward, "");
     for (auto [role, value] :
          llvm::zip(op.getOutputs().getAsValueRange<StringAttr>(),
                    forwardYield.getResults()))
       if (role == "hidden")
         at(value).memoryClass = plan::MemoryClass::send;
-    if (!trained)
-      return;
-
-    Region &backward = op.getBackward();
-    pipe::YieldOp backwardYield = yieldOf(backward);
-    unsigned entering = op.getNumHiddenOutputs();
-    for (BlockArgument argument : backward.getArguments().take_front(entering))
-      add(argument, "output_grad", plan::MemoryClass::receive,
-          llvm::is_contained(backwardYield.getKept(), argument));
-    for (auto [argument, value] :
-         llvm::zip(backward.getArguments().drop_front(entering),
-                   forwardYield.getKept()))
-      index[argument] = index.lookup(value);
-    addResults(backward, !op.getWeightGrad().empty());
-    for (Value value : backwardYield.getResults())
-      at(value).memoryClass = plan::MemoryClass::send;
+    numberBackward(op.getBackward(), "");
+    // Ops keep their names where there is one way backward only.
+    StringRef suffix = op.getBackward().empty() ? "" : ".split";
+    numberBackward(op.getBackwardInput(), suffix);
     if (op.getWeightGrad().empty())
       return;
     for (auto [argument, value] :
-         llvm::zip(op.getWeightGrad().getArguments(), backwardYield.getKept()))
+         llvm::zip(op.getWeightGrad().getArguments(),
+                   yieldOf(op.getBackwardInput()).getKept()))
       index[argument] = index.lookup(value);
-    addResults(op.getWeightGrad(), false);
+    addResults(op.getWeightGrad(), suffix);
   }
 
-  void addResults(Region &region, bool mayKeep) {
+  void numberBackward(Region &region, StringRef suffix) {
+    if (region.empty())
+      return;
     pipe::YieldOp yield = yieldOf(region);
-    llvm::SmallDenseSet<Value> kept;
-    if (mayKeep)
-      kept.insert(yield.getKept().begin(), yield.getKept().end());
+    unsigned entering = op.getNumHiddenOutputs();
+    for (BlockArgument argument : region.getArguments().take_front(entering)) {
+      bool isKept = llvm::is_contained(yield.getKept(), argument);
+      auto [known, isNew] =
+          gradients.insert({argument.getArgNumber(), stage.values.size()});
+      if (isNew)
+        add(argument, "output_grad", plan::MemoryClass::receive, isKept);
+      index[argument] = known->second;
+      if (isKept)
+        at(argument).placement = plan::Placement::slot;
+    }
+    for (auto [argument, value] :
+         llvm::zip(region.getArguments().drop_front(entering),
+                   yieldOf(op.getForward()).getKept()))
+      index[argument] = index.lookup(value);
+    addResults(region, suffix);
+    for (Value value : yield.getResults())
+      at(value).memoryClass = plan::MemoryClass::send;
+  }
+
+  /// Numbers the results of all ops of a region; names of ops get `suffix`.
+  void addResults(Region &region, StringRef suffix) {
+    pipe::YieldOp yield = yieldOf(region);
+    llvm::SmallDenseSet<Value> kept(yield.getKept().begin(),
+                                    yield.getKept().end());
     for (Operation &each : region.front()) {
       ArrayRef<StringRef> names = resultNames(each.getName().stripDialect());
-      std::string base = getOpName(&each).str();
+      std::string base = (getOpName(&each) + suffix).str();
       for (OpResult result : each.getResults()) {
         std::string name = base;
         unsigned number = result.getResultNumber();
@@ -142,6 +155,8 @@ private:
         add(result, name, memoryClass, kept.contains(result));
       }
     }
+    if (!suffix.empty())
+      suffixes[&region] = suffix;
   }
 
   void add(Value value, std::string name, plan::MemoryClass memoryClass,
@@ -185,12 +200,14 @@ private:
         return each.emitOpError() << "is no kernel that a plan could hold";
       program.ops.push_back(toOp(kernel));
       plan::Op &made = program.ops.back();
+      made.name += suffixes.lookup(block.getParent());
       for (plan::ValueIndex value : made.outputs)
         if (value >= 0)
           live[stage.values[value].memoryClass] += stage.values[value].bytes;
       made.live = live;
       made.live[made.scratchClass] += made.scratchBytes;
     }
+    optimize::setDataWaits(stage, program);
     stage.programs.push_back(std::move(program));
     return success();
   }
@@ -239,6 +256,12 @@ private:
     work.flops = cost.flops * factor;
     work.bytes = static_cast<int64_t>(cost.bytes * factor);
     work.linkBytes = static_cast<int64_t>(cost.linkBytes * factor);
+    work.parts = cost.parts;
+    work.fanout = {cost.exchange.tokens,
+                   cost.exchange.rowBytes,
+                   {cost.exchange.topK, cost.exchange.experts,
+                    cost.exchange.groups, cost.exchange.topGroups}};
+    work.imbalance = factor;
     for (Type type : llvm::concat<const Type>(each->getOperandTypes(),
                                               each->getResultTypes()))
       if (auto tensor = dyn_cast<RankedTensorType>(type)) {
@@ -279,6 +302,9 @@ private:
   plan::Stage stage;
   DenseMap<Value, plan::ValueIndex> index;
   DenseMap<StringAttr, plan::ParameterIndex> parameters;
+  /// By number of the argument: the gradients that enter the backward.
+  DenseMap<unsigned, plan::ValueIndex> gradients;
+  DenseMap<Region *, StringRef> suffixes; ///< of the names of a region's ops
 };
 
 } // namespace

@@ -7,13 +7,23 @@
 namespace moe {
 
 /// Appends a pipe.rank for every rank of `steps` to `module`, whose stages are
-/// named `stages` in model order.
+/// named `stages` in model order, and before them a pipe.interleaving @i0, @i1,
+/// ... without order for every pair of regions that some step overlaps, in
+/// order of first use.
 void writeSteps(mlir::ModuleOp module, llvm::ArrayRef<mlir::StringAttr> stages,
                 const schedule::StepSchedule &steps);
 
 /// What the last stage loads besides tokens: its roles "labels", "labels_2",
 /// ... in order; "labels" for a stage that names none.
 std::vector<std::string> labelRoles(pipe::StageOp last);
+
+/// The problem that `stages`, in model order, and `layout` make. The placement
+/// is what the ranks of the stages say; two copies of the model are told from
+/// two passes through the ranks by the second half's own "tokens". Emits an
+/// error at the module and fails where the ranks fit no placement.
+mlir::FailureOr<schedule::ScheduleProblem>
+readProblem(mlir::ModuleOp module, pipe::LayoutAttr layout,
+            llvm::ArrayRef<pipe::StageOp> stages);
 
 /// The step lists of a module as plain data, beside the ops they came from.
 struct StepLists {
@@ -22,11 +32,14 @@ struct StepLists {
   llvm::SmallVector<llvm::SmallVector<mlir::Operation *>> ops;
   /// In model order.
   llvm::SmallVector<pipe::StageOp> stages;
+  /// In the order of the module. A pipe.overlap names one of them.
+  llvm::SmallVector<pipe::InterleavingOp> interleavings;
 };
 
 /// Reads stages and ranks of `module`. Emits an error and fails where a step
-/// names an unknown stage or a stage of another rank, ranks are missing or
-/// named twice, or a microbatch is not one of the layout's.
+/// names an unknown stage or interleaving, a stage of another rank or an empty
+/// region, ranks are missing or named twice, or a microbatch is not one of the
+/// layout's.
 mlir::FailureOr<StepLists> readSteps(mlir::ModuleOp module);
 
 } // namespace moe

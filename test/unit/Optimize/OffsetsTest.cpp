@@ -145,6 +145,91 @@ TEST(Pack, TinyProblemsAgainstTheOptimum) {
   EXPECT_GE(optimal, rounds * 95 / 100);
 }
 
+/// The problem with a time for each lifetime of its own, as if buffers that
+/// live several times were several that must have the same offset.
+bool isLegal(const PackingProblem &problem,
+             const std::vector<int64_t> &offsets) {
+  auto lives = [](const Buffer &buffer, int64_t time) {
+    bool alive = buffer.begin <= time && time < buffer.end;
+    for (Lifetime life : buffer.later)
+      alive |= life.begin <= time && time < life.end;
+    return alive;
+  };
+  for (int64_t time = 0; time < 200; ++time)
+    for (size_t i = 0; i < offsets.size(); ++i)
+      for (size_t j = 0; j < i; ++j) {
+        const Buffer &a = problem.buffers[i], &b = problem.buffers[j];
+        if (a.size && b.size && lives(a, time) && lives(b, time) &&
+            offsets[i] < offsets[j] + b.size &&
+            offsets[j] < offsets[i] + a.size)
+          return false;
+      }
+  return true;
+}
+
+TEST(Pack, BuffersThatLiveSeveralTimes) {
+  // The first is out of the way of the second, but not of the third.
+  PackingProblem gap{{{64, 0, 2, 1, {{6, 8}}}, {64, 2, 6, 1}, {64, 7, 9, 1}}};
+  PackingSolution solution = pack(gap);
+  EXPECT_EQ(failure(verify(gap, solution)), "no error");
+  EXPECT_EQ(solution.height, 128);
+  EXPECT_EQ(solution.lowerBound, 128);
+  EXPECT_EQ(solution.offsets[0], solution.offsets[1]);
+  PackingSolution broken = solution;
+  broken.offsets = {0, 64, 0};
+  EXPECT_THAT(failure(verify(gap, broken)),
+              HasSubstr("buffers 0 and 2 live at the same time"));
+
+  std::mt19937 random(12);
+  int64_t heights = 0, bounds = 0;
+  for (int round = 0; round < 200; ++round) {
+    PackingProblem problem = randomProblem(random, 40, 10, 40, 1);
+    for (Buffer &buffer : problem.buffers) {
+      int64_t before = buffer.end;
+      for (size_t more = random() % 4; more > 0; --more) {
+        int64_t begin = before + static_cast<int64_t>(random() % 20);
+        before = begin + 1 + static_cast<int64_t>(random() % 10);
+        buffer.later.push_back({begin, before});
+      }
+    }
+    ASSERT_EQ(failure(problem.check()), "no error");
+    PackingSolution made = pack(problem);
+    ASSERT_EQ(failure(verify(problem, made)), "no error");
+    ASSERT_TRUE(isLegal(problem, made.offsets));
+    heights += made.height;
+    bounds += made.lowerBound;
+    // Any other place that is legal for all lifetimes is legal for verify.
+    size_t moved = random() % made.offsets.size();
+    made.offsets[moved] = static_cast<int64_t>(random() % 300);
+    made.height = 0;
+    for (size_t i = 0; i < made.offsets.size(); ++i)
+      if (problem.buffers[i].size > 0)
+        made.height =
+            std::max(made.height, made.offsets[i] + problem.buffers[i].size);
+    ASSERT_EQ(verify(problem, made).ok(), isLegal(problem, made.offsets));
+  }
+  EXPECT_LE(heights, bounds * 125 / 100);
+}
+
+TEST(Pack, WhatNeverMeetsIsPackedApart) {
+  // Two programs, of which the first reaches its bound when buffers are taken
+  // by size and the second only when they are taken otherwise.
+  std::mt19937 random(13);
+  for (int round = 0; round < 50; ++round) {
+    PackingProblem first = randomProblem(random, 30, 20, 40, 1);
+    PackingProblem second = randomProblem(random, 30, 20, 40, 1);
+    PackingProblem both = first;
+    for (Buffer buffer : second.buffers) {
+      buffer.begin += 100;
+      buffer.end += 100;
+      both.buffers.push_back(buffer);
+    }
+    PackingSolution made = pack(both);
+    ASSERT_EQ(failure(verify(both, made)), "no error");
+    ASSERT_EQ(made.height, std::max(pack(first).height, pack(second).height));
+  }
+}
+
 TEST(Verify, RejectsBrokenSolutions) {
   PackingProblem problem{{{256, 0, 4, 256}, {256, 2, 6, 256}}};
   PackingSolution good = pack(problem);
@@ -177,6 +262,10 @@ TEST(Check, RejectsBrokenProblems) {
               HasSubstr("lifetime is [3, 3)"));
   EXPECT_THAT(failure(PackingProblem{{{1, 0, 1, 0}}}.check()),
               HasSubstr("alignment must be at least 1, is 0"));
+  EXPECT_THAT(failure(PackingProblem{{{1, 0, 4, 1, {{5, 5}}}}}.check()),
+              HasSubstr("lifetime is [5, 5)"));
+  EXPECT_THAT(failure(PackingProblem{{{1, 0, 4, 1, {{3, 5}}}}}.check()),
+              HasSubstr("begins at 3, before the one that ends at 4"));
   constexpr int64_t huge = std::numeric_limits<int64_t>::max();
   EXPECT_THAT(failure(PackingProblem{{{huge, 0, 1, 1}}}.check()),
               HasSubstr("exceeds 2^62"));

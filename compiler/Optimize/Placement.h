@@ -1,0 +1,31 @@
+//===- Placement.h - offsets of every buffer of a rank ----------*- C++ -*-===//
+#pragma once
+
+#include "runtime/Plan/Plan.h"
+
+namespace moe::optimize {
+
+/// When bytes may be used again.
+enum class Reuse : uint8_t {
+  /// By an op that begins after their last use even if ops wait for their data
+  /// only: reuse adds no waits between streams, and takes from nothing that can
+  /// run at the same time.
+  withoutWaits,
+  /// By any op that is issued later: fewest bytes, and waits where streams have
+  /// to be kept apart.
+  inIssueOrder,
+};
+
+/// Gives every buffer of a rank its place in one arena and returns the arena's
+/// size, at most 2^53 bytes; more is an error. From the bottom: parameters,
+/// gradients and optimizer state; slots (SlotPlacement.h), which the steps are
+/// given, too; and a region for all else, packed by when the steps and the
+/// issue order of programs and overlaps have it live. What arrives for several
+/// microbatches before it is used is moved to their slots.
+///
+/// The rank must have its steps (but for slots) and overlaps (members and
+/// order), and its programs the waits that data needs; which waits reuse needs
+/// follows from the offsets (StreamWaits.h).
+Result<int64_t> placeRank(plan::Plan &plan, int64_t rank, Reuse reuse);
+
+} // namespace moe::optimize

@@ -1,0 +1,279 @@
+#include "compiler/Optimize/StreamWaits.h"
+
+#include <algorithm>
+#include <map>
+
+namespace moe::optimize {
+namespace {
+
+constexpr StreamPositions nowhere() {
+  StreamPositions none{};
+  for (int64_t &position : none)
+    position = -1;
+  return none;
+}
+
+size_t streamOf(const IssuedOp &issued) {
+  return static_cast<size_t>(issued.op->stream);
+}
+
+/// What is done when ops begin that are issued one after the other.
+class Clocks {
+public:
+  /// What is done when the next op, on `stream`, begins.
+  StreamPositions next(size_t stream, const std::vector<int64_t> &waits) const {
+    StreamPositions done = nowhere();
+    if (last[stream] != -1)
+      follow(done, last[stream]);
+    for (int64_t position : waits)
+      follow(done, position);
+    return done;
+  }
+  /// Adds to `done` what follows from the op at `position` being done.
+  void follow(StreamPositions &done, int64_t position) const {
+    for (size_t s = 0; s < done.size(); ++s)
+      done[s] = std::max(done[s], ops[position].done[s]);
+    int64_t &own = done[ops[position].stream];
+    own = std::max(own, position);
+  }
+  void issue(size_t stream, const StreamPositions &done) {
+    last[stream] = static_cast<int64_t>(ops.size());
+    ops.push_back({stream, done});
+  }
+  const StreamPositions &doneBefore(size_t position) const {
+    return ops[position].done;
+  }
+
+private:
+  struct Op {
+    size_t stream;
+    StreamPositions done;
+  };
+  std::vector<Op> ops;
+  StreamPositions last = nowhere();
+};
+
+/// Who used which bytes last.
+class ByteUses {
+public:
+  /// The op at `position` uses bytes that hold its value already.
+  void use(int64_t begin, int64_t end, size_t stream, int64_t position) {
+    // A live value is one range: nobody writes into it.
+    auto [range, isNew] = ranges.try_emplace(begin, Range{end, nowhere()});
+    range->second.lastUse[stream] = position;
+  }
+  /// The op at `position` puts something new there. Raises `needed` to the
+  /// uses before.
+  void write(int64_t begin, int64_t end, size_t stream, int64_t position,
+             StreamPositions &needed) {
+    cut(begin);
+    cut(end);
+    auto range = ranges.lower_bound(begin);
+    while (range != ranges.end() && range->first < end) {
+      for (size_t s = 0; s < needed.size(); ++s)
+        needed[s] = std::max(needed[s], range->second.lastUse[s]);
+      range = ranges.erase(range);
+    }
+    Range written{end, nowhere()};
+    written.lastUse[stream] = position;
+    ranges.emplace_hint(range, begin, written);
+  }
+
+private:
+  struct Range {
+    int64_t end;
+    StreamPositions lastUse;
+  };
+  /// Makes `at` a border between ranges.
+  void cut(int64_t at) {
+    auto next = ranges.lower_bound(at);
+    if (next == ranges.begin())
+      return;
+    Range &before = std::prev(next)->second;
+    if (before.end <= at)
+      return;
+    Range behind = before;
+    before.end = at;
+    ranges.emplace_hint(next, at, behind);
+  }
+
+  std::map<int64_t, Range> ranges; ///< disjoint, by begin
+};
+
+/// Finds for ops in issue order what they must wait for.
+class WaitFinder {
+public:
+  WaitFinder(size_t members, bool isPlaced)
+      : isPlaced(isPlaced), values(members) {}
+
+  /// Issues `issued`, which waits for its own `waits`, and returns what it must
+  /// wait for besides, rising.
+  std::vector<int64_t> issue(const IssuedOp &issued) {
+    size_t stream = streamOf(issued);
+    auto position = static_cast<int64_t>(count++);
+    StreamPositions needed = nowhere();
+    auto need = [&](const StreamPositions &positions) {
+      for (size_t s = 0; s < needed.size(); ++s)
+        needed[s] = std::max(needed[s], positions[s]);
+    };
+    for (plan::ValueIndex input : issued.op->inputs)
+      if (input != -1)
+        need(lookup(issued, input).written);
+    for (plan::ValueIndex output : issued.op->outputs)
+      if (output != -1)
+        write(issued, stream, position, output, needed);
+    if (isPlaced && issued.op->scratchBytes > 0)
+      bytes.write(issued.op->scratchOffset,
+                  issued.op->scratchOffset + issued.op->scratchBytes, stream,
+                  position, needed);
+    for (plan::ValueIndex released : issued.op->releases)
+      need(lookup(issued, released).lastUse);
+    for (plan::ValueIndex input : issued.op->inputs)
+      if (input != -1)
+        use(issued, stream, position, input);
+
+    needed[stream] = -1;
+    StreamPositions done = clocks.next(stream, issued.waits);
+    std::vector<int64_t> waits;
+    // The latest first: it may be behind the others.
+    for (size_t round = 0; round < needed.size(); ++round) {
+      int64_t &latest = *std::max_element(needed.begin(), needed.end());
+      auto of = static_cast<size_t>(&latest - needed.data());
+      if (latest > done[of]) {
+        waits.push_back(latest);
+        clocks.follow(done, latest);
+      }
+      latest = -1;
+    }
+    clocks.issue(stream, done);
+    std::sort(waits.begin(), waits.end());
+    return waits;
+  }
+
+private:
+  struct Known {
+    StreamPositions written = nowhere();
+    StreamPositions lastUse = nowhere();
+  };
+
+  Known &lookup(const IssuedOp &issued, plan::ValueIndex value) {
+    std::vector<Known> &known = values[issued.member];
+    if (known.empty())
+      known.resize(issued.stage->values.size());
+    return known[value];
+  }
+
+  /// Addresses of slots stand above those of the arena: members are in
+  /// different ones.
+  static int64_t addressOf(const IssuedOp &issued, const plan::Value &value) {
+    constexpr int64_t arena = int64_t{1} << 53;
+    return value.offset +
+           (value.placement == plan::Placement::slot ? issued.member + 1 : 0) *
+               arena;
+  }
+
+  void use(const IssuedOp &issued, size_t stream, int64_t position,
+           plan::ValueIndex index) {
+    lookup(issued, index).lastUse[stream] = position;
+    const plan::Value &value = issued.stage->values[index];
+    if (!isPlaced || value.bytes == 0)
+      return;
+    int64_t begin = addressOf(issued, value);
+    bytes.use(begin, begin + value.bytes, stream, position);
+  }
+
+  void write(const IssuedOp &issued, size_t stream, int64_t position,
+             plan::ValueIndex index, StreamPositions &needed) {
+    Known &known = lookup(issued, index);
+    known = {};
+    known.written[stream] = known.lastUse[stream] = position;
+    const plan::Value &value = issued.stage->values[index];
+    if (!isPlaced || value.bytes == 0)
+      return;
+    int64_t begin = addressOf(issued, value);
+    bytes.write(begin, begin + value.bytes, stream, position, needed);
+  }
+
+  bool isPlaced;
+  std::vector<std::vector<Known>> values; ///< by member and value
+  ByteUses bytes;
+  Clocks clocks;
+  size_t count = 0;
+};
+
+void setWaits(const plan::Stage &stage, plan::Program &program, bool isPlaced) {
+  WaitFinder finder(1, isPlaced);
+  for (plan::Op &op : program.ops)
+    op.waits = finder.issue({0, &stage, &op, {}});
+}
+
+} // namespace
+
+std::vector<IssuedOp> issueProgram(const plan::Stage &stage,
+                                   const plan::Program &program) {
+  std::vector<IssuedOp> issued;
+  for (const plan::Op &op : program.ops)
+    issued.push_back({0, &stage, &op, op.waits});
+  return issued;
+}
+
+std::vector<IssuedOp> issueOverlap(const plan::Plan &plan,
+                                   const plan::Overlap &overlap) {
+  struct Member {
+    const plan::Stage *stage = nullptr;
+    const plan::Program *program = nullptr;
+    std::vector<int64_t> positions; ///< of its ops
+  };
+  std::array<Member, 2> members;
+  for (size_t m = 0; m < members.size(); ++m) {
+    members[m].stage = &plan.stages[overlap.members[m].stage];
+    for (const plan::Program &program : members[m].stage->programs)
+      if (program.phase == overlap.members[m].phase)
+        members[m].program = &program;
+  }
+  std::vector<IssuedOp> issued;
+  for (int64_t m : overlap.order) {
+    Member &member = members[m];
+    const plan::Op &op = member.program->ops[member.positions.size()];
+    member.positions.push_back(static_cast<int64_t>(issued.size()));
+    issued.push_back({m, member.stage, &op, {}});
+    for (int64_t wait : op.waits)
+      issued.back().waits.push_back(member.positions[wait]);
+  }
+  for (const plan::Overlap::Wait &wait : overlap.waits)
+    issued[wait.op].waits.push_back(wait.on);
+  return issued;
+}
+
+std::vector<StreamPositions> doneBefore(const std::vector<IssuedOp> &issued) {
+  Clocks clocks;
+  std::vector<StreamPositions> done;
+  for (const IssuedOp &each : issued) {
+    done.push_back(clocks.next(streamOf(each), each.waits));
+    clocks.issue(streamOf(each), done.back());
+  }
+  return done;
+}
+
+void setDataWaits(const plan::Stage &stage, plan::Program &program) {
+  setWaits(stage, program, false);
+}
+
+void setWaits(const plan::Stage &stage, plan::Program &program) {
+  setWaits(stage, program, true);
+}
+
+std::vector<plan::Overlap::Wait> overlapWaits(const plan::Plan &plan,
+                                              const plan::Overlap &overlap) {
+  WaitFinder finder(overlap.members.size(), true);
+  std::vector<plan::Overlap::Wait> waits;
+  plan::Overlap without = overlap;
+  without.waits.clear();
+  std::vector<IssuedOp> issued = issueOverlap(plan, without);
+  for (size_t i = 0; i < issued.size(); ++i)
+    for (int64_t on : finder.issue(issued[i]))
+      waits.push_back({static_cast<int64_t>(i), on});
+  return waits;
+}
+
+} // namespace moe::optimize

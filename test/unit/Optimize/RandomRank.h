@@ -1,0 +1,29 @@
+//===- RandomRank.h - plans of one rank without places ----------*- C++ -*-===//
+#pragma once
+
+#include "runtime/Plan/Plan.h"
+
+#include <random>
+
+namespace moe::test {
+
+struct StageKind {
+  bool isSplit = false; ///< has both ways backward
+  bool isFirst = false; ///< has no gradient of its input
+  bool isLast = false;  ///< has no gradient of its output
+};
+
+/// A stage as the emitter builds it, before placement: random programs on two
+/// streams with the waits that data needs, and values that are kept.
+plan::Stage randomStage(std::mt19937 &random, StageKind kind);
+
+/// A random merge of two programs.
+std::vector<int64_t> randomOrder(std::mt19937 &random, size_t first,
+                                 size_t second);
+
+/// One rank with two stages or three that hand over by sends, whose steps run
+/// and overlap their programs in a random legal order; without slots, offsets
+/// and arena.
+plan::Plan randomRank(std::mt19937 &random);
+
+} // namespace moe::test
