@@ -9,6 +9,9 @@
 
 namespace moe {
 
+/// The module attribute that names what ordered the steps, e.g. "1f1b".
+inline constexpr llvm::StringLiteral kScheduleAttr = "pipe.schedule";
+
 #define GEN_PASS_DECL
 #include "passes/Passes.h.inc"
 
@@ -28,9 +31,47 @@ struct PlanPipelineOptions
       llvm::cl::desc("Weight of the losses of all multi-token prediction "
                      "modules together beside the main loss"),
       llvm::cl::init(0.3)};
-  Option<std::string> schedule{*this, "schedule",
-                               llvm::cl::desc("Schedule: gpipe or 1f1b"),
-                               llvm::cl::init("1f1b")};
+  Option<std::string> schedule{
+      *this, "schedule",
+      llvm::cl::desc("Schedule: the name of a generator, or auto"),
+      llvm::cl::init("1f1b")};
+  Option<std::string> csv{
+      *this, "csv", llvm::cl::desc("File to read the schedule from instead"),
+      llvm::cl::init("")};
+  Option<int64_t> groupSize{
+      *this, "group-size",
+      llvm::cl::desc("Interleaved schedules: microbatches that pass a stage "
+                     "before the rank turns to its next; 0: as many as ranks"),
+      llvm::cl::init(0)};
+  Option<int64_t> stagesPerRank{
+      *this, "stages-per-rank",
+      llvm::cl::desc("Stages on each pipeline rank; 0: the schedule's own"),
+      llvm::cl::init(0)};
+  Option<std::string> placement{
+      *this, "placement",
+      llvm::cl::desc("Which ranks stages lie on: loop, v or bidirectional; "
+                     "empty: the schedule's own"),
+      llvm::cl::init("")};
+  Option<std::string> machine{
+      *this, "machine",
+      llvm::cl::desc("Machine that costs are estimated for: a name or a "
+                     "description file"),
+      llvm::cl::init("h100-sxm")};
+  Option<std::string> profile{
+      *this, "profile",
+      llvm::cl::desc("File of measured op times that the machine is calibrated "
+                     "from"),
+      llvm::cl::init("")};
+  Option<double> imbalance{
+      *this, "imbalance",
+      llvm::cl::desc("Rows behind a dispatch to estimate time for, as a "
+                     "multiple of the balanced rows"),
+      llvm::cl::init(1.1)};
+  Option<int64_t> budget{
+      *this, "budget",
+      llvm::cl::desc("auto: device memory that may be used, in bytes; 0: no "
+                     "limit"),
+      llvm::cl::init(0)};
 };
 
 /// From a module with one moe.model and a pipe.layout to verified stages and

@@ -82,40 +82,79 @@ def Differentiate : Pass<"moe-differentiate", "::moe::BlockOp"> {
 }
 
 def PartitionStages : Pass<"pipe-partition-stages", "::mlir::ModuleOp"> {
-  let summary = "merge blocks into one stage a pipeline rank";
+  let summary = "merge blocks into stages on pipeline ranks";
   let description = [{
-    Distributes the decoder blocks evenly over the pipeline ranks of the
-    module's `pipe.layout` (a remainder goes to the inner ranks first, since the
-    first holds the embedding and the last the head) and merges the blocks of a
-    rank into one `pipe.stage`: forward regions one after the other, backward
-    and weight-gradient regions in reverse. A value that several blocks save is
-    kept once.
+    Distributes the decoder blocks evenly over the stages (a remainder goes to
+    the inner stages first, since the first holds the embedding and the last the
+    head) and merges the blocks of a stage into one `pipe.stage`: forward
+    regions one after the other, input-gradient and weight-gradient regions in
+    reverse. A value that several blocks save is kept once.
 
-    Fewer decoder blocks than pipeline ranks is an error.
+    There are `stages-per-rank` stages on each pipeline rank of the module's
+    `pipe.layout`; `placement` says which:
+
+    * `loop`: stage s on rank s modulo the number of ranks;
+    * `v`: down the ranks and up again, turning on the same rank, so that with
+      two stages a rank the first and the last stage share rank 0;
+    * `bidirectional`: two stages a rank that belong to two copies of the model,
+      run in opposite directions (DualPipe). The model is cut into one stage a
+      rank; stages P to 2P-1 are copies of stages 0 to P-1, with parameters
+      `<name>.copy` that are `tied_to` the originals.
+
+    Fewer decoder blocks than stages of one copy is an error.
+
+    Before (two ranks, `stages-per-rank=2 placement=v`):
+
+    ```mlir
+    moe.block @embedding ...
+    moe.block @layers.0 ...
+    ...
+    moe.block @layers.3 ...
+    moe.block @head ...
+    ```
+
+    After:
+
+    ```mlir
+    pipe.stage @s0 rank 0 blocks ["embedding", "layers.0"] ...
+    pipe.stage @s1 rank 1 blocks ["layers.1"] ...
+    pipe.stage @s2 rank 1 blocks ["layers.2"] ...
+    pipe.stage @s3 rank 0 blocks ["layers.3", "head"] ...
+    ```
   }];
-  let dependentDialects = ["::moe::pipe::PipeDialect"];
+  let options = [Option<"stagesPerRank", "stages-per-rank", "int64_t",
+                        /*default=*/"1", "Stages on each pipeline rank">,
+                 Option<"placement", "placement", "std::string",
+                        /*default=*/"\"loop\"",
+                        "Which ranks stages lie on: loop, v or bidirectional">];
+  let dependentDialects = ["::moe::MoEDialect", "::moe::pipe::PipeDialect"];
 }
 
-def FuseWeightGradients
-    : Pass<"pipe-fuse-weight-gradients", "::moe::pipe::StageOp"> {
-  let summary = "compute weight gradients within the backward region";
-  let description = [{
-    For schedules that do not split the backward pass: moves every op of the
-    `weight_grad` region into the `backward` region, right behind the definition
-    of the last of its operands, so that what it reads can be released as early
-    as possible. The `weight_grad` region is empty afterwards.
-  }];
-  let dependentDialects = ["::moe::pipe::PipeDialect"];
-}
+defvar costOptions = [
+  Option<"profile", "profile", "std::string", /*default=*/"\"\"",
+         "File of measured op times that the machine is calibrated from">,
+  Option<"imbalance", "imbalance", "double", /*default=*/"1.1",
+         "Rows behind a dispatch to estimate time for, as a multiple of the "
+         "balanced rows">];
 
 def BuildSchedule : Pass<"pipe-build-schedule", "::mlir::ModuleOp"> {
   let summary = "order the steps of every pipeline rank";
   let description = [{
     Adds one `pipe.rank` a pipeline rank with all steps of a training step: data
-    loads, receives, runs, sends and their waits, loss collection, gradient
-    reduction and optimizer update. The backward runs of a stage are in
-    ascending order of microbatches in every schedule, so that sums of gradients
-    do not depend on the schedule.
+    loads, receives, runs, overlaps, sends and their waits, loss collection,
+    gradient reduction and optimizer update; and a `pipe.interleaving` without
+    order for every pair of regions that some step overlaps. The backward runs
+    of a stage are in ascending order of microbatches in every schedule, so that
+    sums of gradients do not depend on the schedule. The schedule's name becomes
+    the module's attribute `pipe.schedule`.
+
+    `kind` names a generator (`moe-plan schedules` lists them) or is `auto`,
+    which searches for the order with the shortest step within the memory that
+    `budget` leaves on every rank, and remarks on what it found; `csv` names a
+    file in the format of torch.distributed.pipelining instead. Stages must lie
+    where the schedule wants them. Generators that go by costs take those of the
+    stages on `machine`; without it every forward, input gradient and weight
+    gradient takes one unit. `group-size` is for the interleaved ones.
 
     Before: stages only. After:
 
@@ -128,8 +167,108 @@ def BuildSchedule : Pass<"pipe-build-schedule", "::mlir::ModuleOp"> {
     }
     ```
   }];
-  let options = [Option<"kind", "kind", "std::string", /*default=*/"\"1f1b\"",
-                        "Schedule: gpipe or 1f1b">];
+  let options = !listconcat([
+    Option<"kind", "kind", "std::string", /*default=*/"\"1f1b\"",
+           "Schedule: the name of a generator, or auto">,
+    Option<"csv", "csv", "std::string", /*default=*/"\"\"",
+           "File to read the schedule from instead">,
+    Option<"groupSize", "group-size", "int64_t", /*default=*/"0",
+           "Interleaved schedules: microbatches that pass a stage before the "
+           "rank turns to its next; 0: the number of ranks">,
+    Option<"machine", "machine", "std::string", /*default=*/"\"\"",
+           "Machine that costs are estimated for: a name or a description "
+           "file; empty: unit costs">,
+    Option<"budget", "budget", "int64_t", /*default=*/"0",
+           "auto: device memory that may be used, in bytes, the machine's "
+           "reserve included; 0: no limit">], costOptions);
+  let dependentDialects = ["::moe::pipe::PipeDialect"];
+}
+
+def SearchSchedule : Pass<"pipe-search-schedule", "::mlir::ModuleOp"> {
+  let summary = "choose stages and the order of steps together";
+  let description = [{
+    Takes the place of `pipe-partition-stages` and `pipe-build-schedule`: cuts
+    the blocks into one stage a rank, two in a loop, and two in a V, as far as
+    the model and the layout admit, measures what the stages cost on `machine`, searches
+    for the shortest step within the memory that `budget` leaves on every rank
+    (`docs/schedule-search.md`), and makes the stages and steps of the best. A
+    remark says what was chosen, and how far it can be from the best that the
+    proven lower bound leaves open.
+
+    Limits that no order of steps can stay within are an error that names a rank
+    and what it needs.
+  }];
+  let options = !listconcat([
+    Option<"machine", "machine", "std::string", /*default=*/"\"h100-sxm\"",
+           "Machine that costs are estimated for: a name or a description "
+           "file">,
+    Option<"budget", "budget", "int64_t", /*default=*/"0",
+           "Device memory that may be used, in bytes, the machine's reserve "
+           "included; 0: no limit">], costOptions);
+  let dependentDialects = ["::moe::MoEDialect", "::moe::pipe::PipeDialect"];
+}
+
+def FuseWeightGradients
+    : Pass<"pipe-fuse-weight-gradients", "::mlir::ModuleOp"> {
+  let summary = "keep the backward regions that the schedule runs";
+  let description = [{
+    Where some step runs a stage's `backward`, makes that region of the ops of
+    `backward_input` and `weight_grad`; erases those two where no step runs
+    them. A stage that is run in both ways keeps all.
+
+    Within `backward`, a weight gradient stands right behind the definition of
+    the last of its operands, so that what it reads can be released as early as
+    possible, or, better, behind the next exchange, where it gives the compute
+    stream work while rows travel. The latter makes what it reads live longer.
+    So a weight gradient is moved only where the bytes that live at each op it
+    passes stay within the peak that the region has anyway: in alone-standing
+    backwards as in overlapping ones time is won and no memory lost. Gradients
+    of the attention, whose operands are small beside the rows that experts
+    work on, pass; those of experts often do not.
+
+    Weight gradients of the same parameter keep their order, so that sums are
+    the same to the bit in both ways.
+
+    Before:
+
+    ```mlir
+    } backward_input {
+      %d1 = moe.linear_input_grad %d, @o_proj ...
+      %rows = moe.combine_input_grad %d1, %handle ...
+      ...
+    } weight_grad {
+      moe.linear_weight_grad %d, %x, @o_proj ...
+    ```
+
+    After, with steps that run `backward`:
+
+    ```mlir
+    } backward {
+      %d1 = moe.linear_input_grad %d, @o_proj ...
+      %rows = moe.combine_input_grad %d1, %handle ...
+      moe.linear_weight_grad %d, %x, @o_proj ...
+      ...
+    ```
+  }];
+  let dependentDialects = ["::moe::pipe::PipeDialect"];
+}
+
+def Interleave : Pass<"pipe-interleave", "::mlir::ModuleOp"> {
+  let summary = "order the ops of overlapping regions by their costs";
+  let description = [{
+    Gives every `pipe.interleaving` its `order`: the merge of the ops of both
+    regions that ends earliest when compute and exchanges run on two streams
+    and every op takes its estimated time on `machine`. Releases must have been
+    placed.
+
+    Before: `pipe.interleaving @i0 (@s1 forward, @s2 backward)`
+
+    After: `pipe.interleaving @i0 (@s1 forward, @s2 backward) order [1, 0, ...]`
+  }];
+  let options = !listconcat([
+    Option<"machine", "machine", "std::string", /*default=*/"\"h100-sxm\"",
+           "Machine that costs are estimated for: a name or a description "
+           "file">], costOptions);
   let dependentDialects = ["::moe::pipe::PipeDialect"];
 }
 
@@ -137,7 +276,8 @@ def PlaceReleases : Pass<"pipe-place-releases", "::moe::pipe::StageOp"> {
   let summary = "end the storage of every value after its last use";
   let description = [{
     Inserts a `pipe.release` for every value of a stage that its region does not
-    yield, behind its last use. An op on the expert-communication stream runs
+    yield, behind its last use. What the weight gradients need is yielded by
+    `backward_input` and released in `weight_grad`. An op on the expert-communication stream runs
     beside the compute stream: what it reads is released only behind the first
     later op on the compute stream that uses one of its results, since only then
     the exchange is known to be over.
@@ -173,6 +313,7 @@ def VerifyPlan : Pass<"pipe-verify-plan", "::mlir::ModuleOp"> {
       for it;
     * a stage is run without its inputs, more than once, or not at all for a
       microbatch;
+    * a region is run by no step, or a `pipe.interleaving` has no order;
     * sends and receives of two ranks do not match in order, or the ranks would
       wait for each other forever.
   }];

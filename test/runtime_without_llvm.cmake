@@ -1,9 +1,5 @@
 # Configures and builds moe-run with the compiler off and LLVM out of reach, then
-# trains with it and looks for LLVM among its libraries. The plan was made with
-#   moe-plan --model examples/models/qwen3-30b-a3b.json --reduce layers=2,\
-#     hidden=16,heads=2,kv_heads=1,head_dim=8,experts=4,top_k=2,\
-#     moe_intermediate=8,vocabulary=256 --layout pp=2,ep=2 --microbatches 2 \
-#     --seq 16 --capacity-factor max -o test/data/plans/qwen3-reduced.json
+# trains with it and looks for LLVM among its libraries.
 
 function(run)
   execute_process(COMMAND ${ARGN} RESULT_VARIABLE status OUTPUT_VARIABLE output
@@ -20,7 +16,7 @@ run(${CMAKE_COMMAND} -G Ninja -S ${SOURCE} -B ${BUILD}
     -DCMAKE_DISABLE_FIND_PACKAGE_MLIR=ON -DCMAKE_DISABLE_FIND_PACKAGE_LLVM=ON
     -DCMAKE_CXX_COMPILER=${COMPILER} -DCMAKE_C_COMPILER=${C_COMPILER})
 run(${CMAKE_COMMAND} --build ${BUILD} --target moe-run)
-run(${BUILD}/bin/moe-run ${SOURCE}/test/data/plans/qwen3-reduced.json
+run(${BUILD}/bin/moe-run ${SOURCE}/test/data/plans/qwen3-1f1b.json
     --data ${SOURCE}/README.md --steps 2)
 run(ldd ${BUILD}/bin/moe-run)
 if(output MATCHES "LLVM|MLIR")

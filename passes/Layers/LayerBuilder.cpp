@@ -295,7 +295,7 @@ Value LayerBuilder::experts(ExpertsAttr experts, Value x) {
   auto dispatch = DispatchOp::create(
       ops, loc("moe.dispatch"), routed(rows, hidden), scalars, counts, handle,
       x, route.getProbabilities(), route.getExperts(), topK, count, ranks,
-      rows.getCapacity());
+      rows.getCapacity(), routing.getGroups(), routing.getTopGroups());
 
   FlatSymbolRefAttr gateUp = weight(
       "moe.experts.gate_up", {local, 2 * width, hidden}, Replication::expert);
@@ -324,7 +324,8 @@ Value LayerBuilder::experts(ExpertsAttr experts, Value x) {
       downBias);
   Value result = CombineOp::create(ops, loc("moe.combine"), matrix(hidden), fc2,
                                    dispatch.getHandle(), topK, count, ranks,
-                                   rows.getCapacity());
+                                   rows.getCapacity(), routing.getGroups(),
+                                   routing.getTopGroups());
   if (int64_t shared = experts.getSharedIntermediate())
     result =
         add("moe.shared_sum", result,

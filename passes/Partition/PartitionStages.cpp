@@ -1,7 +1,10 @@
 //===- PartitionStages.cpp - blocks to stages -----------------------------===//
 
+#include "passes/Partition/PartitionStages.h"
+
 #include "passes/Passes.h"
 
+#include "mlir/IR/AttrTypeSubElements.h"
 #include "mlir/IR/Builders.h"
 #include "llvm/ADT/MapVector.h"
 
@@ -31,22 +34,23 @@ SmallVector<int64_t> uniformShares(int64_t layers, int64_t stages) {
   return shares;
 }
 
+std::string stageName(int64_t index) { return "s" + std::to_string(index); }
+
 /// Merges the regions of `blocks` into one stage.
 class StageMerger {
 public:
-  StageMerger(OpBuilder &builder, int64_t index,
+  StageMerger(OpBuilder &builder, int64_t index, int64_t rank,
               MutableArrayRef<BlockOp> blocks)
-      : builder(builder), index(index), blocks(blocks) {}
+      : builder(builder), index(index), rank(rank), blocks(blocks) {}
 
-  void run() {
-    OpBuilder::InsertionGuard guard(builder);
+  pipe::StageOp run() {
     Location loc = blocks.front().getLoc();
     stage = pipe::StageOp::create(
-        builder, loc, "s" + std::to_string(index), uint64_t(index),
+        builder, loc, stageName(index), uint64_t(rank),
         builder.getStrArrayAttr(names()), builder.getArrayAttr({}),
         builder.getArrayAttr({}));
     mergeForward();
-    mergeBackward();
+    mergeBackwardInput();
     mergeWeightGrad();
     SmallVector<Attribute> inputs, outputs;
     for (auto &[role, argument] : roles)
@@ -55,6 +59,7 @@ public:
       outputs.push_back(builder.getStringAttr(role));
     stage.setInputsAttr(builder.getArrayAttr(inputs));
     stage.setOutputsAttr(builder.getArrayAttr(outputs));
+    return stage;
   }
 
 private:
@@ -120,8 +125,8 @@ private:
     pipe::YieldOp::create(end, stage.getLoc(), results, keptValues);
   }
 
-  void mergeBackward() {
-    Block &target = stage.getBackward().emplaceBlock();
+  void mergeBackwardInput() {
+    Block &target = stage.getBackwardInput().emplaceBlock();
     Value gradient;
     if (llvm::is_contained(outputRoles, "hidden")) {
       Value hidden =
@@ -180,77 +185,193 @@ private:
   }
 
   OpBuilder &builder;
-  int64_t index;
+  int64_t index, rank;
   MutableArrayRef<BlockOp> blocks;
   pipe::StageOp stage;
   /// Role -> argument of the stage's forward region, in order of first need.
   llvm::MapVector<StringRef, Value> roles;
   SmallVector<StringRef> outputRoles;
-  /// Saved forward value -> argument of the stage's backward region.
+  /// Saved forward value -> argument of the stage's backward_input region.
   llvm::MapVector<Value, Value> kept;
   /// Backward value -> argument of the stage's weight_grad region.
   llvm::MapVector<Value, Value> deferred;
   SmallVector<SmallVector<Value>> savedOf, deferredOf;
 };
 
+/// The second copy of a model: stages like those of the first, with parameters
+/// of their own that are tied to the first one's.
+class Replicator {
+public:
+  explicit Replicator(ModuleOp module) : symbols(module) {
+    replacer.addReplacement([this](FlatSymbolRefAttr symbol) {
+      return FlatSymbolRefAttr::get(copyOf(symbol));
+    });
+  }
+
+  /// Appends the copy of `stage` behind `last`.
+  pipe::StageOp run(pipe::StageOp stage, pipe::StageOp last, int64_t index,
+                    int64_t rank) {
+    OpBuilder builder(stage.getContext());
+    builder.setInsertionPointAfter(last);
+    auto copy = cast<pipe::StageOp>(builder.clone(*stage));
+    copy.setSymName(stageName(index));
+    copy.setRank(rank);
+    // The body of a stage names nothing but parameters.
+    for (Region &region : copy->getRegions())
+      for (Operation &op : region.getOps())
+        replacer.replaceElementsIn(&op);
+    return copy;
+  }
+
+private:
+  StringAttr copyOf(FlatSymbolRefAttr symbol) {
+    StringAttr &name = copies[symbol.getAttr()];
+    if (name)
+      return name;
+    auto original = symbols.lookup<ParameterOp>(symbol.getValue());
+    OpBuilder builder(original->getContext());
+    builder.setInsertionPointAfter(original);
+    auto copy = cast<ParameterOp>(builder.clone(*original));
+    copy.setSymName((original.getSymName() + ".copy").str());
+    // What the original is a copy of itself is what all copies are tied to.
+    copy.setTiedToAttr(original.getTiedToAttr() ? original.getTiedToAttr()
+                                                : symbol);
+    return name = copy.getSymNameAttr();
+  }
+
+  SymbolTable symbols;
+  AttrTypeReplacer replacer;
+  DenseMap<StringAttr, StringAttr> copies;
+};
+
+/// Whether the blocks can be merged: differentiated, one value passed on.
+LogicalResult checkBlocks(ModuleOp module, ArrayRef<BlockOp> blocks) {
+  if (blocks.empty())
+    return module.emitError()
+           << "the module holds no moe.block; run moe-expand-layers and "
+              "moe-differentiate first";
+  for (BlockOp block : blocks)
+    for (ArrayAttr roles : {block.getInputs(), block.getOutputs()})
+      if (size_t count = BlockOp::getPositions(roles, "hidden").size();
+          count > 1)
+        return block.emitOpError()
+               << "has " << count << " hidden "
+               << (roles == block.getInputs() ? "inputs" : "outputs")
+               << "; stages pass on one";
+  for (BlockOp block : blocks)
+    if (block.getBackward().empty() || block.getWeightGrad().empty())
+      return block.emitOpError()
+             << "is not differentiated; run moe-differentiate first";
+  return success();
+}
+
+/// Whether every parameter belongs to one stage, where its gradient is.
+LogicalResult checkParameters(ArrayRef<pipe::StageOp> stages) {
+  DenseMap<StringAttr, pipe::StageOp> owners;
+  for (pipe::StageOp stage : stages) {
+    WalkResult result = stage.walk([&](KernelOpInterface kernel) {
+      for (const ParameterUse &use : kernel.getParameters()) {
+        if (!use.symbol)
+          continue;
+        pipe::StageOp &owner = owners[use.symbol.getAttr()];
+        if (owner && owner != stage) {
+          (stage.emitOpError() << "uses the parameter " << use.symbol
+                               << " of another stage; use fewer stages a rank")
+                  .attachNote(owner.getLoc())
+              << "the other stage";
+          return WalkResult::interrupt();
+        }
+        owner = stage;
+      }
+      return WalkResult::advance();
+    });
+    if (result.wasInterrupted())
+      return failure();
+  }
+  return success();
+}
+
 struct PartitionStages
     : public moe::impl::PartitionStagesBase<PartitionStages> {
+  using Base::Base;
+
   void runOnOperation() override {
     ModuleOp module = getOperation();
-    pipe::LayoutAttr layout = pipe::LayoutAttr::get(module);
-    if (!layout)
-      return signalPassFailure();
-    SmallVector<BlockOp> blocks(module.getOps<BlockOp>());
-    if (blocks.empty()) {
-      module.emitError()
-          << "the module holds no moe.block; run moe-expand-layers and "
-             "moe-differentiate first";
-      return signalPassFailure();
-    }
-    for (BlockOp block : blocks)
-      for (ArrayAttr roles : {block.getInputs(), block.getOutputs()})
-        if (size_t count = BlockOp::getPositions(roles, "hidden").size();
-            count > 1) {
-          block.emitOpError()
-              << "has " << count << " hidden "
-              << (roles == block.getInputs() ? "inputs" : "outputs")
-              << "; stages pass on one";
-          return signalPassFailure();
-        }
-    for (BlockOp block : blocks)
-      if (block.getBackward().empty() || block.getWeightGrad().empty()) {
-        block.emitOpError() << "is not differentiated; run moe-differentiate "
-                               "first";
-        return signalPassFailure();
-      }
-    int64_t layers = llvm::count_if(blocks, [](BlockOp block) {
-      return block.getKind() == BlockKind::decoder;
-    });
-    int64_t stages = layout.getPipelineRanks();
-    if (layers < stages) {
-      module.emitError() << "the model has " << layers << " decoder layers for "
-                         << stages
-                         << " pipeline ranks; use at most one rank a layer";
-      return signalPassFailure();
-    }
-
-    OpBuilder builder(blocks.front());
-    SmallVector<int64_t> shares = uniformShares(layers, stages);
-    MutableArrayRef<BlockOp> rest(blocks);
-    for (int64_t stage = 0; stage < stages; ++stage) {
-      size_t count = 0;
-      int64_t decoders = 0;
-      while (count < rest.size() &&
-             (stage + 1 == stages || decoders < shares[stage])) {
-        decoders += rest[count].getKind() == BlockKind::decoder;
-        ++count;
-      }
-      StageMerger(builder, stage, rest.take_front(count)).run();
-      rest = rest.drop_front(count);
-    }
-    for (BlockOp block : blocks)
-      block.erase();
+    FailureOr<schedule::ScheduleProblem> problem =
+        makeProblem(module, stagesPerRank, placement);
+    if (failed(problem) || failed(partitionStages(module, *problem)))
+      signalPassFailure();
   }
 };
 
 } // namespace
+
+int64_t moe::countDecoderBlocks(ModuleOp module) {
+  return llvm::count_if(module.getOps<BlockOp>(), [](BlockOp block) {
+    return block.getKind() == BlockKind::decoder;
+  });
+}
+
+FailureOr<schedule::ScheduleProblem>
+moe::makeProblem(ModuleOp module, int64_t stagesPerRank, StringRef placement) {
+  pipe::LayoutAttr layout = pipe::LayoutAttr::get(module);
+  if (!layout)
+    return failure();
+  std::optional<schedule::Placement> place =
+      schedule::parsePlacement(placement);
+  if (!place)
+    return module.emitError() << "unknown placement '" << placement
+                              << "'; known: loop, v, bidirectional";
+  schedule::ScheduleProblem problem;
+  problem.ranks = layout.getPipelineRanks();
+  problem.microbatches = layout.getMicrobatches();
+  problem.stagesPerRank = stagesPerRank;
+  problem.placement = *place;
+  if (Status possible = problem.check(); !possible)
+    return module.emitError() << possible.error().message;
+  return problem;
+}
+
+LogicalResult moe::partitionStages(ModuleOp module,
+                                   const schedule::ScheduleProblem &problem) {
+  SmallVector<BlockOp> blocks(module.getOps<BlockOp>());
+  if (failed(checkBlocks(module, blocks)))
+    return failure();
+  int64_t layers = countDecoderBlocks(module);
+  int64_t stages = problem.stagesPerReplica();
+  if (layers < stages)
+    return module.emitError()
+           << "the model has " << layers << " decoder layers for " << stages
+           << " stages (" << problem.ranks << " pipeline ranks, "
+           << stages / problem.ranks
+           << " each); every stage needs a layer of its own";
+
+  OpBuilder builder(blocks.front());
+  SmallVector<pipe::StageOp> made;
+  SmallVector<int64_t> shares = uniformShares(layers, stages);
+  MutableArrayRef<BlockOp> rest(blocks);
+  for (int64_t stage = 0; stage < stages; ++stage) {
+    size_t count = 0;
+    int64_t decoders = 0;
+    while (count < rest.size() &&
+           (stage + 1 == stages || decoders < shares[stage])) {
+      decoders += rest[count].getKind() == BlockKind::decoder;
+      ++count;
+    }
+    made.push_back(StageMerger(builder, stage, problem.rankOf(stage),
+                               rest.take_front(count))
+                       .run());
+    rest = rest.drop_front(count);
+  }
+  for (BlockOp block : blocks)
+    block.erase();
+  if (failed(checkParameters(made)))
+    return failure();
+  if (problem.replicas() == 2) {
+    Replicator replicator(module);
+    for (int64_t stage = 0; stage < stages; ++stage)
+      made.push_back(replicator.run(made[stage], made.back(), stages + stage,
+                                    problem.rankOf(stages + stage)));
+  }
+  return success();
+}

@@ -1,11 +1,39 @@
 //===- Pipelines.cpp - passes in the order of the design ------------------===//
 
+#include "compiler/Schedule/Generators.h"
 #include "passes/Passes.h"
 
 #include "mlir/Pass/PassManager.h"
 #include "mlir/Pass/PassRegistry.h"
 
 using namespace mlir;
+using namespace moe;
+
+/// Stages where the options or the schedule want them, and their order.
+static void addPartitionAndSchedule(OpPassManager &manager,
+                                    const PlanPipelineOptions &options) {
+  PartitionStagesOptions partition;
+  for (const schedule::GeneratorInfo &generator : schedule::generators())
+    if (generator.name == options.schedule.getValue()) {
+      partition.stagesPerRank = generator.stagesPerRank;
+      partition.placement = schedule::name(generator.placement);
+    }
+  if (options.stagesPerRank)
+    partition.stagesPerRank = options.stagesPerRank;
+  if (!options.placement.empty())
+    partition.placement = options.placement;
+  manager.addPass(createPartitionStages(partition));
+
+  BuildScheduleOptions schedule;
+  schedule.kind = options.schedule;
+  schedule.csv = options.csv;
+  schedule.groupSize = options.groupSize;
+  schedule.machine = options.machine;
+  schedule.profile = options.profile;
+  schedule.imbalance = options.imbalance;
+  schedule.budget = options.budget;
+  manager.addPass(createBuildSchedule(schedule));
+}
 
 void moe::buildPlanPipeline(OpPassManager &manager,
                             const PlanPipelineOptions &options) {
@@ -14,12 +42,25 @@ void moe::buildPlanPipeline(OpPassManager &manager,
   expand.mtpWeight = options.mtpWeight;
   manager.addPass(createExpandLayers(expand));
   manager.addNestedPass<BlockOp>(createDifferentiate());
-  manager.addPass(createPartitionStages());
-  manager.addNestedPass<pipe::StageOp>(createFuseWeightGradients());
+
+  if (options.schedule == "auto" && options.csv.empty() &&
+      options.stagesPerRank == 0 && options.placement.empty()) {
+    SearchScheduleOptions search;
+    search.machine = options.machine;
+    search.profile = options.profile;
+    search.imbalance = options.imbalance;
+    search.budget = options.budget;
+    manager.addPass(createSearchSchedule(search));
+  } else {
+    addPartitionAndSchedule(manager, options);
+  }
+  manager.addPass(createFuseWeightGradients());
   manager.addNestedPass<pipe::StageOp>(createPlaceReleases());
-  BuildScheduleOptions schedule;
-  schedule.kind = options.schedule;
-  manager.addPass(createBuildSchedule(schedule));
+  InterleaveOptions interleave;
+  interleave.machine = options.machine;
+  interleave.profile = options.profile;
+  interleave.imbalance = options.imbalance;
+  manager.addPass(createInterleave(interleave));
   manager.addPass(createVerifyPlan());
 }
 

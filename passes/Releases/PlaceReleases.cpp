@@ -1,5 +1,7 @@
 //===- PlaceReleases.cpp - end storage after the last use -----------------===//
 
+#include "passes/Releases/PlaceReleases.h"
+
 #include "passes/Passes.h"
 #include "passes/Releases/StorageUses.h"
 
@@ -28,7 +30,7 @@ SmallVector<Value> valuesEndingIn(Block &block) {
   return values;
 }
 
-void placeReleases(Block &block) {
+void placeBlockReleases(Block &block) {
   // Null: the front of the block.
   llvm::MapVector<Operation *, SmallVector<Value>> releasesBehind;
   for (Value value : valuesEndingIn(block))
@@ -55,11 +57,13 @@ struct PlaceReleases : public moe::impl::PlaceReleasesBase<PlaceReleases> {
       stage.emitOpError() << "holds releases already";
       return signalPassFailure();
     }
-    for (Region *region :
-         {&stage.getForward(), &stage.getBackward(), &stage.getWeightGrad()})
-      if (!region->empty())
-        placeReleases(region->front());
+    placeReleases(stage);
   }
 };
 
 } // namespace
+
+void moe::placeReleases(pipe::StageOp stage) {
+  for (pipe::Phase phase : stage.getPhases())
+    placeBlockReleases(stage.getRegion(phase).front());
+}

@@ -1,7 +1,13 @@
 //===- BuildSchedule.cpp - order the steps of every rank ------------------===//
 
+#include "compiler/Schedule/Generators.h"
 #include "compiler/Schedule/IR/StepLists.h"
+#include "compiler/Schedule/TorchCsv.h"
 #include "passes/Passes.h"
+#include "passes/Schedule/ScheduleCosts.h"
+#include "passes/Schedule/SearchSchedule.h"
+
+#include "llvm/Support/MemoryBuffer.h"
 
 namespace moe {
 #define GEN_PASS_DEF_BUILDSCHEDULE
@@ -28,28 +34,74 @@ struct BuildSchedule : public moe::impl::BuildScheduleBase<BuildSchedule> {
       return failure();
     if (!module.getOps<pipe::RankOp>().empty())
       return module.emitError() << "the module holds a schedule already";
-    SmallVector<StringAttr> stages;
-    pipe::StageOp last;
-    for (pipe::StageOp stage : module.getOps<pipe::StageOp>()) {
-      stages.push_back(stage.getSymNameAttr());
-      last = stage;
-    }
-    int64_t ranks = layout.getPipelineRanks();
-    if (stages.empty() || stages.size() % ranks != 0)
-      return module.emitError()
-             << "the module has " << stages.size() << " stages for " << ranks
-             << " pipeline ranks; run pipe-partition-stages first";
+    SmallVector<pipe::StageOp> stages(module.getOps<pipe::StageOp>());
+    FailureOr<schedule::ScheduleProblem> problem =
+        readProblem(module, layout, stages);
+    if (failed(problem))
+      return failure();
+    FailureOr<schedule::Schedule> order = choose(module, *problem);
+    if (failed(order))
+      return failure();
+    emitSchedule(module, stages, *order);
+    return success();
+  }
 
-    schedule::ScheduleProblem problem;
-    problem.ranks = ranks;
-    problem.microbatches = layout.getMicrobatches();
-    problem.stagesPerRank = stages.size() / ranks;
-    problem.labelRoles = labelRoles(last);
-    Result<schedule::Schedule> order = schedule::generate(kind, problem);
+  /// The schedule of the file, which must be one of the stages as they lie.
+  FailureOr<schedule::Schedule>
+  readCsv(ModuleOp module, const schedule::ScheduleProblem &problem) {
+    auto buffer = llvm::MemoryBuffer::getFile(csv.getValue());
+    if (!buffer)
+      return module.emitError()
+             << "cannot read " << csv << ": " << buffer.getError().message();
+    Result<schedule::Schedule> order =
+        schedule::readTorchCsv((*buffer)->getBuffer(), problem);
+    if (!order)
+      return module.emitError() << csv << ": " << order.error().message;
+    const schedule::ScheduleProblem &own = order->problem;
+    if (own.stagesPerRank != problem.stagesPerRank ||
+        own.placement != problem.placement)
+      return module.emitError()
+             << csv << " is for " << own.stagesPerRank
+             << " stage(s) a rank, placement "
+             << StringRef(schedule::name(own.placement)) << ", not for "
+             << problem.stagesPerRank << ", placement "
+             << StringRef(schedule::name(problem.placement));
+    return std::move(*order);
+  }
+
+  FailureOr<schedule::Schedule>
+  choose(ModuleOp module, const schedule::ScheduleProblem &problem) {
+    if (!csv.empty())
+      return readCsv(module, problem);
+    bool searches = kind == "auto";
+    if (searches && machine.empty())
+      return module.emitError()
+             << "schedule auto goes by costs and needs a machine";
+    schedule::GeneratorOptions options;
+    options.groupSize = groupSize;
+    if (!machine.empty()) {
+      FailureOr<cost::Machine> model = loadMachine(module, machine, profile);
+      if (failed(model))
+        return failure();
+      FailureOr<schedule::Costs> costs = measureCosts(
+          module, problem, *model, imbalance, searches ? int64_t(budget) : 0);
+      if (failed(costs))
+        return failure();
+      options.costs = std::move(*costs);
+    }
+    if (searches) {
+      schedule::Structure structure{problem, std::move(options.costs)};
+      FailureOr<schedule::SearchResult> found =
+          searchSchedules(module, structure);
+      if (failed(found))
+        return failure();
+      return std::move(found->schedule);
+    }
+    Result<schedule::Schedule> order =
+        schedule::generate(kind, problem, options);
     if (!order)
       return module.emitError() << order.error().message;
-    writeSteps(module, stages, schedule::insertTransfers(*order));
-    return success();
+    return std::move(*order);
   }
 };
 

@@ -1,6 +1,7 @@
-//===- FuseWeightGradients.cpp - weight gradients within backward ---------===//
+//===- FuseWeightGradients.cpp - the backward regions that are run --------===//
 
 #include "passes/Passes.h"
+#include "passes/Schedule/FusedBackward.h"
 
 namespace moe {
 #define GEN_PASS_DEF_FUSEWEIGHTGRADIENTS
@@ -12,55 +13,51 @@ using namespace moe;
 
 namespace {
 
-/// Puts ops into a block, each behind the definition of the last of its
-/// operands there, or at the front when all of them are arguments. Ops of the
-/// same place keep the order in which they are put.
-class OpPlacer {
-public:
-  explicit OpPlacer(Block &block) : block(block) {}
-
-  void place(Operation *op) {
-    Operation *last = nullptr;
-    for (Operation *producer :
-         llvm::map_range(op->getOperands(),
-                         [](Value operand) { return operand.getDefiningOp(); }))
-      if (producer && (!last || last->isBeforeInBlock(producer)))
-        last = producer;
-    Operation *&newest = newestBehind[last];
-    if (newest)
-      op->moveAfter(newest);
-    else if (last)
-      op->moveAfter(last);
-    else
-      op->moveBefore(&block, block.begin());
-    newest = op;
-  }
-
-private:
-  Block &block;
-  /// Last operand's definition (null: the front) -> op placed there last.
-  DenseMap<Operation *, Operation *> newestBehind;
+/// Which backward regions of a stage some step runs.
+struct Uses {
+  bool fused = false, split = false;
 };
+
+void drop(Region &region) {
+  region.dropAllReferences();
+  region.getBlocks().clear();
+}
 
 struct FuseWeightGradients
     : public moe::impl::FuseWeightGradientsBase<FuseWeightGradients> {
   void runOnOperation() override {
-    pipe::StageOp stage = getOperation();
-    if (stage.getWeightGrad().empty())
-      return;
-    Block &backward = stage.getBackward().front();
-    Block &weightGrad = stage.getWeightGrad().front();
-    auto yield = cast<pipe::YieldOp>(backward.getTerminator());
-    for (auto [argument, value] :
-         llvm::zip(weightGrad.getArguments(), yield.getKept()))
-      argument.replaceAllUsesWith(value);
-    yield.getKeptMutable().clear();
+    ModuleOp module = getOperation();
+    if (module.getOps<pipe::RankOp>().empty()) {
+      module.emitError() << "the module holds no schedule, which says what "
+                            "backwards are run; run pipe-build-schedule first";
+      return signalPassFailure();
+    }
+    llvm::StringMap<Uses> uses;
+    auto note = [&](StringRef stage, pipe::Phase phase) {
+      uses[stage].fused |= phase == pipe::Phase::Backward;
+      uses[stage].split |= phase == pipe::Phase::BackwardInput ||
+                           phase == pipe::Phase::WeightGrad;
+    };
+    for (pipe::InterleavingOp pair : module.getOps<pipe::InterleavingOp>())
+      note(pair.getSecond(), pair.getSecondPhase());
+    module.walk([&](pipe::RunOp run) { note(run.getStage(), run.getPhase()); });
+    for (pipe::StageOp stage : module.getOps<pipe::StageOp>())
+      choose(stage, uses.lookup(stage.getSymName()));
+  }
 
-    OpPlacer placer(backward);
-    for (Operation &op :
-         llvm::make_early_inc_range(weightGrad.without_terminator()))
-      placer.place(&op);
-    weightGrad.erase();
+  /// Makes the regions that are used and erases the others.
+  static void choose(pipe::StageOp stage, Uses used) {
+    if (!used.fused && !used.split)
+      return;
+    if (used.fused && stage.getBackward().empty() &&
+        !stage.getBackwardInput().empty())
+      addFusedBackward(stage);
+    if (!used.fused)
+      drop(stage.getBackward());
+    if (!used.split) {
+      drop(stage.getBackwardInput());
+      drop(stage.getWeightGrad());
+    }
   }
 };
 

@@ -81,11 +81,8 @@ LogicalResult verifyStorage(Value value, StringRef what) {
 }
 
 LogicalResult verifyStage(pipe::StageOp stage) {
-  for (Region *region :
-       {&stage.getForward(), &stage.getBackward(), &stage.getWeightGrad()}) {
-    if (region->empty())
-      continue;
-    Block &block = region->front();
+  for (pipe::Phase phase : stage.getPhases()) {
+    Block &block = stage.getRegion(phase).front();
     for (BlockArgument argument : block.getArguments())
       if (failed(verifyStorage(
               argument, "argument " + std::to_string(argument.getArgNumber()))))
@@ -95,6 +92,35 @@ LogicalResult verifyStage(pipe::StageOp stage) {
         if (failed(verifyStorage(
                 result, "result " + std::to_string(result.getResultNumber()))))
           return failure();
+  }
+  return success();
+}
+
+/// Whether every region is run, so that none is planned for nothing, and
+/// overlaps know their order.
+LogicalResult verifyUses(StepLists &lists) {
+  DenseSet<std::pair<int64_t, schedule::Phase>> run;
+  DenseSet<StringAttr> overlapped;
+  for (auto [steps, ops] : llvm::zip(lists.steps.ranks, lists.ops))
+    for (auto [step, op] : llvm::zip(steps, ops)) {
+      if (plan::isExecution(step.kind))
+        run.insert({step.stage, step.phase});
+      auto overlap = dyn_cast<pipe::OverlapOp>(op);
+      if (!overlap)
+        continue;
+      run.insert({step.second.stage, step.second.phase});
+      overlapped.insert(overlap.getInterleavingAttr().getAttr());
+    }
+  for (auto [index, stage] : llvm::enumerate(lists.stages))
+    for (pipe::Phase phase : stage.getPhases())
+      if (!run.contains({index, static_cast<schedule::Phase>(phase)}))
+        return stage.emitOpError() << "has a " << pipe::stringifyPhase(phase)
+                                   << " region that no step runs";
+  for (pipe::InterleavingOp pair : lists.interleavings) {
+    if (!overlapped.contains(pair.getSymNameAttr()))
+      return pair.emitOpError() << "is named by no step";
+    if (!pair.getOrder())
+      return pair.emitOpError() << "has no order; run pipe-interleave first";
   }
   return success();
 }
@@ -111,8 +137,10 @@ struct VerifyPlan : public moe::impl::VerifyPlanBase<VerifyPlan> {
       return signalPassFailure();
     if (Status legal = schedule::verify(lists->steps); !legal) {
       module.emitError() << legal.error().message;
-      signalPassFailure();
+      return signalPassFailure();
     }
+    if (failed(verifyUses(*lists)))
+      signalPassFailure();
   }
 };
 

@@ -1,8 +1,11 @@
 //===- moe-plan.cpp - plan the memory of a training run -------------------===//
 
-#include "compiler/Driver/Arguments.h"
-#include "compiler/Driver/Driver.h"
 #include "compiler/Export/Summary.h"
+#include "compiler/Export/Table.h"
+#include "compiler/Schedule/Generators.h"
+#include "driver/Arguments.h"
+#include "driver/Driver.h"
+#include "tools/moe-plan/Simulate.h"
 
 #include <CLI/CLI.hpp>
 
@@ -52,6 +55,10 @@ void declare(CLI::App &app, Options &options) {
   app.add_option("--machine", request.machine,
                  "Machine: a name (h100-sxm, b200, ...) or a description file")
       ->capture_default_str();
+  app.add_option("--profile", request.profile,
+                 "Measured op times to calibrate the machine from "
+                 "(docs/cost-model.md)")
+      ->type_name("FILE");
   app.add_option("--layout", options.layout,
                  "Parallel groups: pp (pipeline), ep (experts), dp (data); tp "
                  "and cp must be 1")
@@ -69,9 +76,23 @@ void declare(CLI::App &app, Options &options) {
   app.add_option("--seq", request.layout.sequenceLength, "Tokens of a sequence")
       ->check(CLI::Range(1, 100'000'000))
       ->default_val(4096);
-  app.add_option("--schedule", request.schedule, "gpipe or 1f1b")
-      ->check(CLI::IsMember({"gpipe", "1f1b"}))
+  app.add_option("--schedule", request.schedule,
+                 "Order of the steps: a name that moe-plan schedules lists; "
+                 "auto: the shortest step found within the budget; or a .csv "
+                 "of torch.distributed.pipelining")
+      ->type_name("NAME|auto|FILE.csv")
       ->capture_default_str();
+  app.add_option("--stages-per-rank", request.stagesPerRank,
+                 "Stages on each pipeline rank; default: the schedule's own")
+      ->check(CLI::Range(1, 1024));
+  app.add_option("--placement", request.placement,
+                 "Which ranks stages lie on: loop, v or bidirectional; "
+                 "default: the schedule's own")
+      ->check(CLI::IsMember({"loop", "v", "bidirectional"}));
+  app.add_option("--group-size", request.groupSize,
+                 "Interleaved schedules: microbatches that pass a stage before "
+                 "the rank turns to its next; default: the number of ranks")
+      ->check(CLI::Range(1, 16384));
   app.add_option("--budget", options.budget,
                  "Device memory that may be used, e.g. 76GiB, the machine's "
                  "reserve included; default: all of it")
@@ -108,6 +129,15 @@ void declare(CLI::App &app, Options &options) {
   app.add_option("--emit-ir", request.irPath,
                  "Where to write the final MLIR module")
       ->type_name("FILE");
+  app.add_option("--emit-schedule", request.schedulePath,
+                 "Where to write the schedule as a CSV of "
+                 "torch.distributed.pipelining")
+      ->type_name("FILE");
+  app.add_option("--schedule-format", request.scheduleFormat,
+                 "What that file holds: compute_only, or compute_comms with "
+                 "sends and receives")
+      ->check(CLI::IsMember({"compute_only", "compute_comms"}))
+      ->capture_default_str();
   app.add_flag("-q,--quiet", options.quiet, "Print no summary");
 }
 
@@ -151,6 +181,23 @@ int showPlan(const std::string &path) {
   return plan->prediction.fits ? success : doesNotFit;
 }
 
+int listSchedules() {
+  report::Table table;
+  for (const char *heading : {"schedule", "stages", "placement"})
+    table.addColumn(heading, report::Table::Align::left);
+  table.addColumn("order", report::Table::Align::left);
+  for (const schedule::GeneratorInfo &generator : schedule::generators())
+    table.addRow({std::string(generator.name),
+                  std::to_string(generator.stagesPerRank),
+                  std::string(schedule::name(generator.placement)),
+                  std::string(generator.summary) + " (" +
+                      std::string(generator.source) + ")"});
+  std::cout << table.print(0, 100)
+            << "\nstages: on each pipeline rank, unless --stages-per-rank says "
+               "otherwise.\nauto searches for an order of its own as well.\n";
+  return success;
+}
+
 } // namespace
 
 int main(int argc, char **argv) {
@@ -166,12 +213,22 @@ int main(int argc, char **argv) {
   show->add_option("plan", options.shown, "The plan to read")
       ->type_name("FILE")
       ->required();
+  CLI::App *schedules =
+      app.add_subcommand("schedules", "List the schedules and their sources");
+  SimulateOptions simulated;
+  CLI::App *simulation = declareSimulate(app, simulated);
   app.get_formatter()->column_width(34);
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError &error) {
     int code = app.exit(error);
     return code == 0 ? success : badInput;
+  }
+  if (schedules->parsed())
+    return listSchedules();
+  if (simulation->parsed()) {
+    Status done = runSimulate(simulated);
+    return done ? success : fail(done.error());
   }
   return show->parsed() ? showPlan(options.shown) : makePlan(options);
 }

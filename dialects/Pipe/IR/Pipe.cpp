@@ -85,10 +85,25 @@ Region &StageOp::getRegion(Phase phase) {
     return getForward();
   case Phase::Backward:
     return getBackward();
+  case Phase::BackwardInput:
+    return getBackwardInput();
   case Phase::WeightGrad:
     return getWeightGrad();
   }
   llvm_unreachable("all phases are named");
+}
+
+SmallVector<Phase> StageOp::getPhases() {
+  SmallVector<Phase> phases;
+  for (Phase phase : {Phase::Forward, Phase::Backward, Phase::BackwardInput,
+                      Phase::WeightGrad})
+    if (!getRegion(phase).empty())
+      phases.push_back(phase);
+  return phases;
+}
+
+Region &StageOp::getFirstBackward() {
+  return getBackward().empty() ? getBackwardInput() : getBackward();
 }
 
 static unsigned countHidden(ArrayAttr roles) {
@@ -110,8 +125,14 @@ LogicalResult StageOp::verify() {
                            << "\" is none of hidden, loss";
   if (getForward().empty())
     return emitOpError() << "needs a forward region";
-  if (getBackward().empty() && !getWeightGrad().empty())
-    return emitOpError() << "has a weight_grad region but no backward region";
+  if (getBackwardInput().empty() != getWeightGrad().empty())
+    return emitOpError() << "has a "
+                         << (getWeightGrad().empty() ? "backward_input"
+                                                     : "weight_grad")
+                         << " region but no "
+                         << (getWeightGrad().empty() ? "weight_grad"
+                                                     : "backward_input")
+                         << " region; they go together";
   return success();
 }
 
@@ -134,12 +155,10 @@ LogicalResult StageOp::verifyRegions() {
     return region.front().empty() ? YieldOp()
                                   : dyn_cast<YieldOp>(region.front().back());
   };
-  for (Phase phase : {Phase::Forward, Phase::Backward, Phase::WeightGrad}) {
-    Region &region = getRegion(phase);
-    if (!region.empty() && !yieldOf(region))
+  for (Phase phase : getPhases())
+    if (!yieldOf(getRegion(phase)))
       return emitOpError() << stringifyPhase(phase)
                            << " region must end with pipe.yield";
-  }
   YieldOp forward = yieldOf(getForward());
   if (getForward().getNumArguments() != getInputs().size())
     return emitOpError() << "forward region has "
@@ -149,7 +168,7 @@ LogicalResult StageOp::verifyRegions() {
     return emitOpError() << "forward region yields "
                          << forward.getResults().size() << " results for "
                          << getOutputs().size() << " output roles";
-  if (getBackward().empty()) {
+  if (getFirstBackward().empty()) {
     if (!forward.getKept().empty())
       return emitOpError() << "keeps values but has no backward region";
     return success();
@@ -161,29 +180,30 @@ LogicalResult StageOp::verifyRegions() {
     if (role == "hidden")
       entering.push_back(value.getType());
   llvm::append_range(entering, TypeRange(forward.getKept()));
-  if (failed(verifySameTypes(*this, "values entering the backward region",
-                             entering, getBackward().getArgumentTypes())))
-    return failure();
-
-  YieldOp backward = yieldOf(getBackward());
   SmallVector<Type> leaving;
   for (auto [role, argument] :
        llvm::zip(getInputs().getAsValueRange<StringAttr>(),
                  getForward().getArguments()))
     if (role == "hidden")
       leaving.push_back(argument.getType());
-  if (failed(verifySameTypes(*this, "gradients of the hidden inputs",
-                             TypeRange(backward.getResults()), leaving)))
-    return failure();
-  if (getWeightGrad().empty()) {
-    if (!backward.getKept().empty())
-      return emitOpError()
-             << "backward region keeps values but there is no weight_grad "
-                "region";
-    return success();
+  for (Phase phase : {Phase::Backward, Phase::BackwardInput}) {
+    Region &region = getRegion(phase);
+    if (region.empty())
+      continue;
+    std::string name = stringifyPhase(phase).str();
+    if (failed(verifySameTypes(*this, "values entering the " + name + " region",
+                               entering, region.getArgumentTypes())) ||
+        failed(verifySameTypes(
+            *this, name + " region, gradients of the hidden inputs",
+            TypeRange(yieldOf(region).getResults()), leaving)))
+      return failure();
   }
+  if (!getBackward().empty() && !yieldOf(getBackward()).getKept().empty())
+    return emitOpError() << "backward region must keep nothing";
+  if (getWeightGrad().empty())
+    return success();
   if (failed(verifySameTypes(*this, "values entering the weight_grad region",
-                             TypeRange(backward.getKept()),
+                             TypeRange(yieldOf(getBackwardInput()).getKept()),
                              getWeightGrad().getArgumentTypes())))
     return failure();
   YieldOp weightGrad = yieldOf(getWeightGrad());
@@ -193,13 +213,73 @@ LogicalResult StageOp::verifyRegions() {
 }
 
 //===----------------------------------------------------------------------===//
+// InterleavingOp
+//===----------------------------------------------------------------------===//
+
+LogicalResult InterleavingOp::verify() {
+  if (getFirstPhase() != Phase::Forward)
+    return emitOpError() << "runs " << stringifyPhase(getFirstPhase())
+                         << " first; it must be forward";
+  if (getSecondPhase() != Phase::Backward &&
+      getSecondPhase() != Phase::BackwardInput)
+    return emitOpError() << "runs " << stringifyPhase(getSecondPhase())
+                         << " second; it must be backward or backward_input";
+  return success();
+}
+
+LogicalResult
+InterleavingOp::verifySymbolUses(SymbolTableCollection &symbolTable) {
+  FlatSymbolRefAttr symbols[2] = {getFirstAttr(), getSecondAttr()};
+  Phase phases[2] = {getFirstPhase(), getSecondPhase()};
+  StageOp stages[2];
+  for (auto [stage, symbol] : llvm::zip(stages, symbols)) {
+    stage = symbolTable.lookupNearestSymbolFrom<StageOp>(*this, symbol);
+    if (!stage)
+      return emitOpError() << "names " << symbol
+                           << ", which is no pipe.stage of the module";
+  }
+  if (stages[0].getRank() != stages[1].getRank()) {
+    InFlightDiagnostic error = emitOpError() << "names stages of two ranks";
+    for (StageOp stage : stages)
+      error.attachNote(stage.getLoc())
+          << "this stage lies on rank " << stage.getRank();
+    return error;
+  }
+  std::optional<ArrayRef<int64_t>> order = getOrder();
+  if (!order)
+    return success();
+  int64_t counts[2] = {0, 0};
+  for (int64_t member : *order) {
+    if (member != 0 && member != 1)
+      return emitOpError() << "order holds " << member
+                           << "; its entries are 0 and 1";
+    ++counts[member];
+  }
+  for (auto [stage, symbol, phase, count] :
+       llvm::zip(stages, symbols, phases, counts)) {
+    Region &region = stage.getRegion(phase);
+    int64_t ops = 0;
+    if (!region.empty())
+      ops = llvm::count_if(region.front().without_terminator(),
+                           [](Operation &op) { return !isa<ReleaseOp>(op); });
+    if (ops != count)
+      return (emitOpError() << "order has " << count << " entries for the "
+                            << ops << " ops of the " << stringifyPhase(phase)
+                            << " region of " << symbol)
+                 .attachNote(stage.getLoc())
+             << "the stage is defined here";
+  }
+  return success();
+}
+
+//===----------------------------------------------------------------------===//
 // RankOp
 //===----------------------------------------------------------------------===//
 
 LogicalResult RankOp::verifyRegions() {
   for (Operation &op : getBody().front())
-    if (!isa<LoadOp, ReceiveOp, SendOp, WaitSendOp, RunOp, CollectLossOp,
-             ReduceGradientsOp, UpdateOp>(op))
+    if (!isa<LoadOp, ReceiveOp, SendOp, WaitSendOp, RunOp, OverlapOp,
+             CollectLossOp, ReduceGradientsOp, UpdateOp>(op))
       return op.emitOpError() << "is not a step; pipe.rank holds steps only";
   return success();
 }

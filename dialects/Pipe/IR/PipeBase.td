@@ -17,16 +17,19 @@ def Pipe_Dialect : Dialect {
     hides in its run time:
 
     * **where**: a `pipe.stage` is a run of consecutive blocks on one rank, with
-      a forward, a backward and a weight-gradient region;
+      a forward region and a backward one, whole or split into the gradients of
+      inputs and of weights;
     * **when**: a `pipe.rank` lists the steps of one pipeline rank in order;
       regions are written once and run for many microbatches, so the IR grows
-      with layers, and only the step lists with microbatches;
+      with layers, and only the step lists with microbatches. A
+      `pipe.interleaving` says how the ops of two regions alternate that run
+      together;
     * **until when**: `pipe.release` ends the storage of a value. What a stage
       keeps from forward to backward is listed by the terminator of its forward
       region, so nothing is kept silently.
 
     Passes bring the IR here in this order: partition (stages), build-schedule
-    (ranks), fuse-weight-gradients, place-releases, verify-plan.
+    (ranks), fuse-weight-gradients, place-releases, interleave, verify-plan.
   }];
   let useDefaultAttributePrinterParser = 1;
 }
@@ -37,7 +40,8 @@ class Pipe_Op<string mnemonic, list<Trait> traits = []>
 def Pipe_Phase : I32EnumAttr<"Phase", "what a stage does for a microbatch", [
     I32EnumAttrCase<"Forward", 0, "forward">,
     I32EnumAttrCase<"Backward", 1, "backward">,
-    I32EnumAttrCase<"WeightGrad", 2, "weight_grad">]> {
+    I32EnumAttrCase<"BackwardInput", 2, "backward_input">,
+    I32EnumAttrCase<"WeightGrad", 3, "weight_grad">]> {
   let cppNamespace = "::moe::pipe";
   let genSpecializedAttr = 0;
 }

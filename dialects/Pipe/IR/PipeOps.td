@@ -13,17 +13,23 @@ def Pipe_StageOp : Pipe_Op<"stage", [Symbol, IsolatedFromAbove,
     HasParent<"::mlir::ModuleOp">]> {
   let summary = "consecutive blocks of the model on one pipeline rank";
   let description = [{
-    Holds the work of some blocks as three regions that are run once for each
-    microbatch:
+    Holds the work of some blocks as regions, of which each microbatch runs
+    `forward` and then either `backward` or both `backward_input` and
+    `weight_grad`:
 
     * `forward` takes one argument for each role in `inputs` (`hidden`,
-      `tokens`, `labels`, `labels_2`, ...) and yields one value for each role in `outputs`
-      (`hidden`, `loss`), then, as `kept`, what the backward region needs;
+      `tokens`, `labels`, `labels_2`, ...) and yields one value for each role in
+      `outputs` (`hidden`, `loss`), then, as `kept`, what the backward needs;
     * `backward` takes the gradients of the `hidden` outputs and then the kept
-      values, and yields the gradients of the `hidden` inputs and then, as
-      `kept`, what the weight-gradient region needs;
-    * `weight_grad` takes those and yields nothing. It is empty once weight
-      gradients have been fused into `backward`.
+      values, and yields the gradients of the `hidden` inputs. It accumulates
+      the gradients of the weights, too;
+    * `backward_input` takes and yields the same, then, as `kept`, what the
+      weight gradients need, which it leaves to
+    * `weight_grad`, which takes those and yields nothing.
+
+    The last two go together. A schedule may use both ways, for different
+    microbatches; a stage holds the regions that some step runs
+    (`--pipe-fuse-weight-gradients`).
 
     Example:
 
@@ -34,10 +40,15 @@ def Pipe_StageOp : Pipe_Op<"stage", [Symbol, IsolatedFromAbove,
       ...
       pipe.yield %loss : tensor<1xf32> kept %x, %inverse
           : tensor<8x4xbf16>, tensor<8x1xf32>
-    } backward {
+    } backward_input {
     ^bb0(%x: tensor<8x4xbf16>, %inverse: tensor<8x1xf32>):
       ...
-      pipe.yield %dx : tensor<8x4xbf16>
+      pipe.yield %dx : tensor<8x4xbf16> kept %x, %dn
+          : tensor<8x4xbf16>, tensor<8x4xbf16>
+    } weight_grad {
+    ^bb0(%x: tensor<8x4xbf16>, %dn: tensor<8x4xbf16>):
+      ...
+      pipe.yield
     }
     ```
   }];
@@ -45,17 +56,23 @@ def Pipe_StageOp : Pipe_Op<"stage", [Symbol, IsolatedFromAbove,
     ConfinedAttr<I64Attr, [IntNonNegative]>:$rank,
     StrArrayAttr:$blocks, StrArrayAttr:$inputs, StrArrayAttr:$outputs);
   let regions = (region MaxSizedRegion<1>:$forward, MaxSizedRegion<1>:$backward,
+                        MaxSizedRegion<1>:$backwardInput,
                         MaxSizedRegion<1>:$weightGrad);
   let assemblyFormat = [{
     $sym_name `rank` $rank `blocks` $blocks `inputs` $inputs `outputs` $outputs
     attr-dict-with-keyword `forward` $forward (`backward` $backward^)?
-    (`weight_grad` $weightGrad^)?
+    (`backward_input` $backwardInput^)? (`weight_grad` $weightGrad^)?
   }];
   let hasVerifier = 1;
   let hasRegionVerifier = 1;
   let extraClassDeclaration = [{
     /// The region of `phase`; it may be empty.
     ::mlir::Region &getRegion(Phase phase);
+    /// The regions that are not empty, in the order of phases.
+    ::llvm::SmallVector<Phase> getPhases();
+    /// The region that takes what the forward region keeps: `backward`, or
+    /// `backward_input` where that is empty.
+    ::mlir::Region &getFirstBackward();
     /// Number of arguments/results of the forward region with role `hidden`.
     unsigned getNumHiddenInputs();
     unsigned getNumHiddenOutputs();
@@ -92,6 +109,39 @@ def Pipe_ReleaseOp : Pipe_Op<"release", [HasParent<"StageOp">]> {
   }];
   let arguments = (ins Arg<AnyType, "the value", [MemFree]>:$value);
   let assemblyFormat = "$value attr-dict `:` type($value)";
+}
+
+def Pipe_InterleavingOp : Pipe_Op<"interleaving", [Symbol,
+    HasParent<"::mlir::ModuleOp">,
+    DeclareOpInterfaceMethods<SymbolUserOpInterface>]> {
+  let summary = "how the ops of two regions of one rank alternate";
+  let description = [{
+    A forward region and a backward one, of the same or of different stages of a
+    rank, that are run together for two microbatches: while the exchange of one
+    is under way, the other computes. `order` says, in issue order, whose next
+    op it is: 0 for the first region, 1 for the second. Ops of each region keep
+    their order; releases belong to the op before them and are not counted. It
+    is absent until `--pipe-interleave` has derived it from the costs of the
+    ops.
+
+    Created by `--pipe-build-schedule`, once for every pair of regions that some
+    `pipe.overlap` runs.
+
+    Example:
+
+    ```mlir
+    pipe.interleaving @i0 (@s1 forward, @s2 backward) order [0, 1, 1, 0, 1]
+    ```
+  }];
+  let arguments = (ins SymbolNameAttr:$sym_name,
+    FlatSymbolRefAttr:$first, Pipe_PhaseAttr:$firstPhase,
+    FlatSymbolRefAttr:$second, Pipe_PhaseAttr:$secondPhase,
+    OptionalAttr<DenseI64ArrayAttr>:$order);
+  let assemblyFormat = [{
+    $sym_name `(` $first custom<Phase>($firstPhase) `,` $second
+    custom<Phase>($secondPhase) `)` (`order` $order^)? attr-dict
+  }];
+  let hasVerifier = 1;
 }
 
 def Pipe_RankOp : Pipe_Op<"rank", [NoTerminator, NoRegionArguments,
@@ -151,11 +201,13 @@ class Pipe_TransferOp<string mnemonic, string direction>
 }
 
 def Pipe_ReceiveOp : Pipe_TransferOp<"receive", "from"> {
-  let summary = "wait for the input of a stage from its neighbour";
+  let summary = "post the receive of a stage's input";
   let description = [{
     Allocates the hidden input of the forward region (phase `forward`), or the
-    gradient that enters the backward region (phase `backward`), of `stage`, and
-    blocks until the bytes of rank `peer` are there.
+    gradient that enters the backward region (phase `backward`, also where the
+    backward is split), of `stage`, posts its receive from rank `peer`, and goes
+    on. The run that takes the value waits for its bytes. `peer` is the rank
+    itself where the neighbouring stage lies on the same rank.
 
     Example: `pipe.receive @s1 microbatch 0 forward from 0`
   }];
@@ -164,8 +216,10 @@ def Pipe_ReceiveOp : Pipe_TransferOp<"receive", "from"> {
 def Pipe_SendOp : Pipe_TransferOp<"send", "to"> {
   let summary = "post the output of a stage to its neighbour";
   let description = [{
-    Posts what the region of `phase` yielded to rank `peer` and goes on. The
-    bytes stay live until the matching `pipe.wait_send`.
+    Posts what the forward region (phase `forward`) or the backward one (phase
+    `backward`, also where the backward is split) yielded to rank `peer`, which
+    may be the rank itself, and goes on. The bytes stay live until the matching
+    `pipe.wait_send`.
 
     Example: `pipe.send @s0 microbatch 0 forward to 1`
   }];
@@ -189,6 +243,24 @@ def Pipe_RunOp : Pipe_StepOp<"run"> {
   let arguments = !con(Pipe_StageRef, (ins Pipe_PhaseAttr:$phase));
   let assemblyFormat = [{
     $stage `microbatch` $microbatch custom<Phase>($phase) attr-dict
+  }];
+}
+
+def Pipe_OverlapOp : Pipe_StepOp<"overlap"> {
+  let summary = "run two regions interleaved, for one microbatch each";
+  let description = [{
+    Runs the two regions of a `pipe.interleaving`, the first for the first
+    microbatch and the second for the second one, in its order. All streams are
+    joined at the end, as behind a `pipe.run`.
+
+    Example: `pipe.overlap @i0 microbatches 4, 1`
+  }];
+  let arguments = (ins FlatSymbolRefAttr:$interleaving,
+    ConfinedAttr<I64Attr, [IntNonNegative]>:$firstMicrobatch,
+    ConfinedAttr<I64Attr, [IntNonNegative]>:$secondMicrobatch);
+  let assemblyFormat = [{
+    $interleaving `microbatches` $firstMicrobatch `,` $secondMicrobatch
+    attr-dict
   }];
 }
 

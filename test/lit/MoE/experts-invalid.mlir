@@ -132,6 +132,42 @@ func.func @f(%x: tensor<8x16xbf16>, %p: tensor<8x2xf32>, %e: tensor<8x2xi32>) {
 #rows = #moe.rows<balanced = 16, capacity = 20>
 !handle = !moe.handle<tokens = 8, top_k = 2, experts = 4>
 func.func @f(%x: tensor<8x16xbf16>, %p: tensor<8x2xf32>, %e: tensor<8x2xi32>) {
+  // expected-error @below {{`experts` = 4 must be a multiple of `groups` = 3}}
+  // expected-error @below {{failed to infer returned types}}
+  %0, %1, %2, %3 = moe.dispatch %x, %p, %e top_k 2 experts 4 ranks 2 capacity 20 groups 3 top_groups 1
+      : (tensor<8x16xbf16>, tensor<8x2xf32>, tensor<8x2xi32>) -> (tensor<?x16xbf16, #rows>, tensor<?xf32, #rows>, tensor<2xi32>, !handle)
+  return
+}
+
+// -----
+
+#rows = #moe.rows<balanced = 16, capacity = 20>
+!handle = !moe.handle<tokens = 8, top_k = 2, experts = 4>
+func.func @f(%x: tensor<8x16xbf16>, %p: tensor<8x2xf32>, %e: tensor<8x2xi32>) {
+  // expected-error @below {{`top_groups` = 3 must not exceed `groups` = 2}}
+  // expected-error @below {{failed to infer returned types}}
+  %0, %1, %2, %3 = moe.dispatch %x, %p, %e top_k 2 experts 4 ranks 2 capacity 20 groups 2 top_groups 3
+      : (tensor<8x16xbf16>, tensor<8x2xf32>, tensor<8x2xi32>) -> (tensor<?x16xbf16, #rows>, tensor<?xf32, #rows>, tensor<2xi32>, !handle)
+  return
+}
+
+// -----
+
+#rows = #moe.rows<balanced = 16, capacity = 20>
+!handle = !moe.handle<tokens = 8, top_k = 2, experts = 4>
+func.func @f(%x: tensor<8x16xbf16>, %p: tensor<8x2xf32>, %e: tensor<8x2xi32>) {
+  // expected-error @below {{`top_k` = 2 exceeds the experts of `top_groups` groups}}
+  // expected-error @below {{failed to infer returned types}}
+  %0, %1, %2, %3 = moe.dispatch %x, %p, %e top_k 2 experts 4 ranks 2 capacity 20 groups 4 top_groups 1
+      : (tensor<8x16xbf16>, tensor<8x2xf32>, tensor<8x2xi32>) -> (tensor<?x16xbf16, #rows>, tensor<?xf32, #rows>, tensor<2xi32>, !handle)
+  return
+}
+
+// -----
+
+#rows = #moe.rows<balanced = 16, capacity = 20>
+!handle = !moe.handle<tokens = 8, top_k = 2, experts = 4>
+func.func @f(%x: tensor<8x16xbf16>, %p: tensor<8x2xf32>, %e: tensor<8x2xi32>) {
   // expected-error @below {{`capacity` = 15 must be at least the balanced number of rows, tokens * top_k = 16}}
   // expected-error @below {{failed to infer returned types}}
   %0, %1, %2, %3 = moe.dispatch %x, %p, %e top_k 2 experts 4 ranks 2 capacity 15

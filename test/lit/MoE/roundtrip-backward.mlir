@@ -57,8 +57,8 @@ func.func @routes(%d_p: tensor<8x2xf32>, %p: tensor<8x2xf32>, %e: tensor<8x2xi32
 // CHECK-LABEL: func @experts
 func.func @experts(%d_y: tensor<8x16xbf16>, %x: tensor<?x16xbf16, #rows>, %rp: tensor<?xf32, #rows>, %counts: tensor<2xi32>, %handle: !handle)
     -> (tensor<8x16xbf16>, tensor<8x2xf32>, tensor<?xf32, #rows>) {
-  // CHECK: moe.combine_input_grad %{{.*}}, %{{.*}} top_k 2 experts 4 ranks 2 capacity 20
-  %d_rows = moe.combine_input_grad %d_y, %handle top_k 2 experts 4 ranks 2 capacity 20
+  // CHECK: moe.combine_input_grad %{{.*}}, %{{.*}} top_k 2 experts 4 ranks 2 capacity 20 groups 2 top_groups 1
+  %d_rows = moe.combine_input_grad %d_y, %handle top_k 2 experts 4 ranks 2 capacity 20 groups 2 top_groups 1
       : (tensor<8x16xbf16>, !handle) -> tensor<?x16xbf16, #rows>
   // CHECK: moe.grouped_linear_input_grad %{{.*}}, %{{.*}}, @gate_up : (tensor<?x16xbf16, #rows>, tensor<2xi32>) -> tensor<?x16xbf16, #rows>
   %d_x = moe.grouped_linear_input_grad %d_rows, %counts, @gate_up

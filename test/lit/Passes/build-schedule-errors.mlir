@@ -1,7 +1,7 @@
 // RUN: moe-opt %s --pipe-build-schedule --split-input-file --verify-diagnostics
 // RUN: not moe-opt %S/build-schedule.mlir --pipe-build-schedule=kind=zigzag --split-input-file 2>&1 | FileCheck %s
 
-// CHECK: error: unknown schedule 'zigzag'; known: 1f1b, gpipe
+// CHECK: error: unknown schedule 'zigzag'; known: gpipe, 1f1b, 
 
 // expected-error @below {{needs the attribute 'pipe.layout' (#pipe.layout<...>)}}
 module {
@@ -20,13 +20,13 @@ module attributes {pipe.layout = #layout} {
 // -----
 
 #layout = #pipe.layout<pipeline_ranks = 2, expert_ranks = 1, data_ranks = 1, tensor_ranks = 1, context_ranks = 1, microbatches = 1, microbatch_size = 1, sequence_length = 4>
-// expected-error @below {{has 0 stages for 2 pipeline ranks; run pipe-partition-stages first}}
+// expected-error @below {{has 0 stages for 2 pipeline ranks; every rank needs the same number (pipe-partition-stages)}}
 module attributes {pipe.layout = #layout} {}
 
 // -----
 
 #layout = #pipe.layout<pipeline_ranks = 2, expert_ranks = 1, data_ranks = 1, tensor_ranks = 1, context_ranks = 1, microbatches = 1, microbatch_size = 1, sequence_length = 4>
-// expected-error @below {{has 3 stages for 2 pipeline ranks; run pipe-partition-stages first}}
+// expected-error @below {{has 3 stages for 2 pipeline ranks; every rank needs the same number (pipe-partition-stages)}}
 module attributes {pipe.layout = #layout} {
   pipe.stage @s0 rank 0 blocks [] inputs [] outputs [] forward { pipe.yield }
   pipe.stage @s1 rank 1 blocks [] inputs [] outputs [] forward { pipe.yield }
@@ -43,5 +43,19 @@ module attributes {pipe.layout = #layout} {
   pipe.stage @s0 rank 0 blocks [] inputs [] outputs [] forward { pipe.yield }
   pipe.stage @s1 rank 1 blocks [] inputs [] outputs [] forward { pipe.yield }
   pipe.stage @s2 rank 0 blocks [] inputs [] outputs [] forward { pipe.yield }
+  pipe.stage @s3 rank 1 blocks [] inputs [] outputs [] forward { pipe.yield }
+}
+
+// -----
+
+// Stages that lie nowhere a schedule knows.
+
+#layout = #pipe.layout<pipeline_ranks = 2, expert_ranks = 1, data_ranks = 1, tensor_ranks = 1, context_ranks = 1, microbatches = 1, microbatch_size = 1, sequence_length = 4>
+// expected-error @below {{the ranks of the stages fit no placement (loop, v or bidirectional)}}
+module attributes {pipe.layout = #layout} {
+  pipe.stage @s0 rank 0 blocks [] inputs [] outputs [] forward { pipe.yield }
+  pipe.stage @s1 rank 1 blocks [] inputs [] outputs [] forward { pipe.yield }
+  pipe.stage @s2 rank 1 blocks [] inputs [] outputs [] forward { pipe.yield }
+  // expected-note @below {{with placement v, stage number 4 lies on rank 0, not on rank 1}}
   pipe.stage @s3 rank 1 blocks [] inputs [] outputs [] forward { pipe.yield }
 }

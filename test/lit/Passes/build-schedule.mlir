@@ -13,10 +13,10 @@
 // GPIPE-NEXT: pipe.run @s0 microbatch 0 forward
 // GPIPE-NEXT: pipe.send @s0 microbatch 0 forward to 1
 // GPIPE-NEXT: pipe.load @s0 microbatch 1 "tokens"
+// GPIPE-NEXT: pipe.receive @s0 microbatch 0 backward from 1
 // GPIPE-NEXT: pipe.wait_send @s0 microbatch 0 forward to 1
 // GPIPE-NEXT: pipe.run @s0 microbatch 1 forward
 // GPIPE-NEXT: pipe.send @s0 microbatch 1 forward to 1
-// GPIPE-NEXT: pipe.receive @s0 microbatch 0 backward from 1
 // GPIPE-NEXT: pipe.run @s0 microbatch 0 backward
 // GPIPE-NEXT: pipe.receive @s0 microbatch 1 backward from 1
 // GPIPE-NEXT: pipe.run @s0 microbatch 1 backward
@@ -49,10 +49,10 @@
 // ONE-NEXT: pipe.run @s0 microbatch 0 forward
 // ONE-NEXT: pipe.send @s0 microbatch 0 forward to 1
 // ONE-NEXT: pipe.load @s0 microbatch 1 "tokens"
+// ONE-NEXT: pipe.receive @s0 microbatch 0 backward from 1
 // ONE-NEXT: pipe.wait_send @s0 microbatch 0 forward to 1
 // ONE-NEXT: pipe.run @s0 microbatch 1 forward
 // ONE-NEXT: pipe.send @s0 microbatch 1 forward to 1
-// ONE-NEXT: pipe.receive @s0 microbatch 0 backward from 1
 // ONE-NEXT: pipe.run @s0 microbatch 0 backward
 // ONE-NEXT: pipe.receive @s0 microbatch 1 backward from 1
 // ONE-NEXT: pipe.run @s0 microbatch 1 backward
@@ -98,10 +98,10 @@ module @two attributes {pipe.layout = #layout} {
 // GPIPE-NEXT: pipe.run @s0 microbatch 1 forward
 // GPIPE-NEXT: pipe.send @s0 microbatch 1 forward to 1
 // GPIPE-NEXT: pipe.load @s0 microbatch 2 "tokens"
+// GPIPE-NEXT: pipe.receive @s0 microbatch 0 backward from 1
 // GPIPE-NEXT: pipe.wait_send @s0 microbatch 1 forward to 1
 // GPIPE-NEXT: pipe.run @s0 microbatch 2 forward
 // GPIPE-NEXT: pipe.send @s0 microbatch 2 forward to 1
-// GPIPE-NEXT: pipe.receive @s0 microbatch 0 backward from 1
 // GPIPE-NEXT: pipe.run @s0 microbatch 0 backward
 // GPIPE-NEXT: pipe.receive @s0 microbatch 1 backward from 1
 // GPIPE-NEXT: pipe.run @s0 microbatch 1 backward
@@ -120,10 +120,10 @@ module @two attributes {pipe.layout = #layout} {
 // GPIPE-NEXT: pipe.run @s1 microbatch 1 forward
 // GPIPE-NEXT: pipe.send @s1 microbatch 1 forward to 2
 // GPIPE-NEXT: pipe.receive @s1 microbatch 2 forward from 0
+// GPIPE-NEXT: pipe.receive @s1 microbatch 0 backward from 2
 // GPIPE-NEXT: pipe.wait_send @s1 microbatch 1 forward to 2
 // GPIPE-NEXT: pipe.run @s1 microbatch 2 forward
 // GPIPE-NEXT: pipe.send @s1 microbatch 2 forward to 2
-// GPIPE-NEXT: pipe.receive @s1 microbatch 0 backward from 2
 // GPIPE-NEXT: pipe.run @s1 microbatch 0 backward
 // GPIPE-NEXT: pipe.send @s1 microbatch 0 backward to 0
 // GPIPE-NEXT: pipe.receive @s1 microbatch 1 backward from 2
@@ -175,10 +175,10 @@ module @two attributes {pipe.layout = #layout} {
 // ONE-NEXT: pipe.run @s0 microbatch 1 forward
 // ONE-NEXT: pipe.send @s0 microbatch 1 forward to 1
 // ONE-NEXT: pipe.load @s0 microbatch 2 "tokens"
+// ONE-NEXT: pipe.receive @s0 microbatch 0 backward from 1
 // ONE-NEXT: pipe.wait_send @s0 microbatch 1 forward to 1
 // ONE-NEXT: pipe.run @s0 microbatch 2 forward
 // ONE-NEXT: pipe.send @s0 microbatch 2 forward to 1
-// ONE-NEXT: pipe.receive @s0 microbatch 0 backward from 1
 // ONE-NEXT: pipe.run @s0 microbatch 0 backward
 // ONE-NEXT: pipe.receive @s0 microbatch 1 backward from 1
 // ONE-NEXT: pipe.run @s0 microbatch 1 backward
@@ -193,17 +193,17 @@ module @two attributes {pipe.layout = #layout} {
 // ONE-NEXT: pipe.run @s1 microbatch 0 forward
 // ONE-NEXT: pipe.send @s1 microbatch 0 forward to 2
 // ONE-NEXT: pipe.receive @s1 microbatch 1 forward from 0
+// ONE-NEXT: pipe.receive @s1 microbatch 0 backward from 2
 // ONE-NEXT: pipe.wait_send @s1 microbatch 0 forward to 2
 // ONE-NEXT: pipe.run @s1 microbatch 1 forward
 // ONE-NEXT: pipe.send @s1 microbatch 1 forward to 2
-// ONE-NEXT: pipe.receive @s1 microbatch 0 backward from 2
 // ONE-NEXT: pipe.run @s1 microbatch 0 backward
 // ONE-NEXT: pipe.send @s1 microbatch 0 backward to 0
 // ONE-NEXT: pipe.receive @s1 microbatch 2 forward from 0
+// ONE-NEXT: pipe.receive @s1 microbatch 1 backward from 2
 // ONE-NEXT: pipe.wait_send @s1 microbatch 1 forward to 2
 // ONE-NEXT: pipe.run @s1 microbatch 2 forward
 // ONE-NEXT: pipe.send @s1 microbatch 2 forward to 2
-// ONE-NEXT: pipe.receive @s1 microbatch 1 backward from 2
 // ONE-NEXT: pipe.wait_send @s1 microbatch 0 backward to 0
 // ONE-NEXT: pipe.run @s1 microbatch 1 backward
 // ONE-NEXT: pipe.send @s1 microbatch 1 backward to 0

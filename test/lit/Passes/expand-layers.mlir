@@ -157,7 +157,7 @@ module @mla attributes {pipe.layout = #layout} {
     // CHECK-NEXT: %[[N2:.*]], %{{.*}} = moe.rms_norm %[[MIDDLE]], @layers.1.post_norm
     // CHECK: moe.route %{{.*}} correction @layers.1.moe.correction routing <top_k = 3, scoring = sigmoid, normalize = true, groups = 2, top_groups = 2, group_score = top2_sum, scale = 2.5>
     // CHECK-SAME: -> (tensor<8x3xf32>, tensor<8x3xi32>, tensor<8x3xf32>)
-    // CHECK: moe.dispatch %[[N2]], {{.*}} top_k 3 experts 4 ranks 4 capacity 30 {{.*}} -> (tensor<?x16xf32, #[[$ROWS]]>,
+    // CHECK: moe.dispatch %[[N2]], {{.*}} top_k 3 experts 4 ranks 4 capacity 30 groups 2 top_groups 2 {{.*}} -> (tensor<?x16xf32, #[[$ROWS]]>,
     // CHECK: %[[ROUTED:.*]] = moe.combine
     // CHECK-NEXT: %[[FC1:.*]] = moe.linear %[[N2]], @layers.1.moe.shared.gate_up
     // CHECK-NEXT: %[[ACT:.*]] = moe.swiglu %[[FC1]] activation <>

@@ -30,7 +30,7 @@ module attributes {pipe.layout = #layout} {
 // Only decoder blocks count.
 
 #layout = #pipe.layout<pipeline_ranks = 2, expert_ranks = 1, data_ranks = 1, tensor_ranks = 1, context_ranks = 1, microbatches = 1, microbatch_size = 2, sequence_length = 4>
-// expected-error @below {{has 1 decoder layers for 2 pipeline ranks; use at most one rank a layer}}
+// expected-error @below {{has 1 decoder layers for 2 stages (2 pipeline ranks, 1 each); every stage needs a layer of its own}}
 module attributes {pipe.layout = #layout} {
   moe.block @layers.0 decoder inputs(hidden) outputs(hidden)
   forward(%x: tensor<8x16xbf16>) { moe.yield %x : tensor<8x16xbf16> }

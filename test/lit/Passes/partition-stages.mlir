@@ -16,7 +16,7 @@ module @even attributes {pipe.layout = #layout} {
   // CHECK-NEXT: %[[X:.*]] = moe.embedding %[[TOKENS]], @table
   // CHECK-NEXT: %[[Y:.*]] = moe.linear %[[X]], @w
   // CHECK-NEXT: pipe.yield %[[Y]] : tensor<8x16xbf16> kept %[[TOKENS]], %[[X]] : tensor<8xi32>, tensor<8x16xbf16>
-  // CHECK-NEXT: } backward {
+  // CHECK-NEXT: } backward_input {
   // CHECK-NEXT: ^bb0(%[[D:.*]]: tensor<8x16xbf16>, %[[TOKENS:.*]]: tensor<8xi32>, %[[X:.*]]: tensor<8x16xbf16>):
   // CHECK-NEXT: %[[DX:.*]] = moe.linear_input_grad %[[D]], @w
   // No gradient leaves the first stage. The last block comes first.
@@ -59,7 +59,7 @@ module @even attributes {pipe.layout = #layout} {
   // CHECK-NEXT: %[[LOSS:.*]], %[[LSE:.*]] = moe.cross_entropy %[[Y]], %[[LABELS]]
   // CHECK-NEXT: pipe.yield %[[LOSS]] : tensor<1xf32> kept %[[LABELS]], %[[Y]], %[[LSE]] :
   // Nothing enters from behind the last stage.
-  // CHECK-NEXT: } backward {
+  // CHECK-NEXT: } backward_input {
   // CHECK-NEXT: ^bb0(%[[LABELS:.*]]: tensor<8xi32>, %[[Y:.*]]: tensor<8x16xbf16>, %[[LSE:.*]]: tensor<8xf32>):
   // CHECK-NEXT: %[[DY:.*]] = moe.cross_entropy_input_grad %[[Y]], %[[LABELS]], %[[LSE]]
   // CHECK-NEXT: %[[DX:.*]] = moe.rope_input_grad %[[DY]]
@@ -111,7 +111,7 @@ module @once attributes {pipe.layout = #layout} {
   // CHECK-NEXT: %[[Y:.*]] = moe.linear %[[X]], @w
   // CHECK-NEXT: %[[Z:.*]] = moe.linear %[[Y]], @w
   // CHECK-NEXT: pipe.yield %[[Z]] : tensor<8x16xbf16> kept %[[X]], %[[Y]] : tensor<8x16xbf16>, tensor<8x16xbf16>
-  // CHECK-NEXT: } backward {
+  // CHECK-NEXT: } backward_input {
   // CHECK-NEXT: ^bb0(%[[DZ:.*]]: tensor<8x16xbf16>, %[[X:.*]]: tensor<8x16xbf16>, %[[Y:.*]]: tensor<8x16xbf16>):
   // CHECK-NEXT: %[[DY:.*]] = moe.linear_input_grad %[[DZ]], @w
   // CHECK-NEXT: %[[DX:.*]] = moe.linear_input_grad %[[DY]], @w

@@ -3,7 +3,7 @@
 pipe.stage @s0 rank 0 blocks [] inputs ["tokens"] outputs [] forward {
 ^bb0(%tokens: tensor<8xi32>):
   pipe.yield
-} backward {
+} backward_input {
   pipe.yield
 } weight_grad {
   pipe.yield

@@ -23,7 +23,7 @@ moe.parameter @down : tensor<2x16x8xbf16> expert #moe.initializer<normal, 0.02>
 // CHECK-NEXT: pipe.release %[[N]] : tensor<8x16xbf16>
 // CHECK-NEXT: pipe.release %[[B]] : tensor<8x16xbf16>
 // CHECK-NEXT: pipe.yield %[[C]] : tensor<8x16xbf16> kept %[[X]], %[[A]] :
-// CHECK-NEXT: } backward {
+// CHECK-NEXT: } backward_input {
 // CHECK-NEXT: ^bb0(%[[D:.*]]: tensor<8x16xbf16>, %[[X:.*]]: tensor<8x16xbf16>, %[[A:.*]]: tensor<8x16xbf16>):
 // CHECK-NEXT: pipe.release %[[X]] : tensor<8x16xbf16>
 // CHECK-NEXT: moe.linear_weight_grad %[[D]], %[[A]], @w
@@ -42,7 +42,7 @@ pipe.stage @last_use rank 0 blocks [] inputs ["hidden", "labels"] outputs ["hidd
   %b = moe.linear %a, @w : (tensor<8x16xbf16>) -> tensor<8x16xbf16>
   %c = moe.add %n, %b : tensor<8x16xbf16>
   pipe.yield %c : tensor<8x16xbf16> kept %x, %a : tensor<8x16xbf16>, tensor<8x16xbf16>
-} backward {
+} backward_input {
 ^bb0(%d: tensor<8x16xbf16>, %x: tensor<8x16xbf16>, %a: tensor<8x16xbf16>):
   moe.linear_weight_grad %d, %a, @w : tensor<8x16xbf16>, tensor<8x16xbf16>
   %dx = moe.linear_input_grad %d, @w : (tensor<8x16xbf16>) -> tensor<8x16xbf16>

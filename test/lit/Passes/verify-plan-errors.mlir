@@ -86,7 +86,7 @@ module attributes {pipe.layout = #layout} {
   pipe.stage @s0 rank 0 blocks [] inputs ["tokens"] outputs ["hidden"] forward {
   ^bb0(%x: tensor<8x16xbf16>):
     pipe.yield %x : tensor<8x16xbf16>
-  } backward {
+  } backward_input {
   ^bb0(%d: tensor<8x16xbf16>):
     pipe.yield kept %d : tensor<8x16xbf16>
   } weight_grad {
@@ -305,7 +305,7 @@ module attributes {pipe.layout = #layout} {
   pipe.stage @s0 rank 0 blocks [] inputs [] outputs [] forward { pipe.yield } backward { pipe.yield }
   pipe.stage @s1 rank 1 blocks [] inputs [] outputs [] forward { pipe.yield } backward { pipe.yield }
   pipe.rank 0 {
-    // expected-error @below {{'pipe.receive' op moves nothing in phase weight_grad}}
+    // expected-error @below {{'pipe.receive' op moves nothing in phase weight_grad; transfers are forward or backward}}
     pipe.receive @s0 microbatch 0 weight_grad from 1
   }
   pipe.rank 1 { pipe.update }
@@ -318,7 +318,7 @@ module attributes {pipe.layout = #layout} {
   // expected-note @below {{the stage is defined here}}
   pipe.stage @s0 rank 0 blocks [] inputs [] outputs [] forward { pipe.yield } backward { pipe.yield }
   pipe.rank 0 {
-    // expected-error @below {{'pipe.run' op runs an empty region}}
+    // expected-error @below {{'pipe.run' op runs the weight_grad region of @s0, which is empty}}
     pipe.run @s0 microbatch 0 weight_grad
   }
 }
@@ -343,8 +343,9 @@ module attributes {pipe.layout = #layout} {
 // Stages lie on ranks in model order.
 
 #layout = #pipe.layout<pipeline_ranks = 2, expert_ranks = 2, data_ranks = 1, tensor_ranks = 1, context_ranks = 1, microbatches = 1, microbatch_size = 2, sequence_length = 4>
-// expected-error @below {{steps: rank 0, step 0 (run forward of stage 1, microbatch 0): the stage does not lie on this rank}}
+// expected-error @below {{the ranks of the stages fit no placement (loop, v or bidirectional)}}
 module attributes {pipe.layout = #layout} {
+  // expected-note @below {{with placement loop, stage number 1 lies on rank 0, not on rank 1}}
   pipe.stage @s1 rank 1 blocks [] inputs [] outputs [] forward { pipe.yield } backward { pipe.yield }
   pipe.stage @s0 rank 0 blocks [] inputs [] outputs [] forward { pipe.yield } backward { pipe.yield }
   pipe.rank 0 {
@@ -398,13 +399,13 @@ module attributes {pipe.layout = #layout} {
 #layout = #pipe.layout<pipeline_ranks = 1, expert_ranks = 2, data_ranks = 1, tensor_ranks = 1, context_ranks = 1, microbatches = 1, microbatch_size = 2, sequence_length = 4>
 // expected-error @below {{schedule: rank 0: weight_grad of stage 0, microbatch 0 is missing}}
 module attributes {pipe.layout = #layout} {
-  pipe.stage @s0 rank 0 blocks [] inputs [] outputs [] forward { pipe.yield } backward { pipe.yield } weight_grad { pipe.yield }
+  pipe.stage @s0 rank 0 blocks [] inputs [] outputs [] forward { pipe.yield } backward_input { pipe.yield } weight_grad { pipe.yield }
   pipe.rank 0 {
     pipe.load @s0 microbatch 0 "tokens"
     pipe.load @s0 microbatch 0 "labels"
     pipe.run @s0 microbatch 0 forward
     pipe.collect_loss @s0 microbatch 0
-    pipe.run @s0 microbatch 0 backward
+    pipe.run @s0 microbatch 0 backward_input
     pipe.reduce_gradients
     pipe.update
   }
@@ -475,10 +476,10 @@ module attributes {pipe.layout = #layout} {
 
 // -----
 
-// Each rank waits for what the other sends afterwards.
+// Each rank waits until the other has taken a message, before it takes one.
 
 #layout = #pipe.layout<pipeline_ranks = 2, expert_ranks = 2, data_ranks = 1, tensor_ranks = 1, context_ranks = 1, microbatches = 2, microbatch_size = 2, sequence_length = 4>
-// expected-error @below {{steps: deadlock: rank 0 waits in step 4 (receive backward of stage 0, microbatch 0, from rank 1) for rank 1; rank 1 waits in step 4 (receive forward of stage 1, microbatch 1, from rank 0) for rank 0}}
+// expected-error @below {{steps: deadlock: rank 0 waits in step 7 (wait_send forward of stage 0, microbatch 1, to rank 1) for rank 1; rank 1 waits in step 6 (wait_send backward of stage 1, microbatch 0, to rank 0) for rank 0}}
 module attributes {pipe.layout = #layout} {
   pipe.stage @s0 rank 0 blocks [] inputs [] outputs [] forward { pipe.yield } backward { pipe.yield }
   pipe.stage @s1 rank 1 blocks [] inputs [] outputs [] forward { pipe.yield } backward { pipe.yield }
@@ -486,12 +487,12 @@ module attributes {pipe.layout = #layout} {
     pipe.load @s0 microbatch 0 "tokens"
     pipe.run @s0 microbatch 0 forward
     pipe.send @s0 microbatch 0 forward to 1
-    pipe.wait_send @s0 microbatch 0 forward to 1
-    pipe.receive @s0 microbatch 0 backward from 1
     pipe.load @s0 microbatch 1 "tokens"
+    pipe.wait_send @s0 microbatch 0 forward to 1
     pipe.run @s0 microbatch 1 forward
     pipe.send @s0 microbatch 1 forward to 1
     pipe.wait_send @s0 microbatch 1 forward to 1
+    pipe.receive @s0 microbatch 0 backward from 1
     pipe.run @s0 microbatch 0 backward
     pipe.receive @s0 microbatch 1 backward from 1
     pipe.run @s0 microbatch 1 backward
@@ -503,17 +504,101 @@ module attributes {pipe.layout = #layout} {
     pipe.load @s1 microbatch 0 "labels"
     pipe.run @s1 microbatch 0 forward
     pipe.collect_loss @s1 microbatch 0
+    pipe.run @s1 microbatch 0 backward
+    pipe.send @s1 microbatch 0 backward to 0
+    pipe.wait_send @s1 microbatch 0 backward to 0
     pipe.receive @s1 microbatch 1 forward from 0
     pipe.load @s1 microbatch 1 "labels"
     pipe.run @s1 microbatch 1 forward
     pipe.collect_loss @s1 microbatch 1
-    pipe.run @s1 microbatch 0 backward
-    pipe.send @s1 microbatch 0 backward to 0
-    pipe.wait_send @s1 microbatch 0 backward to 0
     pipe.run @s1 microbatch 1 backward
     pipe.send @s1 microbatch 1 backward to 0
     pipe.wait_send @s1 microbatch 1 backward to 0
     pipe.reduce_gradients
     pipe.update
+  }
+}
+
+// -----
+
+//===----------------------------------------------------------------------===//
+// Regions and interleavings
+//===----------------------------------------------------------------------===//
+
+#layout = #pipe.layout<pipeline_ranks = 1, expert_ranks = 2, data_ranks = 1, tensor_ranks = 1, context_ranks = 1, microbatches = 1, microbatch_size = 2, sequence_length = 4>
+module attributes {pipe.layout = #layout} {
+  // expected-error @below {{'pipe.stage' op has a backward_input region that no step runs}}
+  pipe.stage @s0 rank 0 blocks [] inputs [] outputs [] forward { pipe.yield } backward { pipe.yield } backward_input { pipe.yield } weight_grad { pipe.yield }
+  pipe.rank 0 {
+    pipe.load @s0 microbatch 0 "tokens"
+    pipe.load @s0 microbatch 0 "labels"
+    pipe.run @s0 microbatch 0 forward
+    pipe.collect_loss @s0 microbatch 0
+    pipe.run @s0 microbatch 0 backward
+    pipe.reduce_gradients
+    pipe.update
+  }
+}
+
+// -----
+
+#layout = #pipe.layout<pipeline_ranks = 1, expert_ranks = 2, data_ranks = 1, tensor_ranks = 1, context_ranks = 1, microbatches = 1, microbatch_size = 2, sequence_length = 4>
+module attributes {pipe.layout = #layout} {
+  pipe.stage @s0 rank 0 blocks [] inputs [] outputs [] forward { pipe.yield } backward { pipe.yield }
+  // expected-error @below {{'pipe.interleaving' op is named by no step}}
+  pipe.interleaving @i0 (@s0 forward, @s0 backward) order []
+  pipe.rank 0 {
+    pipe.load @s0 microbatch 0 "tokens"
+    pipe.load @s0 microbatch 0 "labels"
+    pipe.run @s0 microbatch 0 forward
+    pipe.collect_loss @s0 microbatch 0
+    pipe.run @s0 microbatch 0 backward
+    pipe.reduce_gradients
+    pipe.update
+  }
+}
+
+// -----
+
+#layout = #pipe.layout<pipeline_ranks = 1, expert_ranks = 2, data_ranks = 1, tensor_ranks = 1, context_ranks = 1, microbatches = 2, microbatch_size = 2, sequence_length = 4>
+module attributes {pipe.layout = #layout} {
+  pipe.stage @s0 rank 0 blocks [] inputs [] outputs [] forward { pipe.yield } backward { pipe.yield }
+  // expected-error @below {{'pipe.interleaving' op has no order; run pipe-interleave first}}
+  pipe.interleaving @i0 (@s0 forward, @s0 backward)
+  pipe.rank 0 {
+    pipe.load @s0 microbatch 0 "tokens"
+    pipe.load @s0 microbatch 0 "labels"
+    pipe.run @s0 microbatch 0 forward
+    pipe.collect_loss @s0 microbatch 0
+    pipe.load @s0 microbatch 1 "tokens"
+    pipe.load @s0 microbatch 1 "labels"
+    pipe.overlap @i0 microbatches 1, 0
+    pipe.collect_loss @s0 microbatch 1
+    pipe.run @s0 microbatch 1 backward
+    pipe.reduce_gradients
+    pipe.update
+  }
+}
+
+// -----
+
+#layout = #pipe.layout<pipeline_ranks = 1, expert_ranks = 2, data_ranks = 1, tensor_ranks = 1, context_ranks = 1, microbatches = 1, microbatch_size = 2, sequence_length = 4>
+module attributes {pipe.layout = #layout} {
+  pipe.stage @s0 rank 0 blocks [] inputs [] outputs [] forward { pipe.yield } backward { pipe.yield }
+  pipe.rank 0 {
+    // expected-error @below {{'pipe.overlap' op names @i0, which is no pipe.interleaving of the module}}
+    pipe.overlap @i0 microbatches 0, 0
+  }
+}
+
+// -----
+
+#layout = #pipe.layout<pipeline_ranks = 1, expert_ranks = 2, data_ranks = 1, tensor_ranks = 1, context_ranks = 1, microbatches = 1, microbatch_size = 2, sequence_length = 4>
+module attributes {pipe.layout = #layout} {
+  pipe.stage @s0 rank 0 blocks [] inputs [] outputs [] forward { pipe.yield } backward { pipe.yield }
+  pipe.interleaving @i0 (@s0 forward, @s0 backward) order []
+  pipe.rank 0 {
+    // expected-error @below {{'pipe.overlap' op names microbatch 1 of 1}}
+    pipe.overlap @i0 microbatches 0, 1
   }
 }

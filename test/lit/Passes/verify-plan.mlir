@@ -96,14 +96,14 @@ module @end_of_region attributes {pipe.layout = #layout} {
 
 // CHECK-LABEL: module @halves
 module @halves attributes {pipe.layout = #layout} {
-  pipe.stage @s0 rank 0 blocks [] inputs [] outputs [] forward { pipe.yield } backward { pipe.yield } weight_grad { pipe.yield }
-  pipe.stage @s1 rank 1 blocks [] inputs [] outputs [] forward { pipe.yield } backward { pipe.yield } weight_grad { pipe.yield }
+  pipe.stage @s0 rank 0 blocks [] inputs [] outputs [] forward { pipe.yield } backward_input { pipe.yield } weight_grad { pipe.yield }
+  pipe.stage @s1 rank 1 blocks [] inputs [] outputs [] forward { pipe.yield } backward_input { pipe.yield } weight_grad { pipe.yield }
   pipe.rank 1 {
     pipe.receive @s1 microbatch 0 forward from 0
     pipe.load @s1 microbatch 0 "labels"
     pipe.run @s1 microbatch 0 forward
     pipe.collect_loss @s1 microbatch 0
-    pipe.run @s1 microbatch 0 backward
+    pipe.run @s1 microbatch 0 backward_input
     pipe.send @s1 microbatch 0 backward to 0
     pipe.run @s1 microbatch 0 weight_grad
     pipe.wait_send @s1 microbatch 0 backward to 0
@@ -115,9 +115,52 @@ module @halves attributes {pipe.layout = #layout} {
     pipe.run @s0 microbatch 0 forward
     pipe.send @s0 microbatch 0 forward to 1
     pipe.receive @s0 microbatch 0 backward from 1
-    pipe.run @s0 microbatch 0 backward
+    pipe.run @s0 microbatch 0 backward_input
     pipe.wait_send @s0 microbatch 0 forward to 1
     pipe.run @s0 microbatch 0 weight_grad
+    pipe.reduce_gradients
+    pipe.update
+  }
+}
+
+// -----
+
+// Two stages on one rank hand over by messages of the rank to itself, and a
+// forward overlaps a backward of another microbatch.
+
+#layout = #pipe.layout<pipeline_ranks = 1, expert_ranks = 1, data_ranks = 1, tensor_ranks = 1, context_ranks = 1, microbatches = 2, microbatch_size = 2, sequence_length = 4>
+
+// CHECK-LABEL: module @overlap
+module @overlap attributes {pipe.layout = #layout} {
+  pipe.stage @s0 rank 0 blocks [] inputs [] outputs [] forward { pipe.yield } backward { pipe.yield }
+  pipe.stage @s1 rank 0 blocks [] inputs [] outputs [] forward { pipe.yield } backward { pipe.yield }
+  pipe.interleaving @i0 (@s0 forward, @s1 backward) order []
+  pipe.rank 0 {
+    pipe.load @s0 microbatch 0 "tokens"
+    pipe.run @s0 microbatch 0 forward
+    pipe.send @s0 microbatch 0 forward to 0
+    pipe.receive @s1 microbatch 0 forward from 0
+    pipe.load @s1 microbatch 0 "labels"
+    pipe.run @s1 microbatch 0 forward
+    pipe.collect_loss @s1 microbatch 0
+    pipe.load @s0 microbatch 1 "tokens"
+    pipe.wait_send @s0 microbatch 0 forward to 0
+    pipe.overlap @i0 microbatches 1, 0
+    pipe.send @s0 microbatch 1 forward to 0
+    pipe.send @s1 microbatch 0 backward to 0
+    pipe.receive @s1 microbatch 1 forward from 0
+    pipe.receive @s0 microbatch 0 backward from 0
+    pipe.load @s1 microbatch 1 "labels"
+    pipe.run @s1 microbatch 1 forward
+    pipe.collect_loss @s1 microbatch 1
+    pipe.run @s0 microbatch 0 backward
+    pipe.wait_send @s1 microbatch 0 backward to 0
+    pipe.run @s1 microbatch 1 backward
+    pipe.send @s1 microbatch 1 backward to 0
+    pipe.receive @s0 microbatch 1 backward from 0
+    pipe.run @s0 microbatch 1 backward
+    pipe.wait_send @s0 microbatch 1 forward to 0
+    pipe.wait_send @s1 microbatch 1 backward to 0
     pipe.reduce_gradients
     pipe.update
   }

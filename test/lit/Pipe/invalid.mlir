@@ -34,10 +34,21 @@ pipe.stage @s rank 0 blocks [] inputs [] outputs [] forward {}
 
 // -----
 
-// expected-error @below {{has a weight_grad region but no backward region}}
+// expected-error @below {{has a weight_grad region but no backward_input region; they go together}}
 pipe.stage @s rank 0 blocks [] inputs [] outputs [] forward {
   pipe.yield
 } weight_grad {
+  pipe.yield
+}
+
+// -----
+
+// expected-error @below {{has a backward_input region but no weight_grad region; they go together}}
+pipe.stage @s rank 0 blocks [] inputs [] outputs [] forward {
+  pipe.yield
+} backward {
+  pipe.yield
+} backward_input {
   pipe.yield
 }
 
@@ -77,7 +88,7 @@ pipe.stage @s rank 0 blocks [] inputs ["hidden"] outputs [] forward {
 
 // -----
 
-// expected-error @below {{gradients of the hidden inputs: 0 given, 1 taken}}
+// expected-error @below {{backward region, gradients of the hidden inputs: 0 given, 1 taken}}
 pipe.stage @s rank 0 blocks [] inputs ["hidden"] outputs [] forward {
 ^bb0(%x: tensor<8x4xbf16>):
   pipe.yield
@@ -99,7 +110,36 @@ pipe.stage @s rank 0 blocks [] inputs ["hidden"] outputs ["hidden"] forward {
 
 // -----
 
-// expected-error @below {{backward region keeps values but there is no weight_grad region}}
+// The two backwards take the same.
+
+// expected-error @below {{values entering the backward_input region: 1 given, 0 taken}}
+pipe.stage @s rank 0 blocks [] inputs ["hidden"] outputs [] forward {
+^bb0(%x: tensor<8x4xbf16>):
+  pipe.yield kept %x : tensor<8x4xbf16>
+} backward {
+^bb0(%x: tensor<8x4xbf16>):
+  pipe.yield %x : tensor<8x4xbf16>
+} backward_input {
+  pipe.yield
+} weight_grad {
+  pipe.yield
+}
+
+// -----
+
+// expected-error @below {{backward_input region, gradients of the hidden inputs: 0 given, 1 taken}}
+pipe.stage @s rank 0 blocks [] inputs ["hidden"] outputs [] forward {
+^bb0(%x: tensor<8x4xbf16>):
+  pipe.yield
+} backward_input {
+  pipe.yield
+} weight_grad {
+  pipe.yield
+}
+
+// -----
+
+// expected-error @below {{backward region must keep nothing}}
 pipe.stage @s rank 0 blocks [] inputs ["tokens"] outputs ["hidden"] forward {
 ^bb0(%x: tensor<8xi32>):
   %y = "test.op"() : () -> tensor<8x4xbf16>
@@ -114,7 +154,7 @@ pipe.stage @s rank 0 blocks [] inputs ["tokens"] outputs ["hidden"] forward {
 // expected-error @below {{values entering the weight_grad region: 0 given, 1 taken}}
 pipe.stage @s rank 0 blocks [] inputs [] outputs [] forward {
   pipe.yield
-} backward {
+} backward_input {
   pipe.yield
 } weight_grad {
 ^bb0(%dy: tensor<8x4xbf16>):
@@ -128,7 +168,7 @@ pipe.stage @s rank 0 blocks [] inputs ["tokens"] outputs ["hidden"] forward {
 ^bb0(%x: tensor<8xi32>):
   %y = "test.op"() : () -> tensor<8x4xbf16>
   pipe.yield %y : tensor<8x4xbf16>
-} backward {
+} backward_input {
 ^bb0(%dy: tensor<8x4xbf16>):
   pipe.yield kept %dy : tensor<8x4xbf16>
 } weight_grad {
@@ -142,3 +182,62 @@ pipe.rank 0 {
   // expected-error @below {{is not a step; pipe.rank holds steps only}}
   "test.op"() : () -> ()
 }
+
+// -----
+
+// expected-error @below {{runs backward first; it must be forward}}
+pipe.interleaving @i0 (@s backward, @s forward)
+
+// -----
+
+// expected-error @below {{runs weight_grad second; it must be backward or backward_input}}
+pipe.interleaving @i0 (@s forward, @s weight_grad)
+
+// -----
+
+// expected-error @below {{names @s, which is no pipe.stage of the module}}
+pipe.interleaving @i0 (@s forward, @s backward)
+
+// -----
+
+// expected-note @below {{this stage lies on rank 0}}
+pipe.stage @s0 rank 0 blocks [] inputs [] outputs [] forward { pipe.yield }
+// expected-note @below {{this stage lies on rank 1}}
+pipe.stage @s1 rank 1 blocks [] inputs [] outputs [] forward { pipe.yield }
+// expected-error @below {{names stages of two ranks}}
+pipe.interleaving @i0 (@s0 forward, @s1 backward)
+
+// -----
+
+pipe.stage @s0 rank 0 blocks [] inputs [] outputs [] forward {
+  pipe.yield
+} backward {
+  pipe.yield
+}
+// expected-error @below {{order holds 2; its entries are 0 and 1}}
+pipe.interleaving @i0 (@s0 forward, @s0 backward) order [0, 2]
+
+// -----
+
+// Releases belong to the op before them and have no place in the order.
+
+// expected-note @below {{the stage is defined here}}
+pipe.stage @s0 rank 0 blocks [] inputs [] outputs [] forward {
+  %y = "test.op"() : () -> tensor<8x4xbf16>
+  pipe.release %y : tensor<8x4xbf16>
+  pipe.yield
+} backward {
+  "test.op"() : () -> ()
+  "test.op"() : () -> ()
+  pipe.yield
+}
+pipe.interleaving @i0 (@s0 forward, @s0 backward) order [0, 1, 1]
+// expected-error @below {{order has 1 entries for the 2 ops of the backward region of @s0}}
+pipe.interleaving @i1 (@s0 forward, @s0 backward) order [0, 1]
+
+// -----
+
+// expected-note @below {{the stage is defined here}}
+pipe.stage @s0 rank 0 blocks [] inputs [] outputs [] forward { pipe.yield }
+// expected-error @below {{order has 1 entries for the 0 ops of the backward region of @s0}}
+pipe.interleaving @i0 (@s0 forward, @s0 backward) order [1]

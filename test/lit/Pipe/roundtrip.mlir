@@ -19,6 +19,15 @@ module attributes {pipe.layout = #pipe.layout<pipeline_ranks = 2,
   // CHECK: } backward {
   } backward {
   ^bb0(%dy: tensor<8x4xbf16>, %x: tensor<8x4xbf16>, %inverse: tensor<8x1xf32>):
+    moe.rms_norm_weight_grad %dy, %x, %inverse, @w
+        : tensor<8x4xbf16>, tensor<8x4xbf16>, tensor<8x1xf32>
+    %dx = moe.rms_norm_input_grad %dy, %x, %inverse, @w
+        : (tensor<8x4xbf16>, tensor<8x4xbf16>, tensor<8x1xf32>)
+          -> tensor<8x4xbf16>
+    pipe.yield %dx : tensor<8x4xbf16>
+  // CHECK: } backward_input {
+  } backward_input {
+  ^bb0(%dy: tensor<8x4xbf16>, %x: tensor<8x4xbf16>, %inverse: tensor<8x1xf32>):
     %dx = moe.rms_norm_input_grad %dy, %x, %inverse, @w
         : (tensor<8x4xbf16>, tensor<8x4xbf16>, tensor<8x1xf32>)
           -> tensor<8x4xbf16>
@@ -36,6 +45,11 @@ module attributes {pipe.layout = #pipe.layout<pipeline_ranks = 2,
     pipe.yield
   }
 
+  // CHECK: pipe.interleaving @i0(@s0 forward, @s0 backward){{$}}
+  pipe.interleaving @i0 (@s0 forward, @s0 backward)
+  // CHECK: pipe.interleaving @i1(@s0 forward, @s0 backward_input) order [1, 0]{{$}}
+  pipe.interleaving @i1 (@s0 forward, @s0 backward_input) order [1, 0]
+
   // CHECK: pipe.rank 0 {
   pipe.rank 0 {
     // CHECK-NEXT: pipe.load @s0 microbatch 0 "tokens"
@@ -44,6 +58,12 @@ module attributes {pipe.layout = #pipe.layout<pipeline_ranks = 2,
     pipe.receive @s0 microbatch 0 forward from 1
     // CHECK-NEXT: pipe.run @s0 microbatch 0 forward
     pipe.run @s0 microbatch 0 forward
+    // CHECK-NEXT: pipe.run @s0 microbatch 0 backward_input
+    pipe.run @s0 microbatch 0 backward_input
+    // CHECK-NEXT: pipe.run @s0 microbatch 0 weight_grad
+    pipe.run @s0 microbatch 0 weight_grad
+    // CHECK-NEXT: pipe.overlap @i0 microbatches 4, 1
+    pipe.overlap @i0 microbatches 4, 1
     // CHECK-NEXT: pipe.send @s0 microbatch 0 forward to 1
     pipe.send @s0 microbatch 0 forward to 1
     // CHECK-NEXT: pipe.wait_send @s0 microbatch 0 forward to 1

@@ -1,10 +1,15 @@
 // RUN: moe-opt %s --moe-plan --verify-roundtrip | FileCheck %s --check-prefixes=CHECK,ONE
 // RUN: moe-opt %s --moe-plan='schedule=gpipe capacity-factor=0' | FileCheck %s --check-prefixes=CHECK,GPIPE
 // RUN: moe-opt %s --moe-plan | moe-opt --pipe-verify-plan -o /dev/null
+// RUN: moe-opt %s --moe-plan=schedule=auto 2>&1 | FileCheck %s --check-prefix=AUTO
+// RUN: not moe-opt %s --moe-plan='schedule=auto budget=1000000' 2>&1 | FileCheck %s --check-prefix=BUDGET
 // RUN: not moe-opt %s --moe-plan=schedule=zigzag 2>&1 | FileCheck %s --check-prefix=KIND
 // RUN: not moe-opt %s --moe-plan=capacity-factor=0.5 2>&1 | FileCheck %s --check-prefix=CAPACITY
 
-// KIND: error: unknown schedule 'zigzag'; known: 1f1b, gpipe
+// KIND: error: unknown schedule 'zigzag'; known: gpipe, 1f1b, 
+// AUTO: remark: schedule auto: {{.*}} no order takes less than {{.*}} (gap {{.*}} %), the best published one that fits, {{.*}}, takes
+// AUTO: pipe.schedule = "auto"
+// BUDGET: error: schedule auto: {{.*}} (beside parameters, buffers and the machine's reserve)
 // CAPACITY: error: capacity-factor must be at least 1
 
 // From layers to verified stages and ranks in one go.

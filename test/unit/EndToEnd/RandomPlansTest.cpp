@@ -53,11 +53,4 @@ TEST_P(RandomPlans, RunWithThePredictedBytes) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Families, RandomPlans,
-                         testing::ValuesIn(test::kFamilies),
-                         [](const auto &info) {
-                           std::string name = info.param;
-                           for (char &c : name)
-                             if (!isalnum(static_cast<unsigned char>(c)))
-                               c = '_';
-                           return name;
-                         });
+                         testing::ValuesIn(test::kFamilies), test::familyName);

@@ -8,6 +8,14 @@ static int64_t pick(std::mt19937 &random, std::vector<int64_t> choices) {
   return choices[random() % choices.size()];
 }
 
+std::string test::familyName(const testing::TestParamInfo<std::string> &info) {
+  std::string name = info.param;
+  for (char &c : name)
+    if (!isalnum(static_cast<unsigned char>(c)))
+      c = '_';
+  return name;
+}
+
 std::string test::randomReduction(const std::string &family, int64_t layers,
                                   std::mt19937 &random) {
   bool latent = family.starts_with("deepseek");

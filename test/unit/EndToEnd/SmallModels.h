@@ -1,8 +1,10 @@
 //===- SmallModels.h - reduced models for whole runs ------------*- C++ -*-===//
 #pragma once
 
-#include "compiler/Driver/Driver.h"
+#include "driver/Driver.h"
 #include "runtime/Exec/Run.h"
+
+#include <gtest/gtest.h>
 
 #include <random>
 #include <string>
@@ -14,6 +16,9 @@ namespace moe::test {
 inline const std::vector<std::string> kFamilies = {
     "deepseek-v2-lite", "deepseek-v3", "qwen3-30b-a3b", "mixtral-8x7b",
     "gpt-oss-20b",      "glm-4.5-air", "olmoe-1b-7b"};
+
+/// The name of a family as part of a test's name.
+std::string familyName(const testing::TestParamInfo<std::string> &info);
 
 /// A reduction of `family` to `layers` layers with all other sizes drawn from
 /// `random`. The number of experts is a multiple of 4.

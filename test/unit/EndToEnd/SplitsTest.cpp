@@ -88,13 +88,7 @@ TEST_P(Splits, ScheduleThreadsAndPoisonChangeNoBit) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Families, Splits, testing::ValuesIn(test::kFamilies),
-                         [](const auto &info) {
-                           std::string name = info.param;
-                           for (char &c : name)
-                             if (!isalnum(static_cast<unsigned char>(c)))
-                               c = '_';
-                           return name;
-                         });
+                         test::familyName);
 
 // A step with more rows than planned ends with what would have sufficed.
 TEST(Capacity, OverflowNamesLayerRankAndCapacity) {

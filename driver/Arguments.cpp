@@ -1,6 +1,6 @@
 //===- Arguments.cpp - what users write on command lines ------------------===//
 
-#include "compiler/Driver/Arguments.h"
+#include "driver/Arguments.h"
 
 #include <charconv>
 #include <cmath>

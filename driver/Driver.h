@@ -21,8 +21,16 @@ struct PlanRequest {
   std::string reductions;           ///< "layers=4,hidden=256,..."; empty: none
   std::string machine = "h100-sxm"; ///< name or path of a description
   plan::Layout layout;
+  /// Path of measured op times to calibrate the machine from; empty:
+  /// none.
+  std::string profile;
+  /// The name of a generator (compiler/Schedule/Generators.h), "auto", or the
+  /// path of a CSV of torch.distributed.pipelining, which ends in ".csv".
   std::string schedule = "1f1b";
-  int64_t budgetBytes = 0; ///< 0: all memory of the device
+  int64_t stagesPerRank = 0; ///< 0: the schedule's own
+  std::string placement;     ///< "loop", ...; empty: the schedule's own
+  int64_t groupSize = 0;     ///< of interleaved schedules; 0: all ranks
+  int64_t budgetBytes = 0;   ///< 0: all memory of the device
   DType dtype = DType::bf16;
   double capacityFactor = 1.25; ///< 0: the most that routing can produce
   double imbalance = 1.1;
@@ -32,6 +40,11 @@ struct PlanRequest {
   std::string generator;  ///< goes into the plan
   /// Where to write the final IR; empty: nowhere.
   std::string irPath;
+  /// Where to write the schedule as a CSV of torch.distributed.pipelining;
+  /// empty: nowhere.
+  std::string schedulePath;
+  /// "compute_only" or "compute_comms".
+  std::string scheduleFormat = "compute_only";
 };
 
 struct PlanAnswer {
@@ -41,6 +54,8 @@ struct PlanAnswer {
 };
 
 /// Makes the plan. Errors name the field, option or op and what was expected.
+/// With the schedule "auto", a plan that does not fit the budget is made again
+/// with less memory for the search, as long as that finds something.
 Result<PlanAnswer> makePlan(const PlanRequest &request);
 
 } // namespace moe::driver

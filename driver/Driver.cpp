@@ -1,0 +1,354 @@
+//===- Driver.cpp - from a configuration file to a plan -------------------===//
+
+#include "driver/Driver.h"
+
+#include "compiler/Cost/Machine.h"
+#include "compiler/Cost/Profile.h"
+#include "compiler/Export/IR/EmitPlan.h"
+#include "compiler/Import/IR/ImportModel.h"
+#include "compiler/Import/ModelConfig.h"
+#include "compiler/Schedule/Generators.h"
+#include "compiler/Schedule/IR/StepLists.h"
+#include "compiler/Schedule/TorchCsv.h"
+#include "passes/Passes.h"
+
+#include "mlir/IR/Builders.h"
+#include "mlir/Pass/PassManager.h"
+#include "mlir/Support/FileUtilities.h"
+#include "llvm/Support/MemoryBuffer.h"
+#include "llvm/Support/ToolOutputFile.h"
+
+using namespace mlir;
+using namespace moe;
+
+namespace {
+
+/// Collects diagnostics as text while it lives.
+class DiagnosticText : public ScopedDiagnosticHandler {
+public:
+  explicit DiagnosticText(MLIRContext *context)
+      : ScopedDiagnosticHandler(context) {
+    setHandler([this](Diagnostic &diagnostic) {
+      if (diagnostic.getSeverity() == DiagnosticSeverity::Remark) {
+        remarks.push_back(diagnostic.str());
+        return;
+      }
+      if (!text.empty())
+        text += "; ";
+      text += diagnostic.str();
+      for (Diagnostic &note : diagnostic.getNotes())
+        text += " (" + note.str() + ")";
+    });
+  }
+  Error error() const { return {text.empty() ? "the compiler failed" : text}; }
+
+  std::vector<std::string> remarks;
+
+private:
+  std::string text;
+};
+
+Type storageType(Builder builder, DType dtype) {
+  switch (dtype) {
+  case DType::f32:
+    return builder.getF32Type();
+  case DType::f64:
+    return builder.getF64Type();
+  default:
+    return builder.getBF16Type();
+  }
+}
+
+plan::Model describe(const model::ModelConfig &config,
+                     const model::ParameterCounts &counts) {
+  plan::Model described;
+  described.name = config.name;
+  described.architecture = config.architecture;
+  described.reductions = config.reductions;
+  described.layers = config.layers.size();
+  described.hidden = config.hidden;
+  described.vocabulary = config.vocabulary;
+  described.totalParameters = counts.total + counts.mtpTotal;
+  described.activeParameters = counts.active + counts.mtpActive;
+  return described;
+}
+
+std::vector<plan::Assumption>
+mtpAssumptions(const driver::PlanRequest &request) {
+  if (!request.mtp)
+    return {};
+  char weight[32];
+  snprintf(weight, sizeof weight, "%g", request.mtpWeight);
+  return {
+      {"mtp.loss_weight", weight,
+       "option --mtp-weight: of the mean loss of the multi-token prediction "
+       "modules, beside the main loss (DeepSeek-V3: 0.3, later 0.1, arXiv "
+       "2412.19437 section 4.2)"}};
+}
+
+/// Calls `print` with the stream of the file `path`.
+Status writeFile(const std::string &path,
+                 llvm::function_ref<void(llvm::raw_ostream &)> print) {
+  std::string message;
+  std::unique_ptr<llvm::ToolOutputFile> file = openOutputFile(path, &message);
+  if (!file)
+    return Error{message};
+  print(file->os());
+  file->keep();
+  return {};
+}
+
+Status writeIr(ModuleOp module, const std::string &path) {
+  return writeFile(path, [&](llvm::raw_ostream &stream) {
+    // With locations: they carry the names of ops.
+    module.print(stream, OpPrintingFlags().enableDebugInfo());
+  });
+}
+
+/// What the ranks of `module` run, in order.
+Status writeSchedule(ModuleOp module, const driver::PlanRequest &request) {
+  FailureOr<StepLists> lists = readSteps(module);
+  if (failed(lists))
+    return Error{"the compiler failed"};
+  schedule::Schedule order{request.schedule, lists->steps.problem, {}};
+  for (const std::vector<schedule::Step> &steps : lists->steps.ranks) {
+    std::vector<schedule::Action> &actions = order.ranks.emplace_back();
+    for (const schedule::Step &step : steps) {
+      bool overlaps = step.kind == plan::StepKind::overlap;
+      if (plan::isExecution(step.kind))
+        actions.push_back({step.phase, step.stage, step.microbatch, overlaps});
+      if (overlaps)
+        actions.push_back(step.second);
+    }
+  }
+  Result<std::string> text = schedule::writeTorchCsv(
+      order, *schedule::parseTorchCsvFormat(request.scheduleFormat));
+  if (!text)
+    return text.error();
+  return writeFile(request.schedulePath,
+                   [&](llvm::raw_ostream &stream) { stream << *text; });
+}
+
+/// The most tokens of a microbatch: positions in it are 32-bit integers, with
+/// room for the experts that a token is sent to.
+constexpr int64_t kMostTokens = int64_t(1) << 26;
+
+Status checkLayout(const plan::Layout &layout) {
+  if (layout.microbatchSize > kMostTokens / layout.sequenceLength)
+    return Error{"a microbatch of " + std::to_string(layout.microbatchSize) +
+                 " x " + std::to_string(layout.sequenceLength) +
+                 " tokens is too large; at most " +
+                 std::to_string(kMostTokens) +
+                 " are possible (options --microbatch-size and --seq)"};
+  for (auto [name, size] :
+       {std::pair("tp", layout.tensor), std::pair("cp", layout.context)})
+    if (size != 1)
+      return Error{std::string("--layout ") + name + "=" +
+                   std::to_string(size) +
+                   ": must be 1; this parallelism is "
+                   "not supported"};
+  return {};
+}
+
+bool isCsv(const std::string &schedule) { return schedule.ends_with(".csv"); }
+
+Status checkSchedule(const driver::PlanRequest &request) {
+  const std::string &name = request.schedule;
+  std::string names;
+  bool known = name == "auto" || isCsv(name);
+  for (const schedule::GeneratorInfo &generator : schedule::generators()) {
+    known |= generator.name == name;
+    names += std::string(generator.name) + ", ";
+  }
+  if (!known)
+    return Error{"unknown schedule '" + name +
+                 "' (option --schedule); known: " + names +
+                 "auto, or a file that ends in .csv"};
+  if (!request.schedulePath.empty() &&
+      !schedule::parseTorchCsvFormat(request.scheduleFormat))
+    return Error{"unknown format of a schedule '" + request.scheduleFormat +
+                 "'; known: compute_only, compute_comms"};
+  if (request.groupSize && name.find("interleaved") == std::string::npos)
+    return Error{"--group-size is for interleaved schedules, not for " + name};
+  return {};
+}
+
+/// The request in the compiler's own terms.
+struct Inputs {
+  const driver::PlanRequest &request;
+  cost::Machine machine;
+  model::ModelConfig config;
+  int64_t budgetBytes = 0;
+  /// The request's, or where a file says what it needs, that.
+  int64_t stagesPerRank = 0;
+  std::string placement;
+};
+
+/// Stages and placement of the schedule in a file, unless the request says.
+Status readStructure(Inputs &inputs) {
+  const driver::PlanRequest &request = inputs.request;
+  auto buffer = llvm::MemoryBuffer::getFile(request.schedule);
+  if (!buffer)
+    return Error{"cannot read " + request.schedule + ": " +
+                 buffer.getError().message()};
+  schedule::ScheduleProblem base;
+  base.ranks = request.layout.pipeline;
+  base.microbatches = request.layout.microbatches;
+  Result<schedule::Schedule> order =
+      schedule::readTorchCsv((*buffer)->getBuffer(), base);
+  if (!order)
+    return Error{request.schedule + ": " + order.error().message};
+  if (!inputs.stagesPerRank)
+    inputs.stagesPerRank = order->problem.stagesPerRank;
+  if (inputs.placement.empty())
+    inputs.placement = schedule::name(order->problem.placement);
+  return {};
+}
+
+Result<Inputs> gather(const driver::PlanRequest &request) {
+  MOE_RETURN_IF_ERROR(checkLayout(request.layout));
+  MOE_RETURN_IF_ERROR(checkSchedule(request));
+  Result<cost::Machine> machine =
+      cost::loadMachine(request.machine, cost::machineDirectories());
+  if (!machine)
+    return machine.error();
+  if (!request.profile.empty()) {
+    Result<cost::Profile> profile = cost::readProfile(request.profile);
+    if (!profile)
+      return profile.error();
+    machine = cost::calibrate(*machine, *profile);
+    if (!machine)
+      return machine.error();
+  }
+  Result<model::ModelConfig> config = model::readHfConfig(request.modelPath);
+  if (!config)
+    return config.error();
+  if (!request.reductions.empty()) {
+    config = model::reduce(*config, request.reductions);
+    if (!config)
+      return config.error();
+  }
+  int64_t budget =
+      request.budgetBytes ? request.budgetBytes : machine->memoryBytes;
+  Inputs inputs{request, std::move(*machine),   std::move(*config),
+                budget,  request.stagesPerRank, request.placement};
+  if (isCsv(request.schedule))
+    MOE_RETURN_IF_ERROR(readStructure(inputs));
+  return inputs;
+}
+
+void setOptions(PlanPipelineOptions &options, const Inputs &inputs,
+                int64_t searched) {
+  const driver::PlanRequest &request = inputs.request;
+  options.capacityFactor = request.capacityFactor;
+  options.mtpWeight = request.mtpWeight;
+  (isCsv(request.schedule) ? options.csv : options.schedule) = request.schedule;
+  options.groupSize = request.groupSize;
+  options.stagesPerRank = inputs.stagesPerRank;
+  options.placement = inputs.placement;
+  options.machine = request.machine;
+  options.profile = request.profile;
+  options.imbalance = request.imbalance;
+  options.budget = searched;
+}
+
+/// One way through the compiler; a search may use `searched` bytes.
+Result<driver::PlanAnswer> compile(const Inputs &inputs, int64_t searched) {
+  const driver::PlanRequest &request = inputs.request;
+  MLIRContext context(MLIRContext::Threading::DISABLED);
+  context.printOpOnDiagnostic(false);
+  context.loadDialect<MoEDialect, pipe::PipeDialect>();
+  DiagnosticText diagnostics(&context);
+  OwningOpRef<ModuleOp> module = importModel(
+      context, inputs.config, storageType(Builder(&context), request.dtype));
+  if (!module)
+    return diagnostics.error();
+  model::ParameterCounts counts =
+      countParameters(*module->getOps<ModelOp>().begin());
+  const plan::Layout &layout = request.layout;
+  auto layoutAttr = pipe::LayoutAttr::getChecked(
+      [&] { return mlir::emitError(module->getLoc()); }, &context,
+      layout.pipeline, layout.expert, layout.data, layout.tensor,
+      layout.context, layout.microbatches, layout.microbatchSize,
+      layout.sequenceLength);
+  if (!layoutAttr)
+    return diagnostics.error();
+  (*module)->setAttr(pipe::LayoutAttr::kName, layoutAttr);
+
+  PassManager manager(&context);
+  PlanPipelineOptions options;
+  setOptions(options, inputs, searched);
+  buildPlanPipeline(manager, options);
+  if (failed(manager.run(*module)))
+    return diagnostics.error();
+  if (!request.irPath.empty())
+    MOE_RETURN_IF_ERROR(writeIr(*module, request.irPath));
+  if (!request.schedulePath.empty())
+    MOE_RETURN_IF_ERROR(writeSchedule(*module, request));
+
+  std::vector<plan::Assumption> assumptions = mtpAssumptions(request);
+  for (const std::string &remark : diagnostics.remarks)
+    assumptions.push_back({"schedule", request.schedule, remark});
+  EmissionInputs emission{
+      inputs.machine,
+      inputs.budgetBytes,
+      request.capacityFactor,
+      request.imbalance,
+      request.generator,
+      (*module)->getAttrOfType<StringAttr>(kScheduleAttr).str(),
+      describe(inputs.config, counts),
+      std::move(assumptions)};
+  FailureOr<plan::Plan> emitted = emitPlan(*module, emission);
+  if (failed(emitted))
+    return diagnostics.error();
+  return driver::PlanAnswer{std::move(*emitted), diagnostics.remarks};
+}
+
+/// By how much the rank with the largest arena exceeds the budget.
+int64_t excess(const plan::Plan &plan) {
+  int64_t most = 0;
+  for (const plan::Rank &rank : plan.ranks)
+    most = std::max(most, rank.arenaBytes + plan.machine.reserveBytes -
+                              plan.machine.budgetBytes);
+  return most;
+}
+
+/// How often a search is repeated with less memory: its view of what a rank
+/// holds leaves out how buffers pack.
+constexpr int kMostSearches = 4;
+
+} // namespace
+
+Result<driver::PlanAnswer> driver::makePlan(const PlanRequest &request) {
+  Result<Inputs> inputs = gather(request);
+  if (!inputs)
+    return inputs.error();
+  model::ModelConfig &config = inputs->config;
+  std::vector<std::string> notes = config.notes;
+  if (request.mtp && config.mtpLayers.empty())
+    return Error{"--mtp on: the configuration has no multi-token prediction "
+                 "modules (num_nextn_predict_layers)"};
+  if (!request.mtp && !config.mtpLayers.empty()) {
+    notes.push_back(
+        "the configuration has " + std::to_string(config.mtpLayers.size()) +
+        " multi-token prediction module(s), which the plan leaves out; --mtp "
+        "on plans them");
+    config.mtpLayers.clear();
+  }
+
+  int64_t searched = inputs->budgetBytes;
+  Result<PlanAnswer> answer = compile(*inputs, searched);
+  for (int round = 1; answer && request.schedule == "auto" &&
+                      !answer->plan.prediction.fits && round < kMostSearches;
+       ++round) {
+    searched -= excess(answer->plan);
+    Result<PlanAnswer> smaller = compile(*inputs, searched);
+    if (!smaller)
+      break;
+    answer = std::move(smaller);
+  }
+  if (!answer)
+    return answer.error();
+  answer->notes.insert(answer->notes.begin(), notes.begin(), notes.end());
+  return answer;
+}

@@ -1,0 +1,63 @@
+//===- CompiledPlansTest.cpp - plans that moe-plan made
+//--------------------===//
+//
+// The same reduced model under two schedules (test/data/plans/regenerate), also
+// where there is no planner to make them, as under the thread sanitizer.
+//
+//===----------------------------------------------------------------------===//
+
+#include "TinyPlan.h"
+
+#include <gtest/gtest.h>
+
+using namespace moe;
+using namespace moe::test;
+
+namespace {
+
+plan::Plan readPlan(const char *schedule) {
+  Result<plan::Plan> plan =
+      plan::read("test/data/plans/qwen3-" + std::string(schedule) + ".json");
+  EXPECT_TRUE(plan.ok()) << plan.error().message;
+  return *plan;
+}
+
+std::vector<double> losses(const plan::Plan &plan, bool poison) {
+  TinyModel batch;
+  batch.sequenceLength = plan.layout.sequenceLength;
+  exec::RunOptions options;
+  options.steps = 3;
+  options.executor.poison = poison;
+  Result<exec::RunReport> report =
+      runPlan(plan, makeData(batch, 4000), std::move(options));
+  EXPECT_TRUE(report.ok()) << report.error().message;
+  std::vector<double> result;
+  if (report)
+    for (const exec::StepReport &step : report->steps)
+      result.push_back(step.loss);
+  return result;
+}
+
+TEST(CompiledPlansTest, DualPipeVHasWhatMakesItHard) {
+  plan::Plan plan = readPlan("dualpipe-v");
+  size_t overlaps = 0, selfSends = 0, splits = 0;
+  for (const plan::Rank &rank : plan.ranks)
+    for (const plan::Step &step : rank.steps) {
+      overlaps += step.kind == plan::StepKind::overlap;
+      selfSends += step.kind == plan::StepKind::send && step.peer == rank.rank;
+      splits += step.kind == plan::StepKind::run &&
+                step.phase == plan::Phase::weight_grad;
+    }
+  EXPECT_GT(overlaps, 0u);
+  EXPECT_GT(selfSends, 0u);
+  EXPECT_GT(splits, 0u);
+}
+
+TEST(CompiledPlansTest, DualPipeVGivesTheLossesOf1F1BBitForBit) {
+  std::vector<double> reference = losses(readPlan("1f1b"), false);
+  ASSERT_EQ(reference.size(), 3u);
+  for (bool poison : {false, true})
+    EXPECT_EQ(losses(readPlan("dualpipe-v"), poison), reference);
+}
+
+} // namespace
