@@ -77,9 +77,15 @@ private:
     data["prediction"]["fits"] = plan.prediction.fits;
     for (size_t c = 0; c < plan::kMemoryClassCount; ++c)
       data["classes"].push_back(plan::name(static_cast<plan::MemoryClass>(c)));
-    for (size_t lane = 0; lane < simulate::kLaneCount; ++lane)
+    for (size_t lane = 0; lane < simulate::kLaneCount; ++lane) {
       data["lanes"].push_back(
           simulate::name(static_cast<simulate::Lane>(lane)));
+      bool used = false;
+      for (const simulate::RankTimeline &rank : timeline.ranks)
+        used |= rank.laneBusyNs[lane] > 0;
+      data["lanes_used"].push_back(used);
+    }
+    data["op_lanes"] = plan::kStreamCount; // the first of them
     // Filled as they are met.
     for (const char *list : {"kinds", "stages", "programs", "executions",
                              "ranks", "critical", "assumptions"})

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <limits>
+#include <optional>
 #include <queue>
 #include <tuple>
 
@@ -25,8 +26,9 @@ struct ListRules {
 
 class Scheduler {
 public:
-  Scheduler(std::string_view name, const ListProblem &list, ListRules rules)
-      : list(list), problem(list.problem), rules(rules),
+  Scheduler(std::string_view name, const ListProblem &list, ListRules rules,
+            int64_t mostNs)
+      : list(list), problem(list.problem), rules(rules), mostNs(mostNs),
         stages(static_cast<size_t>(problem.stages())),
         ranks(static_cast<size_t>(problem.ranks)) {
     result.name = name;
@@ -38,22 +40,37 @@ public:
       state.inputNs.assign(count, problem.isFirst(stage) ? 0 : kNever);
       state.gradientNs.assign(count, kNever);
       state.rank = static_cast<size_t>(problem.rankOf(stage));
-      ranks[state.rank].stages.push_back(stage);
+      RankState &rank = ranks[state.rank];
+      rank.stages.push_back(stage);
+      const StageCosts &costs = costsOf(stage);
+      rank.workNs += problem.microbatches *
+                     (costs.forwardNs + costs.inputGradNs + costs.weightGradNs);
     }
     for (auto &actions : result.ranks)
       actions.reserve(3 * count * static_cast<size_t>(problem.stagesPerRank));
   }
 
-  Schedule run() {
+  /// Nothing when it would take longer than `mostNs`.
+  std::optional<Schedule> run() {
     for (size_t rank = 0; rank < ranks.size(); ++rank)
       events.push({0, rank});
     while (!events.empty()) {
       auto [nowNs, rank] = events.top();
       events.pop();
-      if (ranks[rank].freeNs <= nowNs)
-        decide(rank, nowNs);
+      if (ranks[rank].freeNs > nowNs)
+        continue;
+      if (nowNs + ranks[rank].workNs > mostNs)
+        return std::nullopt;
+      decide(rank, nowNs);
     }
     return std::move(result);
+  }
+
+  int64_t makespanNs() const {
+    int64_t ns = 0;
+    for (const RankState &rank : ranks)
+      ns = std::max(ns, rank.freeNs);
+    return ns;
   }
 
 private:
@@ -66,6 +83,7 @@ private:
   struct RankState {
     std::vector<int64_t> stages;
     int64_t freeNs = 0, held = 0;
+    int64_t workNs = 0; ///< of all that has not run
     std::vector<Action> weightGrads;
     size_t nextWeightGrad = 0;
   };
@@ -190,6 +208,7 @@ private:
               int64_t lengthNs) {
     result.ranks[rank].push_back(action);
     ranks[rank].freeNs = nowNs + lengthNs;
+    ranks[rank].workNs -= lengthNs;
     events.push({nowNs + lengthNs, rank});
   }
 
@@ -236,6 +255,7 @@ private:
   const ListProblem &list;
   const ScheduleProblem &problem;
   ListRules rules;
+  int64_t mostNs;
   Schedule result;
   std::vector<StageState> stages;
   std::vector<RankState> ranks;
@@ -247,13 +267,21 @@ private:
 } // namespace
 
 std::vector<Schedule> listSchedules(std::string_view name,
-                                    const ListProblem &problem) {
+                                    const ListProblem &problem,
+                                    int64_t &shortestNs) {
   std::vector<Schedule> schedules;
   using enum ListRules::WeightGrad;
   for (ListRules::WeightGrad weightGrad : {whenIdle, whenFits, inTurn})
-    for (double patience : {0.0, 0.25, 0.75})
-      schedules.push_back(
-          Scheduler(name, problem, {weightGrad, patience}).run());
+    for (double patience : {0.0, 0.25, 0.75}) {
+      int64_t mostNs =
+          shortestNs < kNever ? shortestNs + shortestNs / 20 : kNever;
+      Scheduler scheduler(name, problem, {weightGrad, patience}, mostNs);
+      std::optional<Schedule> schedule = scheduler.run();
+      if (!schedule)
+        continue;
+      shortestNs = std::min(shortestNs, scheduler.makespanNs());
+      schedules.push_back(std::move(*schedule));
+    }
   return schedules;
 }
 

@@ -37,7 +37,12 @@ struct ListProblem {
 /// run and in how long a rank waits for something earlier in turn. None can get
 /// stuck: of the stages that could, the latest holds a microbatch, and all
 /// stages after it go on.
+///
+/// `shortestNs` is the makespan of the shortest so far. What takes longer by
+/// more than a twentieth is given up and left out: weight gradients that are
+/// moved elsewhere later do not make up for that.
 std::vector<Schedule> listSchedules(std::string_view name,
-                                    const ListProblem &problem);
+                                    const ListProblem &problem,
+                                    int64_t &shortestNs);
 
 } // namespace moe::schedule

@@ -79,6 +79,37 @@ public:
       if (mine->beats(best))
         best = std::move(*mine);
     }
+    if (!best.order.empty())
+      earlier.push_back(best);
+  }
+
+  /// Returns to the best order whose steps, with transfers, can be executed.
+  /// Checked at the end of each part of the search and not for every order: it
+  /// takes as long as many runs, and is hardly ever the case that an order
+  /// needs more buffers than there are. False: it was not the best.
+  bool settle() {
+    if (settled)
+      return true;
+    bool first = true;
+    while (!canBeExecuted(best)) {
+      first = false;
+      if (earlier.empty()) {
+        best = {};
+        best.structure = index;
+        best.origin = kSearchOrigin;
+        runAlone();
+        break;
+      }
+      best = std::move(earlier.back());
+      earlier.pop_back();
+    }
+    if (!first)
+      searched = best.searched ? best.score : Score{};
+    earlier.clear();
+    if (!best.order.empty())
+      earlier.push_back(best);
+    settled = true;
+    return first;
   }
 
   /// Tries what recipes to begin with.
@@ -159,6 +190,7 @@ private:
   static constexpr size_t kDearRuns = 4;
   static constexpr size_t kPool = 16;
   static constexpr size_t kStarts = 3;
+  static constexpr size_t kEarlier = 8;
 
   struct Rated {
     Recipe recipe;
@@ -231,11 +263,30 @@ private:
     searched = std::min(searched, score);
     if (score >= best.score)
       return false;
-    best.score = score;
-    best.searched = true;
-    best.origin = kSearchOrigin;
-    best.order = kitchen.greedy.order();
+    if (!settled) {
+      // The first stays: it is the last that was sure, where there was one.
+      if (earlier.size() == kEarlier)
+        earlier.erase(earlier.begin() + 1);
+      earlier.push_back(std::move(best));
+    }
+    best = {score, true, kSearchOrigin, index, kitchen.greedy.order()};
+    settled = false;
     return true;
+  }
+
+  /// Generators have made sure of theirs.
+  bool canBeExecuted(const Best &one) const {
+    return !one.searched ||
+           (!one.order.empty() &&
+            verify(insertTransfers(
+                {kSearchOrigin, structure.problem, one.order})));
+  }
+
+  /// One microbatch at a time in every stage: gets to its end with any buffers.
+  void runAlone() {
+    Recipe recipe;
+    recipe.fill = {1e-6, 1e-6};
+    takeRun(recipe);
   }
 
   const Structure &structure;
@@ -250,6 +301,9 @@ private:
   std::vector<SearchCandidate> found;
   Score searched;
   Best best;
+  /// What was the best before, the latest last.
+  std::vector<Best> earlier;
+  bool settled = true; ///< the best can be executed
 };
 
 } // namespace
@@ -296,10 +350,16 @@ Result<SearchResult> searchSchedule(std::span<const Structure> structures,
     if (labs[i].lowerBound().makespanNs <=
         labs[bestLab()].result().score.makespanNs)
       labs[i].tryFirstRecipes(3 * part / static_cast<int64_t>(labs.size()));
-  labs[bestLab()].changeRecipes(3 * part);
-  Lab &winner = labs[bestLab()];
-  winner.polish(3 * part);
-  winner.lowerPeak(part);
+  // Only the best has to be sure; what it falls back to may not be the best.
+  auto settleBest = [&]() -> Lab & {
+    while (!labs[bestLab()].settle()) {
+    }
+    return labs[bestLab()];
+  };
+  settleBest().changeRecipes(3 * part);
+  settleBest().polish(3 * part);
+  settleBest().lowerPeak(part);
+  Lab &winner = settleBest();
 
   const Best &best = winner.result();
   if (best.order.empty())

@@ -56,8 +56,9 @@ struct SearchResult {
 /// The schedule with the smallest makespan within every rank's limit; of equal
 /// ones that with the smallest peak, then a generator's, by name. Forwards,
 /// backwards and weight gradients of a stage take microbatches in ascending
-/// order. Deterministic. No schedule of a generator that stays within the same
-/// limits has both a makespan and a peak as small, one of them smaller.
+/// order; its steps, with transfers, pass verify(). Deterministic. No schedule
+/// of a generator that stays within the same limits has both a makespan and a
+/// peak as small, one of them smaller.
 ///
 /// Errors: no structure; one that fails its checks; limits that no structure
 /// can stay within: the error names a rank and the bytes it needs at least.

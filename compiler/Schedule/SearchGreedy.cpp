@@ -5,6 +5,9 @@
 
 namespace moe::schedule::search {
 
+/// Gradients between two stages that are made and not used.
+constexpr int64_t kGradientBuffers = 2;
+
 int64_t leastPeakBytes(const Instance &instance, size_t rank) {
   // Copies of the model can run one after the other.
   std::vector<int64_t> bytes(static_cast<size_t>(instance.problem.replicas()),
@@ -127,6 +130,15 @@ bool Greedy::admits(size_t s) const {
          nextForward[s] - nextBackward[s] < policy->caps[s];
 }
 
+/// A gradient goes from the stage's one buffer to send to the one in which the
+/// stage before receives: a third cannot be made before the first is used. The
+/// backward that uses it needs nothing else but its own such buffers, down to
+/// the first stage, so this keeps no run from getting to its end.
+bool Greedy::canHandOver(size_t s) const {
+  return instance.stages[s].previous < 0 ||
+         nextBackward[s] - nextBackward[s - 1] < kGradientBuffers;
+}
+
 int64_t Greedy::scoreOf(size_t s, bool forward, int64_t readyNs) const {
   const InstanceStage &stage = instance.stages[s];
   bool first =
@@ -153,7 +165,7 @@ void Greedy::collect(size_t rank) {
     int64_t end = stage.firstMicrobatch + stage.microbatches;
     if (nextBackward[s] < nextForward[s]) {
       int64_t readyNs = backwardInputNs[at(s, nextBackward[s])];
-      if (readyNs >= 0)
+      if (readyNs >= 0 && canHandOver(s))
         candidates.push_back({s, false, readyNs, scoreOf(s, false, readyNs)});
     }
     if (nextForward[s] < end) {
@@ -276,7 +288,7 @@ bool Greedy::decideBySequence(size_t rank, int64_t nowNs) {
       return fillWithWeightGrad(rank, nowNs, kNoLimit);
     if (forward)
       readyNs = forwardInputNs[at(s, nextForward[s])];
-    else if (nextBackward[s] < nextForward[s])
+    else if (nextBackward[s] < nextForward[s] && canHandOver(s))
       readyNs = backwardInputNs[at(s, nextBackward[s])];
     if (readyNs >= 0 && readyNs <= nowNs) {
       ++nextInSequence[rank];
@@ -350,6 +362,9 @@ void Greedy::runBackward(size_t s, int64_t beginNs, int64_t lengthNs,
   int64_t doneNs = beginNs + lengthNs;
   backwardEndNs[at(s, microbatch)] = doneNs;
   occupy(rank, doneNs);
+  // The stage behind may have waited for the buffer.
+  if (stage.next >= 0 && nextBackward[s + 1] - microbatch >= kGradientBuffers)
+    wake(static_cast<size_t>(instance.stages[s + 1].rank), beginNs);
   if (stage.previous < 0)
     return;
   const InstanceStage &before = instance.stages[s - 1];

@@ -94,6 +94,7 @@ private:
   bool decide(size_t rank, int64_t nowNs);
   void collect(size_t rank);
   bool admits(size_t stage) const;
+  bool canHandOver(size_t stage) const;
   int64_t limitBytes(size_t rank) const {
     return std::min(instance.ranks[rank].limitBytes, ceilingBytes);
   }

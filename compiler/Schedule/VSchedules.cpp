@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <array>
+#include <limits>
 #include <tuple>
 #include <utility>
 
@@ -143,6 +144,7 @@ Result<Schedule> fromPattern(std::string_view name,
   list.rankLimits.assign(static_cast<size_t>(problem.ranks), most);
   std::vector<Schedule> orders = {repeat(name, list, false),
                                   repeat(name, list, true)};
+  int64_t shortestNs = std::numeric_limits<int64_t>::max();
   for (int64_t more : {0, 1}) {
     list.stageLimits.resize(static_cast<size_t>(problem.stages()));
     for (int64_t rank = 0; rank < problem.ranks; ++rank) {
@@ -152,7 +154,7 @@ Result<Schedule> fromPattern(std::string_view name,
       list.stageLimits[static_cast<size_t>(2 * problem.ranks - 1 - rank)] =
           std::min(held.up + more, most);
     }
-    for (Schedule &schedule : listSchedules(name, list)) {
+    for (Schedule &schedule : listSchedules(name, list, shortestNs)) {
       orders.push_back(withoutWeightGrads(schedule));
       orders.push_back(std::move(schedule));
     }

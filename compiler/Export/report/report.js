@@ -11,7 +11,8 @@ const data = JSON.parse(document.getElementById("data").textContent);
 const kColors = {
   forward: "#0072b2", backward: "#009e73", backward_input: "#3a9bd0",
   weight_grad: "#c98700", reduce_gradients: "#cc79a7", update: "#8a8f96",
-  expert_communication: "#d55e00", pipeline_communication: "#c9ae00",
+  expert_communication: "#d55e00",
+  pipeline_communication: "#c9ae00",
   local_copy: "#8a7400",
 };
 const kClassColors = {
@@ -86,6 +87,8 @@ function firstBeyond(list, value) {
 const kRow = 22, kGap = 4, kAxis = 26, kLabel = 112, kLane = 18;
 const canvas = element("pipeline"), memory = element("memory");
 const lanes = data.lanes;
+// Lanes with something on them in any rank, in the order of their rows.
+const shown = lanes.map((name, lane) => lane).filter(lane => data.lanes_used[lane]);
 
 function prepare(target, height) {
   const ratio = devicePixelRatio || 1;
@@ -100,7 +103,7 @@ function prepare(target, height) {
   return [context, width];
 }
 const style = name => getComputedStyle(document.documentElement).getPropertyValue(name);
-const laneBlock = lanes.length * kLane + kGap;
+const laneBlock = shown.length * kLane + kGap;
 function topOf(rank) {
   return kAxis + rank * (kRow + kGap) + (rank > view.rank ? laneBlock : 0);
 }
@@ -177,9 +180,10 @@ function eachVisible(begins, ends, width, draw) {
 
 function drawLanes(context, rank, top, width) {
   context.save();
-  lanes.forEach((lane, row) => {
+  const rowOf = lane => top + shown.indexOf(lane) * kLane;
+  shown.forEach(lane => {
     context.fillStyle = style("--soft");
-    context.fillText(words(lane).replace(" communication", " comm."), 14, top + row * kLane + kLane / 2);
+    context.fillText(words(lanes[lane]).replace(" communication", " comm."), 14, rowOf(lane) + kLane / 2);
   });
   context.beginPath();
   context.rect(kLabel, 0, width - kLabel, 1e5);
@@ -187,18 +191,18 @@ function drawLanes(context, rank, top, width) {
   const pipelineLane = lanes.indexOf("pipeline_communication");
   const copyLane = lanes.indexOf("local_copy");
   eachVisible(rank.arrivals.begin, rank.arrivals.end, width, i => {
-    const row = rank.messages.peer[i] === rank.index ? copyLane : pipelineLane;
+    const lane = rank.messages.peer[i] === rank.index ? copyLane : pipelineLane;
     const x = xOf(rank.arrivals.begin[i], width);
-    drawBox(context, x, top + row * kLane + 1, xOf(rank.arrivals.end[i], width) - x, kLane - 2, kColors[lanes[row]], "");
+    drawBox(context, x, rowOf(lane) + 1, xOf(rank.arrivals.end[i], width) - x, kLane - 2, kColors[lanes[lane]], "");
   });
   eachVisible(rank.begin, rank.end, width, i => {
     const run = execution(rank, i);
     const wide = xOf(rank.end[i], width) - xOf(rank.begin[i], width);
     if (!run.ops.begin.length || wide < 40) {
       const x = xOf(rank.begin[i], width);
-      const row = run.kind === "reduce_gradients" ? 1 : 0;
+      const lane = run.kind === "reduce_gradients" ? 1 : 0;
       context.globalAlpha = 0.55;
-      drawBox(context, x, top + row * kLane + 1, wide > 3 ? wide - 1 : wide, kLane - 2, kColors[run.kind], "");
+      drawBox(context, x, rowOf(lane) + 1, wide > 3 ? wide - 1 : wide, kLane - 2, kColors[run.kind], "");
       context.globalAlpha = 1;
       return;
     }
@@ -208,7 +212,7 @@ function drawLanes(context, rank, top, width) {
       if (x > width || x + w < kLabel) continue;
       const lane = run.ops.lane[o], part = run.parts[run.ops.part[o]];
       const color = lane === 0 ? kColors[part.phase] : kColors[lanes[lane]];
-      drawBox(context, x, top + lane * kLane + 1, w > 2.5 ? w - 0.7 : w, kLane - 2, color, data.programs[part.program].ops[run.ops.op[o]].kind);
+      drawBox(context, x, rowOf(lane) + 1, w > 2.5 ? w - 0.7 : w, kLane - 2, color, data.programs[part.program].ops[run.ops.op[o]].kind);
     }
   });
   context.restore();
@@ -220,7 +224,7 @@ function drawCritical(context, width) {
   for (const [rank, lane, begin, end] of data.critical) {
     if (end < view.from || begin > view.to) continue;
     const left = Math.max(xOf(begin, width), kLabel), right = xOf(end, width);
-    const y = topOf(rank) + (lane < 2 ? kRow + 1 : kRow / 2);
+    const y = topOf(rank) + (lane < data.op_lanes ? kRow + 1 : kRow / 2);
     context.beginPath();
     context.moveTo(left, y);
     context.lineTo(Math.max(right, left + 1), y);
@@ -414,11 +418,11 @@ canvas.addEventListener("pointermove", event => {
     const i = runAt(rank, ns);
     if (y >= top && y < top + kRow && i >= 0) text = describeRun(rank, i);
     if (rank.index !== view.rank) continue;
-    const lane = Math.floor((y - top - kRow - kGap) / kLane);
-    if (lane < 0 || lane >= lanes.length) continue;
-    if (lane < 2 && i >= 0) text = describeOp(rank, i, ns, lane) || describeRun(rank, i);
+    const lane = shown[Math.floor((y - top - kRow - kGap) / kLane)];
+    if (lane === undefined) continue;
+    if (lane < data.op_lanes && i >= 0) text = describeOp(rank, i, ns, lane) || describeRun(rank, i);
     const m = firstBeyond(rank.arrivals.begin, ns) - 1;
-    if (lane >= 2 && m >= 0 && ns <= rank.arrivals.end[m])
+    if (lane >= data.op_lanes && m >= 0 && ns <= rank.arrivals.end[m])
       text = describeMessage(rank, m);
   }
   showTip(event, x >= kLabel ? text : "");

@@ -31,6 +31,8 @@ void expectSound(const std::vector<Structure> &structures,
   EXPECT_EQ(result.schedule.name, "auto");
   Status legal = verify(result.schedule);
   EXPECT_TRUE(legal.ok()) << legal.error().message;
+  Status steps = verify(insertTransfers(result.schedule));
+  EXPECT_TRUE(steps.ok()) << steps.error().message;
   Result<Evaluation> evaluation = evaluate(result.schedule, structure.costs);
   ASSERT_TRUE(evaluation.ok());
   EXPECT_EQ(evaluation->makespanNs, result.evaluation.makespanNs);
@@ -122,6 +124,48 @@ TEST(Search, IsSoundOnRandomInstances) {
     ASSERT_TRUE(result.ok()) << result.error().message;
     expectSound(structures, *result);
     expectNotDominated(structures, *result);
+  }
+}
+
+/// At the turn of a V a rank hands gradients over to itself, through one buffer
+/// to send and one to receive: an order in which three are on the way at once
+/// passes verify(Schedule), but cannot be executed.
+TEST(Search, KeepsToTheBuffersAtTheTurnOfAV) {
+  ScheduleProblem problem = problemOf(2, 7, 2, Placement::v);
+  Structure structure{problem, {}};
+  structure.costs.stages = {{87, 889, 513, 500, 300},
+                            {174, 861, 1053, 500, 0},
+                            {132, 959, 1719, 500, 0},
+                            {141, 1365, 1638, 500, 100}};
+  Result<SearchResult> result = searchSchedule({&structure, 1}, quick());
+  ASSERT_TRUE(result.ok()) << result.error().message;
+  expectSound({structure}, *result);
+}
+
+/// Costs that differ much make orders that need more buffers than there are,
+/// between ranks too.
+TEST(Search, AnswersCanBeExecutedWithTheBuffersThereAre) {
+  std::mt19937 random(9);
+  auto below = [&](int64_t end) {
+    return static_cast<int64_t>(random()) % end;
+  };
+  for (int round = 0; round < 200; ++round) {
+    ScheduleProblem problem =
+        problemOf(2 + below(3), 6 + below(7), 2, Placement::v);
+    Structure structure{problem, {}};
+    structure.costs.transferNs = below(2) * 1000 * below(4);
+    for (int64_t s = 0; s < problem.stages(); ++s)
+      structure.costs.stages.push_back({20 + below(2000), 20 + below(2000),
+                                        20 + below(2000), 500, 100 * below(4)});
+    if (round % 3 > 0)
+      for (int64_t rank = 0; rank < problem.ranks; ++rank)
+        structure.costs.limitBytes.push_back(1000 + below(4000));
+    SCOPED_TRACE("round " + std::to_string(round));
+    SearchOptions options = quick();
+    options.useGenerators = round % 2 == 0;
+    Result<SearchResult> result = searchSchedule({&structure, 1}, options);
+    ASSERT_TRUE(result.ok()) << result.error().message;
+    expectSound({structure}, *result);
   }
 }
 

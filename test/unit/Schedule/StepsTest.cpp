@@ -346,6 +346,43 @@ TEST(InsertTransfers, ARankSendsToItself) {
   EXPECT_EQ(failure(verify(alone)), "no error");
 }
 
+/// Both stages on one rank: the gradients of as many microbatches as `ahead`
+/// says are made before the first is used.
+Schedule handingOver(int64_t ahead) {
+  constexpr int64_t kCount = 4;
+  Schedule schedule{"", {1, kCount, 2, Placement::v}, {{}}};
+  std::vector<Action> &actions = schedule.ranks[0];
+  for (int64_t m = 0; m < kCount; ++m) {
+    actions.push_back({Phase::forward, 0, m});
+    actions.push_back({Phase::forward, 1, m});
+  }
+  for (int64_t m = 0; m < kCount + ahead - 1; ++m) {
+    if (m < kCount)
+      actions.push_back({Phase::backward, 1, m});
+    if (m + 1 >= ahead)
+      actions.push_back({Phase::backward, 0, m + 1 - ahead});
+  }
+  return schedule;
+}
+
+TEST(InsertTransfers, ARankTakesItsOwnGradientRightBehindTheSend) {
+  // One waits in either buffer.
+  Schedule schedule = handingOver(2);
+  ASSERT_EQ(failure(verify(schedule)), "no error");
+  StepSchedule steps = insertTransfers(schedule);
+  EXPECT_EQ(failure(verify(steps)), "no error");
+  EXPECT_EQ(find(steps, 0, StepKind::receive, Phase::backward, 0),
+            find(steps, 0, StepKind::send, Phase::backward, 0) + 1);
+  EXPECT_EQ(failure(verify(insertTransfers(schedule, ReceiveAhead::never))),
+            "no error");
+  // For a third there is no buffer.
+  schedule = handingOver(3);
+  ASSERT_EQ(failure(verify(schedule)), "no error");
+  EXPECT_THAT(failure(verify(insertTransfers(schedule))),
+              HasSubstr("wait_send backward of stage 1, microbatch 1, to rank "
+                        "0) for rank 0"));
+}
+
 TEST(VerifySteps, MessagesThatCross) {
   // Both inputs are received before the first forward.
   Schedule schedule = *gpipe({2, 2, 1});
