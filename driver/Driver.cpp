@@ -93,7 +93,15 @@ Status writeFile(const std::string &path,
   std::unique_ptr<llvm::ToolOutputFile> file = openOutputFile(path, &message);
   if (!file)
     return Error{message};
-  print(file->os());
+  llvm::raw_fd_ostream &stream = file->os();
+  print(stream);
+  stream.flush();
+  if (stream.has_error()) {
+    Error error{path + ": cannot write: " + stream.error().message()};
+    // Else the stream's destructor ends the process.
+    stream.clear_error();
+    return error;
+  }
   file->keep();
   return {};
 }
@@ -237,23 +245,33 @@ Result<Inputs> gather(const driver::PlanRequest &request) {
   return inputs;
 }
 
+/// One way through the compiler.
+struct Trial {
+  std::string schedule;
+  int64_t searchedBytes = 0; ///< of "auto": what the search may use
+  /// Above 0: fails early where the schedule alone takes as long as this.
+  int64_t worthNs = 0;
+};
+
 void setOptions(PlanPipelineOptions &options, const Inputs &inputs,
-                int64_t searched) {
+                const Trial &trial) {
   const driver::PlanRequest &request = inputs.request;
   options.capacityFactor = request.capacityFactor;
   options.mtpWeight = request.mtpWeight;
-  (isCsv(request.schedule) ? options.csv : options.schedule) = request.schedule;
+  (isCsv(trial.schedule) ? options.csv : options.schedule) = trial.schedule;
+  options.worthNs = trial.worthNs;
   options.groupSize = request.groupSize;
   options.stagesPerRank = inputs.stagesPerRank;
   options.placement = inputs.placement;
   options.machine = request.machine;
   options.profile = request.profile;
   options.imbalance = request.imbalance;
-  options.budget = searched;
+  options.budget = trial.searchedBytes;
 }
 
-/// One way through the compiler; a search may use `searched` bytes.
-Result<driver::PlanAnswer> compile(const Inputs &inputs, int64_t searched) {
+/// Makes the plan; `writes` the files that were asked for besides it.
+Result<driver::PlanAnswer> compile(const Inputs &inputs, const Trial &trial,
+                                   bool writes) {
   const driver::PlanRequest &request = inputs.request;
   MLIRContext context(MLIRContext::Threading::DISABLED);
   context.printOpOnDiagnostic(false);
@@ -277,18 +295,18 @@ Result<driver::PlanAnswer> compile(const Inputs &inputs, int64_t searched) {
 
   PassManager manager(&context);
   PlanPipelineOptions options;
-  setOptions(options, inputs, searched);
+  setOptions(options, inputs, trial);
   buildPlanPipeline(manager, options);
   if (failed(manager.run(*module)))
     return diagnostics.error();
-  if (!request.irPath.empty())
+  if (writes && !request.irPath.empty())
     MOE_RETURN_IF_ERROR(writeIr(*module, request.irPath));
-  if (!request.schedulePath.empty())
+  if (writes && !request.schedulePath.empty())
     MOE_RETURN_IF_ERROR(writeSchedule(*module, request));
 
   std::vector<plan::Assumption> assumptions = mtpAssumptions(request);
   for (const std::string &remark : diagnostics.remarks)
-    assumptions.push_back({"schedule", request.schedule, remark});
+    assumptions.push_back({"schedule", trial.schedule, remark});
   EmissionInputs emission{
       inputs.machine,
       inputs.budgetBytes,
@@ -313,9 +331,107 @@ int64_t excess(const plan::Plan &plan) {
   return most;
 }
 
-/// How often a search is repeated with less memory: its view of what a rank
-/// holds leaves out how buffers pack.
-constexpr int kMostSearches = 4;
+/// Plans of several schedules, of which the best is kept: one that fits, the
+/// fastest by its own simulation, then the smallest. A search knows schedules
+/// by estimates, which leave out how buffers pack and what streams wait for;
+/// what counts is what the plans say.
+class PlanSearch {
+public:
+  explicit PlanSearch(const Inputs &inputs) : inputs(inputs) {}
+
+  Result<driver::PlanAnswer> run() {
+    int64_t searched = inputs.budgetBytes;
+    Result<driver::PlanAnswer> own = consider({"auto", searched});
+    if (own)
+      remarks = own->notes;
+    for (const schedule::GeneratorInfo &generator : schedule::generators()) {
+      // Two copies of the model take twice its parameters and sum gradients in
+      // two halves: for those who ask for it.
+      if (generator.placement == schedule::Placement::bidirectional)
+        continue;
+      // One that the layout does not admit is none to choose from.
+      (void)consider({std::string(generator.name), 0,
+                      best && best->plan.prediction.fits
+                          ? best->plan.prediction.stepNs
+                          : 0});
+    }
+    for (int round = 1;
+         own && best && !best->plan.prediction.fits && round < kMostSearches;
+         ++round) {
+      searched -= excess(own->plan);
+      if (searched <= 0)
+        break;
+      own = consider({"auto", searched});
+    }
+    if (!best)
+      return own.error();
+    return finish();
+  }
+
+private:
+  /// How often the search is repeated with less memory.
+  static constexpr int kMostSearches = 4;
+
+  Result<driver::PlanAnswer> consider(const Trial &trial) {
+    Result<driver::PlanAnswer> made = compile(inputs, trial, false);
+    if (!made)
+      return made;
+    ++plans;
+    if (!best || isBetter(made->plan, best->plan)) {
+      best = *made;
+      bestTrial = trial;
+    }
+    return made;
+  }
+
+  static bool isBetter(const plan::Plan &a, const plan::Plan &b) {
+    if (a.prediction.fits != b.prediction.fits)
+      return a.prediction.fits;
+    auto largest = [](const plan::Plan &plan) {
+      int64_t bytes = 0;
+      for (const plan::Rank &rank : plan.ranks)
+        bytes = std::max(bytes, rank.arenaBytes);
+      return bytes;
+    };
+    std::pair ofA(a.prediction.stepNs, largest(a));
+    std::pair ofB(b.prediction.stepNs, largest(b));
+    if (!a.prediction.fits) { // the closer to fitting
+      std::swap(ofA.first, ofA.second);
+      std::swap(ofB.first, ofB.second);
+    }
+    return ofA < ofB;
+  }
+
+  Result<driver::PlanAnswer> finish() {
+    bestTrial.worthNs = 0;
+    const driver::PlanRequest &request = inputs.request;
+    if (!request.irPath.empty() || !request.schedulePath.empty()) {
+      Result<driver::PlanAnswer> again = compile(inputs, bestTrial, true);
+      if (!again)
+        return again;
+    }
+    std::string choice =
+        "schedule auto: of " + std::to_string(plans) + " plans, that of " +
+        (bestTrial.schedule == "auto" ? "the search" : bestTrial.schedule) +
+        " is the best by its own simulation";
+    std::vector<std::string> notes = remarks;
+    if (bestTrial.schedule == "auto")
+      notes = best->notes;
+    else
+      for (const std::string &remark : remarks)
+        best->plan.assumptions.push_back({"schedule", "auto", remark});
+    notes.push_back(choice);
+    best->plan.assumptions.push_back({"schedule", "auto", choice});
+    best->notes = std::move(notes);
+    return std::move(*best);
+  }
+
+  const Inputs &inputs;
+  std::optional<driver::PlanAnswer> best;
+  Trial bestTrial;
+  std::vector<std::string> remarks; ///< of the search with the whole budget
+  int64_t plans = 0;
+};
 
 } // namespace
 
@@ -336,17 +452,9 @@ Result<driver::PlanAnswer> driver::makePlan(const PlanRequest &request) {
     config.mtpLayers.clear();
   }
 
-  int64_t searched = inputs->budgetBytes;
-  Result<PlanAnswer> answer = compile(*inputs, searched);
-  for (int round = 1; answer && request.schedule == "auto" &&
-                      !answer->plan.prediction.fits && round < kMostSearches;
-       ++round) {
-    searched -= excess(answer->plan);
-    Result<PlanAnswer> smaller = compile(*inputs, searched);
-    if (!smaller)
-      break;
-    answer = std::move(smaller);
-  }
+  Result<PlanAnswer> answer = request.schedule == "auto"
+                                  ? PlanSearch(*inputs).run()
+                                  : compile(*inputs, {request.schedule}, true);
   if (!answer)
     return answer.error();
   answer->notes.insert(answer->notes.begin(), notes.begin(), notes.end());

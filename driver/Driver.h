@@ -54,8 +54,9 @@ struct PlanAnswer {
 };
 
 /// Makes the plan. Errors name the field, option or op and what was expected.
-/// With the schedule "auto", a plan that does not fit the budget is made again
-/// with less memory for the search, as long as that finds something.
+/// With the schedule "auto", plans are made of what the search finds and of
+/// every published schedule that keeps one copy of the model; the best of those
+/// that fit is the answer, judged by what the plans say.
 Result<PlanAnswer> makePlan(const PlanRequest &request);
 
 } // namespace moe::driver

@@ -72,6 +72,11 @@ struct PlanPipelineOptions
       llvm::cl::desc("auto: device memory that may be used, in bytes; 0: no "
                      "limit"),
       llvm::cl::init(0)};
+  Option<int64_t> worthNs{
+      *this, "worth-ns",
+      llvm::cl::desc("fail where the schedule alone is estimated to take this "
+                     "long, in nanoseconds; 0: never"),
+      llvm::cl::init(0)};
 };
 
 /// From a module with one moe.model and a pipe.layout to verified stages and

@@ -180,7 +180,10 @@ def BuildSchedule : Pass<"pipe-build-schedule", "::mlir::ModuleOp"> {
            "file; empty: unit costs">,
     Option<"budget", "budget", "int64_t", /*default=*/"0",
            "auto: device memory that may be used, in bytes, the machine's "
-           "reserve included; 0: no limit">], costOptions);
+           "reserve included; 0: no limit">,
+    Option<"worthNs", "worth-ns", "int64_t", /*default=*/"0",
+           "With a machine: fail where the schedule alone is estimated to take "
+           "this long, in nanoseconds; 0: never">], costOptions);
   let dependentDialects = ["::moe::pipe::PipeDialect"];
 }
 

@@ -32,6 +32,7 @@ static void addPartitionAndSchedule(OpPassManager &manager,
   schedule.profile = options.profile;
   schedule.imbalance = options.imbalance;
   schedule.budget = options.budget;
+  schedule.worthNs = options.worthNs;
   manager.addPass(createBuildSchedule(schedule));
 }
 

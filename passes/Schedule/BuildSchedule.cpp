@@ -42,8 +42,7 @@ struct BuildSchedule : public moe::impl::BuildScheduleBase<BuildSchedule> {
     FailureOr<schedule::Schedule> order = choose(module, *problem);
     if (failed(order))
       return failure();
-    emitSchedule(module, stages, *order);
-    return success();
+    return emitSchedule(module, stages, *order);
   }
 
   /// The schedule of the file, which must be one of the stages as they lie.
@@ -101,6 +100,15 @@ struct BuildSchedule : public moe::impl::BuildScheduleBase<BuildSchedule> {
         schedule::generate(kind, problem, options);
     if (!order)
       return module.emitError() << order.error().message;
+    if (worthNs > 0 && !machine.empty()) {
+      Result<schedule::Evaluation> evaluation =
+          schedule::evaluate(*order, options.costs);
+      if (!evaluation)
+        return module.emitError() << evaluation.error().message;
+      if (evaluation->makespanNs >= worthNs)
+        return module.emitError() << "schedule " << kind << " takes "
+                                  << evaluation->makespanNs << " ns or more";
+    }
     return std::move(*order);
   }
 };

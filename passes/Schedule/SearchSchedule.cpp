@@ -65,8 +65,7 @@ struct SearchSchedule : public moe::impl::SearchScheduleBase<SearchSchedule> {
       return failure();
     module.getBodyRegion().takeBody(modules[found->structure]->getBodyRegion());
     SmallVector<pipe::StageOp> stages(module.getOps<pipe::StageOp>());
-    emitSchedule(module, stages, found->schedule);
-    return success();
+    return emitSchedule(module, stages, found->schedule);
   }
 
   /// One and two stages a rank in every placement that admits them; the first
@@ -117,19 +116,29 @@ moe::searchSchedules(ModuleOp module,
          << milliseconds(found->bound.makespanNs) << " (gap "
          << percent(found->gap) << "), ";
   if (published)
-    remark << "the best published one that fits, " << published->origin
-           << ", takes " << milliseconds(published->makespanNs);
+    remark << "the best published one within the estimated limits, "
+           << published->origin << ", takes "
+           << milliseconds(published->makespanNs);
   else
-    remark << "no published one fits";
+    remark << "no published one is within the estimated limits";
   return std::move(*found);
 }
 
-void moe::emitSchedule(ModuleOp module, ArrayRef<pipe::StageOp> stages,
-                       const schedule::Schedule &order) {
+LogicalResult moe::emitSchedule(ModuleOp module, ArrayRef<pipe::StageOp> stages,
+                                const schedule::Schedule &order) {
+  schedule::StepSchedule steps = schedule::insertTransfers(order);
+  if (Status legal = schedule::verify(steps); !legal)
+    return module.emitError()
+           << "schedule " << order.name
+           << " has more messages under way between its stages than they have "
+              "buffers for (a smaller group, or other stages per rank, may "
+              "help): "
+           << legal.error().message;
   SmallVector<StringAttr> names;
   for (pipe::StageOp stage : stages)
     names.push_back(stage.getSymNameAttr());
-  writeSteps(module, names, schedule::insertTransfers(order));
+  writeSteps(module, names, steps);
   module->setAttr(kScheduleAttr,
                   StringAttr::get(module.getContext(), order.name));
+  return success();
 }

@@ -3,18 +3,30 @@
 #include "runtime/Exec/Hash.h"
 
 #include <algorithm>
+#include <filesystem>
 #include <fstream>
-#include <iterator>
 
 namespace moe::exec {
 
 Result<Dataset> Dataset::read(const std::string &path, int64_t sequenceLength,
                               int64_t furthestShift) {
+  std::error_code code;
+  std::filesystem::file_status status = std::filesystem::status(path, code);
+  // A folder cannot be read, and some devices have no end.
+  if (std::filesystem::exists(status) &&
+      !std::filesystem::is_regular_file(status) &&
+      !std::filesystem::is_fifo(status))
+    return Error{"data file '" + path +
+                 "' is neither a regular file nor a pipe"};
   std::ifstream file(path, std::ios::binary);
   if (!file)
     return Error{"cannot open data file '" + path + "'"};
-  std::vector<uint8_t> bytes{std::istreambuf_iterator<char>(file),
-                             std::istreambuf_iterator<char>()};
+  std::vector<uint8_t> bytes;
+  std::vector<char> block(1 << 20);
+  do {
+    file.read(block.data(), static_cast<std::streamsize>(block.size()));
+    bytes.insert(bytes.end(), block.begin(), block.begin() + file.gcount());
+  } while (file);
   if (file.bad())
     return Error{"cannot read data file '" + path + "'"};
   return fromBytes(std::move(bytes), sequenceLength, "data file '" + path + "'",

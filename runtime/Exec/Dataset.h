@@ -18,10 +18,10 @@ namespace moe::exec {
 
 class Dataset {
 public:
-  /// Reads a file. `sequenceLength` is in tokens, `furthestShift` the largest
-  /// shift that copySequence() will be asked for, at least 1. A file with fewer
-  /// than sequenceLength + max(2, furthestShift) bytes is an error. Shifts of 1
-  /// and 2 give the same windows.
+  /// Reads a regular file or a pipe. `sequenceLength` is in tokens,
+  /// `furthestShift` the largest shift that copySequence() will be asked for,
+  /// at least 1. A file with fewer than sequenceLength + max(2, furthestShift)
+  /// bytes is an error. Shifts of 1 and 2 give the same windows.
   static Result<Dataset> read(const std::string &path, int64_t sequenceLength,
                               int64_t furthestShift = 1);
   static Result<Dataset> fromBytes(std::vector<uint8_t> bytes,

@@ -392,8 +392,8 @@ Result<Plan> read(const std::string &path);
 /// equal bytes.
 std::string print(const Plan &plan);
 
-/// Writes the document to `path` through a temporary file beside it, so that a
-/// failure leaves no half-written plan.
+/// Writes the document as writeFile() does (support/Files.h): a failure leaves
+/// no half-written plan.
 Status write(const Plan &plan, const std::string &path);
 
 /// The semantic checks that parse() ends with; also for plans made in memory.

@@ -4,24 +4,14 @@
 #include "compiler/Export/SummaryTimeline.h"
 #include "compiler/Export/Trace.h"
 #include "compiler/Simulate/Simulate.h"
+#include "support/Files.h"
+#include "tools/Validators.h"
 
-#include <CLI/CLI.hpp>
-
-#include <fstream>
 #include <iostream>
 
 namespace moe {
 
 namespace {
-
-Status writeText(const std::string &text, const std::string &path) {
-  std::ofstream file(path, std::ios::binary | std::ios::trunc);
-  file << text;
-  file.close();
-  if (!file)
-    return Error{path + ": cannot write"};
-  return {};
-}
 
 Status writeTrace(const plan::Plan &plan, const SimulateOptions &options) {
   simulate::Options detail;
@@ -33,7 +23,7 @@ Status writeTrace(const plan::Plan &plan, const SimulateOptions &options) {
   if (!timeline)
     return timeline.error();
   MOE_RETURN_IF_ERROR(
-      writeText(report::chromeTrace(plan, *timeline), options.trace));
+      writeFile(options.trace, report::chromeTrace(plan, *timeline)));
   if (options.quiet)
     return {};
   std::cout << "trace written to " << options.trace;
@@ -59,7 +49,8 @@ CLI::App *declareSimulate(CLI::App &app, SimulateOptions &options) {
                    "Write a trace for ui.perfetto.dev or chrome://tracing: a "
                    "process a rank, a thread a stream, memory by class, arrows "
                    "for messages")
-      ->type_name("FILE");
+      ->type_name("FILE")
+      ->check(notEmpty());
   command
       ->add_option("--trace-microbatches", options.traceMicrobatches,
                    "Show ops and their memory for the first N microbatches "
@@ -72,16 +63,22 @@ CLI::App *declareSimulate(CLI::App &app, SimulateOptions &options) {
       ->add_option("--report", options.report,
                    "Write one HTML page: the pipeline down to ops, memory over "
                    "time, ranks, critical path, decisions")
-      ->type_name("FILE");
+      ->type_name("FILE")
+      ->check(notEmpty());
   command
       ->add_option("--json", options.json,
                    "Write the figures and the critical path as JSON")
-      ->type_name("FILE");
+      ->type_name("FILE")
+      ->check(notEmpty());
   command->add_flag("-q,--quiet", options.quiet, "Print nothing");
   return command;
 }
 
 Status runSimulate(const SimulateOptions &options) {
+  MOE_RETURN_IF_ERROR(checkOutputs({{"--trace", options.trace},
+                                    {"--report", options.report},
+                                    {"--json", options.json}},
+                                   {{"the plan", options.plan}}));
   Result<plan::Plan> plan = plan::read(options.plan);
   if (!plan)
     return plan.error();
@@ -92,12 +89,12 @@ Status runSimulate(const SimulateOptions &options) {
     std::cout << report::summarizeTimeline(*plan, *timeline);
   if (!options.json.empty())
     MOE_RETURN_IF_ERROR(
-        writeText(report::printTimeline(*plan, *timeline), options.json));
+        writeFile(options.json, report::printTimeline(*plan, *timeline)));
   if (!options.report.empty()) {
     Result<std::string> page = report::htmlReport(*plan, *timeline);
     if (!page)
       return Error{options.plan + ": " + page.error().message};
-    MOE_RETURN_IF_ERROR(writeText(*page, options.report));
+    MOE_RETURN_IF_ERROR(writeFile(options.report, *page));
     if (!options.quiet)
       std::cout << "report written to " << options.report << '\n';
   }

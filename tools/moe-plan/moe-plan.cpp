@@ -5,9 +5,9 @@
 #include "compiler/Schedule/Generators.h"
 #include "driver/Arguments.h"
 #include "driver/Driver.h"
+#include "support/Files.h"
+#include "tools/Validators.h"
 #include "tools/moe-plan/Simulate.h"
-
-#include <CLI/CLI.hpp>
 
 #include <cstdio>
 #include <iostream>
@@ -51,14 +51,16 @@ void declare(CLI::App &app, Options &options) {
   app.add_option("--reduce", request.reductions,
                  "Make the model smaller, keeping its architecture, e.g. "
                  "layers=4,hidden=256,experts=8; recorded in the plan")
-      ->type_name("KEY=N,...");
+      ->type_name("KEY=N,...")
+      ->check(notEmpty());
   app.add_option("--machine", request.machine,
                  "Machine: a name (h100-sxm, b200, ...) or a description file")
       ->capture_default_str();
   app.add_option("--profile", request.profile,
                  "Measured op times to calibrate the machine from "
                  "(docs/cost-model.md)")
-      ->type_name("FILE");
+      ->type_name("FILE")
+      ->check(notEmpty());
   app.add_option("--layout", options.layout,
                  "Parallel groups: pp (pipeline), ep (experts), dp (data); tp "
                  "and cp must be 1")
@@ -111,6 +113,7 @@ void declare(CLI::App &app, Options &options) {
   app.add_option("--imbalance", request.imbalance,
                  "Rows behind a dispatch to estimate time for, as a multiple "
                  "of balanced routing")
+      ->check(finite())
       ->check(CLI::Range(1.0, 1e6))
       ->capture_default_str();
   app.add_option_function<std::string>(
@@ -122,21 +125,26 @@ void declare(CLI::App &app, Options &options) {
       ->default_str("off");
   app.add_option("--mtp-weight", request.mtpWeight,
                  "Weight of the modules' mean loss beside the main loss")
+      ->check(finite())
       ->check(CLI::Range(1e-6, 1e6))
       ->capture_default_str();
   app.add_option("-o,--output", options.output, "Where to write the plan")
-      ->type_name("FILE");
+      ->type_name("FILE")
+      ->check(notEmpty());
   app.add_option("--emit-ir", request.irPath,
                  "Where to write the final MLIR module")
-      ->type_name("FILE");
+      ->type_name("FILE")
+      ->check(notEmpty());
   app.add_option("--emit-schedule", request.schedulePath,
                  "Where to write the schedule as a CSV of "
                  "torch.distributed.pipelining")
-      ->type_name("FILE");
+      ->type_name("FILE")
+      ->check(notEmpty());
   app.add_option("--schedule-format", request.scheduleFormat,
                  "What that file holds: compute_only, or compute_comms with "
                  "sends and receives")
       ->check(CLI::IsMember({"compute_only", "compute_comms"}))
+      ->needs("--emit-schedule")
       ->capture_default_str();
   app.add_flag("-q,--quiet", options.quiet, "Print no summary");
 }
@@ -146,6 +154,17 @@ int makePlan(Options &options) {
   if (request.modelPath.empty())
     return fail({"--model is required (a Hugging Face config.json); see "
                  "moe-plan --help"});
+  std::vector<NamedFile> inputs = {{"--model", request.modelPath},
+                                   {"--machine", request.machine},
+                                   {"--profile", request.profile},
+                                   {"--schedule", request.schedule}};
+  if (Status distinct =
+          checkOutputs({{"--output", options.output},
+                        {"--emit-ir", request.irPath},
+                        {"--emit-schedule", request.schedulePath}},
+                       inputs);
+      !distinct)
+    return fail(distinct.error());
   plan::Layout groups = *driver::parseLayout(options.layout);
   groups.microbatches = request.layout.microbatches;
   groups.microbatchSize = request.layout.microbatchSize;
@@ -198,9 +217,7 @@ int listSchedules() {
   return success;
 }
 
-} // namespace
-
-int main(int argc, char **argv) {
+int run(int argc, char **argv) {
   CLI::App app("Plans the memory of a mixture-of-experts training run: what "
                "lies where on every pipeline rank, and whether it fits.\n"
                "Exit status: 0 the plan fits; 2 bad input; 3 the plan does not "
@@ -231,4 +248,13 @@ int main(int argc, char **argv) {
     return done ? success : fail(done.error());
   }
   return show->parsed() ? showPlan(options.shown) : makePlan(options);
+}
+
+} // namespace
+
+int main(int argc, char **argv) {
+  int code = run(argc, argv);
+  if (Status flushed = flushStandardOutput(); !flushed)
+    return fail(flushed.error());
+  return code;
 }

@@ -1,8 +1,9 @@
 //===- moe-run.cpp - executes a plan --------------------------------------===//
 
 #include "runtime/Exec/Run.h"
+#include "support/Files.h"
+#include "tools/Validators.h"
 
-#include <CLI/CLI.hpp>
 #include <nlohmann/json.hpp>
 
 #include <cstdio>
@@ -48,6 +49,7 @@ void addOptions(CLI::App &app, Arguments &arguments) {
       ->capture_default_str()
       ->group(training);
   app.add_option("--lr", optimizer.learningRate, "Learning rate of AdamW")
+      ->check(finite())
       ->check(CLI::NonNegativeNumber)
       ->capture_default_str()
       ->group(training);
@@ -57,20 +59,24 @@ void addOptions(CLI::App &app, Arguments &arguments) {
       ->capture_default_str()
       ->group(training);
   app.add_option("--beta1", optimizer.beta1, "Decay of the first moment")
+      ->check(finite())
       ->check(CLI::Range(0.0, 0.9999999))
       ->capture_default_str()
       ->group(training);
   app.add_option("--beta2", optimizer.beta2, "Decay of the second moment")
+      ->check(finite())
       ->check(CLI::Range(0.0, 0.9999999))
       ->capture_default_str()
       ->group(training);
   app.add_option("--weight-decay", optimizer.weightDecay,
                  "Weight decay, of the parameters that the plan marks")
+      ->check(finite())
       ->check(CLI::NonNegativeNumber)
       ->capture_default_str()
       ->group(training);
   app.add_option("--clip", optimizer.clip,
                  "Largest gradient norm; 0: gradients are not clipped")
+      ->check(finite())
       ->check(CLI::NonNegativeNumber)
       ->capture_default_str()
       ->group(training);
@@ -87,21 +93,25 @@ void addOptions(CLI::App &app, Arguments &arguments) {
       ->group(execution);
   app.add_option("--deadline", arguments.deadlineSeconds,
                  "Seconds after which a rank gives up waiting for another")
+      ->check(finite())
       ->check(CLI::Range(0.001, 1e6))
       ->capture_default_str()
       ->group(execution);
 
   const char *output = "Output";
   app.add_option("--json", arguments.log, "Also log each step to a JSONL file")
+      ->check(notEmpty())
       ->group(output);
   app.add_option("--dump-parameters", arguments.run.dumpParameters,
                  "Directory for the weights before the dumped step, one "
                  "NAME.npy each, and its tokens.npy and labels.npy "
                  "(labels_2.npy, ...)")
+      ->check(notEmpty())
       ->group(output);
   app.add_option("--dump-gradients", arguments.run.dumpGradients,
                  "Directory for the gradients of the dumped step, summed over "
                  "ranks and not clipped")
+      ->check(notEmpty())
       ->group(output);
   app.add_option("--dump-step", arguments.run.dumpStep,
                  "The step that is dumped, from 1 to --steps")
@@ -215,9 +225,7 @@ int train(const exec::Binding &binding, Arguments &arguments) {
   return kDone;
 }
 
-} // namespace
-
-int main(int argc, char **argv) {
+int run(int argc, char **argv) {
   CLI::App app{
       "Executes a plan on the CPU: every rank of the layout has a "
       "thread of this process\nfor each stream, and one arena of the "
@@ -234,6 +242,11 @@ int main(int argc, char **argv) {
   arguments.run.deadline = std::chrono::milliseconds(
       static_cast<int64_t>(arguments.deadlineSeconds * 1000));
 
+  if (Status distinct = checkOutputs(
+          {{"--json", arguments.log}},
+          {{"the plan", arguments.plan}, {"--data", arguments.data}});
+      !distinct)
+    return fail(kBadInput, distinct.error().message);
   Result<plan::Plan> plan = plan::read(arguments.plan);
   if (!plan)
     return fail(kBadInput, plan.error().message);
@@ -248,4 +261,14 @@ int main(int argc, char **argv) {
   if (arguments.data.empty())
     return fail(kBadInput, "--data is required to train");
   return train(*binding, arguments);
+}
+
+} // namespace
+
+int main(int argc, char **argv) {
+  int code = run(argc, argv);
+  if (Status flushed = flushStandardOutput(); !flushed)
+    return fail(code == kDone ? kFailed : static_cast<ExitCode>(code),
+                flushed.error().message);
+  return code;
 }

@@ -7,7 +7,7 @@
 // RUN: not moe-opt %s --moe-plan=capacity-factor=0.5 2>&1 | FileCheck %s --check-prefix=CAPACITY
 
 // KIND: error: unknown schedule 'zigzag'; known: gpipe, 1f1b, 
-// AUTO: remark: schedule auto: {{.*}} no order takes less than {{.*}} (gap {{.*}} %), the best published one that fits, {{.*}}, takes
+// AUTO: remark: schedule auto: {{.*}} no order takes less than {{.*}} (gap {{.*}} %), the best published one within the estimated limits, {{.*}}, takes
 // AUTO: pipe.schedule = "auto"
 // BUDGET: error: schedule auto: {{.*}} (beside parameters, buffers and the machine's reserve)
 // CAPACITY: error: capacity-factor must be at least 1

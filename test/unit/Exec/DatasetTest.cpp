@@ -2,8 +2,11 @@
 
 #include <gtest/gtest.h>
 
+#include <filesystem>
+#include <fstream>
 #include <map>
 #include <set>
+#include <unistd.h>
 
 using namespace moe;
 using exec::BatchShape;
@@ -43,6 +46,30 @@ TEST(Dataset, NeedsTwoBytesMoreThanASequence) {
             "data file 'a' has 17 bytes; sequences of 16 tokens need at least "
             "18");
   EXPECT_FALSE(Dataset::read("/does/not/exist", 16).ok());
+}
+
+TEST(Dataset, RefusesWhatIsNeitherFileNorPipe) {
+  for (const char *path : {"/", "/dev/zero"}) {
+    auto data = Dataset::read(path, 16);
+    ASSERT_FALSE(data.ok());
+    EXPECT_EQ(data.error().message,
+              "data file '" + std::string(path) +
+                  "' is neither a regular file nor a pipe");
+  }
+}
+
+TEST(Dataset, ReadsAllOfAFile) {
+  std::string path =
+      testing::TempDir() + "dataset-test-" + std::to_string(::getpid());
+  // More than is read at once, the largest token last.
+  std::string text((1 << 20) + 5, 'a');
+  text.back() = 'b';
+  std::ofstream(path, std::ios::binary) << text;
+  auto data = Dataset::read(path, 16);
+  std::filesystem::remove(path);
+  ASSERT_TRUE(data.ok()) << data.error().message;
+  EXPECT_EQ(data->bytes(), (1 << 20) + 5);
+  EXPECT_EQ(data->largestToken(), 'b');
 }
 
 TEST(Dataset, KnowsItsLargestToken) {

@@ -5,8 +5,10 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <fcntl.h>
 #include <filesystem>
 #include <fstream>
+#include <sys/stat.h>
 #include <unistd.h>
 
 namespace moe::plan {
@@ -46,6 +48,38 @@ TEST_F(PlanFile, ReplacesAnOldPlan) {
   std::ofstream(path) << std::string(100000, 'x');
   ASSERT_TRUE(write(tinyPlan(), path).ok());
   EXPECT_TRUE(read(path).ok());
+}
+
+/// Links lead from one folder into another, the second to nothing as yet.
+TEST_F(PlanFile, FollowsLinks) {
+  std::filesystem::create_directories(folder / "store");
+  std::ofstream(folder / "store" / "old.json") << "old";
+  for (const char *name : {"old.json", "new.json"}) {
+    std::filesystem::path link = folder / name, hop = folder / "store" / "hop";
+    std::filesystem::create_symlink("store/hop", link);
+    std::filesystem::create_symlink(name, hop);
+    ASSERT_TRUE(write(tinyPlan(), link).ok());
+    EXPECT_TRUE(std::filesystem::is_symlink(link));
+    EXPECT_TRUE(std::filesystem::is_symlink(hop));
+    EXPECT_TRUE(std::filesystem::is_regular_file(folder / "store" / name));
+    EXPECT_TRUE(read(link).ok());
+    std::filesystem::remove(hop);
+  }
+  EXPECT_EQ(countFiles(), 3u) << "a temporary file was left";
+}
+
+TEST_F(PlanFile, WritesIntoAPipe) {
+  std::string path = folder / "pipe", text = print(tinyPlan());
+  ASSERT_LT(text.size(), 65536u) << "more than a pipe holds";
+  ASSERT_EQ(::mkfifo(path.c_str(), 0600), 0);
+  int reader = ::open(path.c_str(), O_RDWR | O_NONBLOCK);
+  ASSERT_GE(reader, 0);
+  EXPECT_TRUE(write(tinyPlan(), path).ok());
+  std::string received(65536, '\0');
+  ssize_t count = ::read(reader, received.data(), received.size());
+  ::close(reader);
+  ASSERT_EQ(count, static_cast<ssize_t>(text.size()));
+  EXPECT_EQ(received.substr(0, text.size()), text);
 }
 
 TEST_F(PlanFile, FailureLeavesNothing) {
