@@ -110,7 +110,8 @@ moe::searchSchedules(ModuleOp module,
          << (found->origin == "search" ? std::string("an order of its own")
                                        : found->origin)
          << " with " << problem.stagesPerRank << " stage(s) a rank, placement "
-         << StringRef(schedule::name(problem.placement)) << ": "
+         << StringRef(schedule::name(problem.placement))
+         << ": by estimates of its stages "
          << milliseconds(found->evaluation.makespanNs) << ", bubble "
          << percent(found->evaluation.bubble) << "; no order takes less than "
          << milliseconds(found->bound.makespanNs) << " (gap "
