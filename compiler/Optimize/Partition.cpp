@@ -1,0 +1,459 @@
+#include "compiler/Optimize/Partition.h"
+
+#include <algorithm>
+#include <array>
+#include <cassert>
+#include <compare>
+#include <cstdlib>
+#include <limits>
+#include <map>
+#include <numeric>
+#include <string>
+
+namespace moe::optimize {
+
+static Error failure(const std::string &reason) {
+  return Error{"partition: " + reason};
+}
+
+Status PartitionProblem::check() const {
+  if (stages() < 1 || ranks() < 1 || microbatches < 1)
+    return failure("there must be stages, ranks and microbatches");
+  if (capacityBytes.size() != moments.size())
+    return failure("every rank needs a capacity");
+  for (int64_t rank : rankOf)
+    if (rank < 0 || rank >= ranks())
+      return failure("no rank " + std::to_string(rank));
+  if (!pins.empty() && pins.size() != blocks.size())
+    return failure("pins must have an entry for every block");
+  int64_t before = -1;
+  for (int64_t stage : pins) {
+    if (stage >= stages() || (stage >= 0 && stage < before))
+      return failure("pins must rise with the blocks");
+    before = std::max(before, stage);
+  }
+  for (const BlockKind &kind : kinds)
+    if (kind.forwardNs < 0 || kind.backwardNs < 0 || kind.persistentBytes < 0)
+      return failure("negative time or bytes");
+  int64_t layers = 0;
+  for (int64_t kind : blocks) {
+    if (kind < 0 || kind >= static_cast<int64_t>(kinds.size()))
+      return failure("no kind of block " + std::to_string(kind));
+    layers += kinds[static_cast<size_t>(kind)].isLayer;
+  }
+  if (layers < stages())
+    return failure(std::to_string(layers) + " layers for " +
+                   std::to_string(stages()) + " stages");
+  return {};
+}
+
+namespace {
+
+std::vector<int64_t> begins(const std::vector<int64_t> &counts) {
+  std::vector<int64_t> first(counts.size() + 1, 0);
+  std::partial_sum(counts.begin(), counts.end(), first.begin() + 1);
+  return first;
+}
+
+/// A rank with the blocks that it has.
+struct RankCost {
+  int64_t ns = 0; ///< of a microbatch, both ways
+  int64_t peakBytes = 0;
+  int64_t excessBytes = 0;
+  Choices choices;
+};
+
+/// Costs of ranks, each worked out once for the same blocks.
+class Costs {
+public:
+  explicit Costs(const PartitionProblem &problem) : problem(problem) {
+    for (int64_t stage = 0; stage < problem.stages(); ++stage)
+      stagesOf[problem.rankOf[static_cast<size_t>(stage)]].push_back(stage);
+  }
+
+  const RankCost &of(int64_t rank, const std::vector<int64_t> &counts) {
+    std::vector<int64_t> first = begins(counts);
+    std::vector<int64_t> key = {rank};
+    for (int64_t stage : stagesOf[rank]) {
+      key.push_back(-1);
+      key.insert(
+          key.end(), problem.blocks.begin() + first[static_cast<size_t>(stage)],
+          problem.blocks.begin() + first[static_cast<size_t>(stage) + 1]);
+    }
+    auto [known, isNew] = costs.try_emplace(std::move(key));
+    if (isNew)
+      known->second = workOut(rank, counts);
+    return known->second;
+  }
+
+  const std::vector<int64_t> &stages(int64_t rank) { return stagesOf[rank]; }
+
+private:
+  RankCost workOut(int64_t rank, const std::vector<int64_t> &counts) {
+    PolicyProblem choice = rankProblem(problem, counts, rank);
+    PolicyFront front(choice, Effort::fast);
+    int64_t capacity = problem.capacityBytes[static_cast<size_t>(rank)];
+    const PolicyFront::Point *point = front.within(capacity);
+    if (!point)
+      point = &front.points().front();
+    RankCost cost;
+    for (const std::vector<int64_t> &stage : choice.stages)
+      for (int64_t kind : stage)
+        cost.ns += problem.kinds[static_cast<size_t>(kind)].forwardNs +
+                   problem.kinds[static_cast<size_t>(kind)].backwardNs;
+    cost.ns += point->extraNs;
+    cost.peakBytes = point->peakBytes;
+    cost.excessBytes = std::max<int64_t>(0, point->peakBytes - capacity);
+    cost.choices = point->choices;
+    return cost;
+  }
+
+  const PartitionProblem &problem;
+  std::map<int64_t, std::vector<int64_t>> stagesOf;
+  std::map<std::vector<int64_t>, RankCost> costs;
+};
+
+/// What is minimized.
+struct Value {
+  int64_t excess = 0;
+  int64_t objective = 0;
+  auto operator<=>(const Value &) const = default;
+};
+
+Value valueOf(const PartitionProblem &problem, Costs &costs,
+              const std::vector<int64_t> &counts) {
+  int64_t excess = 0, slowest = 0, sum = 0;
+  for (int64_t rank = 0; rank < problem.ranks(); ++rank) {
+    const RankCost &cost = costs.of(rank, counts);
+    excess += cost.excessBytes;
+    slowest = std::max(slowest, cost.ns);
+    sum += cost.ns;
+  }
+  return {excess, (problem.microbatches - 1) * slowest + sum};
+}
+
+Partition describe(const PartitionProblem &problem, Costs &costs,
+                   const std::vector<int64_t> &counts) {
+  Partition made;
+  made.counts = counts;
+  for (int64_t rank = 0; rank < problem.ranks(); ++rank) {
+    const RankCost &cost = costs.of(rank, counts);
+    made.choices.push_back(cost.choices);
+    made.rankNs.push_back(cost.ns);
+    made.peakBytes.push_back(cost.peakBytes);
+  }
+  Value value = valueOf(problem, costs, counts);
+  made.excessBytes = value.excess;
+  made.objectiveNs = value.objective;
+  return made;
+}
+
+/// Whether a stage may consist of the blocks from `begin` to before `end`.
+bool mayHold(const PartitionProblem &problem, int64_t stage, int64_t begin,
+             int64_t end) {
+  auto blocks = static_cast<int64_t>(problem.blocks.size());
+  if ((stage == 0) != (begin == 0) ||
+      (stage + 1 == problem.stages()) != (end == blocks))
+    return false;
+  bool hasLayer = false;
+  for (int64_t b = begin; b < end; ++b) {
+    auto block = static_cast<size_t>(b);
+    hasLayer |=
+        problem.kinds[static_cast<size_t>(problem.blocks[block])].isLayer;
+    if (!problem.pins.empty() && problem.pins[block] >= 0 &&
+        problem.pins[block] != stage)
+      return false;
+  }
+  return hasLayer;
+}
+
+/// A legal cut, as near to the uniform one as pins allow: the one itself, or
+/// one that differs least in the sum of differences. Empty: there is none.
+std::vector<int64_t> legalCut(const PartitionProblem &problem) {
+  std::vector<int64_t> uniform = uniformCounts(problem);
+  if (isLegal(problem, uniform))
+    return uniform;
+  auto blocks = static_cast<int64_t>(problem.blocks.size());
+  struct State {
+    int64_t difference, from;
+  };
+  std::vector<std::map<int64_t, State>> reached(uniform.size() + 1);
+  reached[0][0] = {0, -1};
+  for (size_t stage = 0; stage < uniform.size(); ++stage)
+    for (auto [begin, state] : reached[stage])
+      for (int64_t end = begin + 1; end <= blocks; ++end) {
+        if (!mayHold(problem, static_cast<int64_t>(stage), begin, end))
+          continue;
+        int64_t difference =
+            state.difference + std::abs(end - begin - uniform[stage]);
+        auto [at, isNew] =
+            reached[stage + 1].try_emplace(end, State{difference, begin});
+        if (!isNew && difference < at->second.difference)
+          at->second = {difference, begin};
+      }
+  if (!reached.back().contains(blocks))
+    return {};
+  std::vector<int64_t> counts(uniform.size());
+  int64_t end = blocks;
+  for (size_t stage = counts.size(); stage-- > 0;) {
+    int64_t begin = reached[stage + 1].at(end).from;
+    counts[stage] = end - begin;
+    end = begin;
+  }
+  return counts;
+}
+
+/// One stage a rank, stages in the order of ranks or not: which blocks a stage
+/// has says what its rank costs. Stages that take longer without any policy
+/// than ranks of `known`, a legal cut, can afford are left out.
+class ChainSearch {
+public:
+  ChainSearch(const PartitionProblem &problem, Costs &costs,
+              const std::vector<int64_t> &known)
+      : problem(problem), blocks(static_cast<int64_t>(problem.blocks.size())),
+        stages(problem.stages()) {
+    Value value = valueOf(problem, costs, known);
+    int64_t slowest = 0;
+    for (int64_t rank = 0; rank < problem.ranks(); ++rank)
+      slowest = std::max(slowest, costs.of(rank, known).ns);
+    // Where nothing fits, longer stages could do with less elsewhere.
+    int64_t longest =
+        value.excess > 0
+            ? 2 * slowest
+            : value.objective / std::max<int64_t>(1, problem.microbatches - 1);
+    for (int64_t stage = 0; stage < stages; ++stage)
+      for (int64_t begin = 0; begin < blocks; ++begin) {
+        int64_t ns = 0;
+        for (int64_t end = begin + 1; end <= blocks; ++end) {
+          const BlockKind &kind = problem.kinds[static_cast<size_t>(
+              problem.blocks[static_cast<size_t>(end - 1)])];
+          ns += kind.forwardNs + kind.backwardNs;
+          if (ns > longest)
+            break;
+          if (mayHold(problem, stage, begin, end))
+            addSegment(costs, stage, begin, end);
+        }
+      }
+  }
+
+  std::optional<std::vector<int64_t>> run() {
+    std::vector<int64_t> times;
+    for (const auto &[key, segment] : segments)
+      times.push_back(segment.ns);
+    std::sort(times.begin(), times.end());
+    times.erase(std::unique(times.begin(), times.end()), times.end());
+    std::optional<std::vector<int64_t>> best;
+    Value least{std::numeric_limits<int64_t>::max(), 0};
+    for (int64_t slowest : times) {
+      // Longer slowest ranks only pay with less excess.
+      if (best && least.excess == 0 &&
+          (problem.microbatches - 1) * slowest >= least.objective)
+        break;
+      auto [value, counts] = within(slowest);
+      if (!counts.empty() && (!best || value < least)) {
+        best = counts;
+        least = value;
+      }
+    }
+    return best;
+  }
+
+private:
+  struct Segment {
+    int64_t ns, excess;
+  };
+  using Key = std::array<int64_t, 3>; ///< stage, begin, end
+
+  void addSegment(Costs &costs, int64_t stage, int64_t begin, int64_t end) {
+    // A cut with this stage; what others have does not matter here.
+    std::vector<int64_t> counts(static_cast<size_t>(stages), 0);
+    if (stage > 0)
+      counts.front() = begin;
+    counts[static_cast<size_t>(stage)] = end - begin;
+    const RankCost &cost =
+        costs.of(problem.rankOf[static_cast<size_t>(stage)], counts);
+    segments[{stage, begin, end}] = {cost.ns, cost.excessBytes};
+  }
+
+  /// The cut of least excess, then least sum, of stages that take no longer.
+  std::pair<Value, std::vector<int64_t>> within(int64_t slowest) const {
+    struct State {
+      Value value; ///< excess and sum of times
+      int64_t from = -1;
+    };
+    std::vector<std::map<int64_t, State>> reached(static_cast<size_t>(stages) +
+                                                  1); // by end
+    reached[0][0] = {};
+    for (const auto &[key, segment] : segments) { // stages in rising order
+      auto [stage, begin, end] = key;
+      if (segment.ns > slowest)
+        continue;
+      const auto &before = reached[static_cast<size_t>(stage)];
+      auto from = before.find(begin);
+      if (from == before.end())
+        continue;
+      Value value = from->second.value;
+      value.excess += segment.excess;
+      value.objective += segment.ns;
+      auto [at, isNew] =
+          reached[static_cast<size_t>(stage) + 1].try_emplace(end);
+      if (isNew || value < at->second.value)
+        at->second = {value, begin};
+    }
+    auto last = reached.back().find(blocks);
+    if (last == reached.back().end())
+      return {};
+    Value value = last->second.value;
+    value.objective += (problem.microbatches - 1) * slowest;
+    std::vector<int64_t> counts(static_cast<size_t>(stages));
+    int64_t end = blocks;
+    for (size_t stage = counts.size(); stage-- > 0;) {
+      int64_t begin = reached[stage + 1].at(end).from;
+      counts[stage] = end - begin;
+      end = begin;
+    }
+    return {value, counts};
+  }
+
+  const PartitionProblem &problem;
+  int64_t blocks, stages;
+  std::map<Key, Segment> segments;
+};
+
+/// Moves one block from a stage to another, all between them handing one on,
+/// as long as that helps.
+std::vector<int64_t> descend(const PartitionProblem &problem, Costs &costs,
+                             std::vector<int64_t> counts) {
+  Value value = valueOf(problem, costs, counts);
+  while (true) {
+    std::optional<std::vector<int64_t>> best;
+    for (size_t from = 0; from < counts.size(); ++from)
+      for (size_t to = 0; to < counts.size(); ++to) {
+        if (from == to)
+          continue;
+        std::vector<int64_t> moved = counts;
+        --moved[from];
+        ++moved[to];
+        if (!isLegal(problem, moved))
+          continue;
+        Value other = valueOf(problem, costs, moved);
+        if (other < value) {
+          value = other;
+          best = std::move(moved);
+        }
+      }
+    if (!best)
+      return counts;
+    counts = std::move(*best);
+  }
+}
+
+} // namespace
+
+bool isLegal(const PartitionProblem &problem,
+             const std::vector<int64_t> &counts) {
+  int64_t block = 0;
+  for (size_t stage = 0; stage < counts.size(); ++stage) {
+    bool hasLayer = false;
+    if (counts[stage] < 1)
+      return false;
+    for (int64_t end = block + counts[stage]; block < end; ++block) {
+      auto b = static_cast<size_t>(block);
+      if (b >= problem.blocks.size())
+        return false;
+      hasLayer |= problem.kinds[static_cast<size_t>(problem.blocks[b])].isLayer;
+      if (!problem.pins.empty() && problem.pins[b] >= 0 &&
+          problem.pins[b] != static_cast<int64_t>(stage))
+        return false;
+    }
+    if (!hasLayer)
+      return false;
+  }
+  return block == static_cast<int64_t>(problem.blocks.size());
+}
+
+std::vector<int64_t> uniformCounts(const PartitionProblem &problem) {
+  int64_t layers = 0;
+  for (int64_t kind : problem.blocks)
+    layers += problem.kinds[static_cast<size_t>(kind)].isLayer;
+  int64_t stages = problem.stages();
+  std::vector<int64_t> shares(static_cast<size_t>(stages), layers / stages);
+  int64_t rest = layers % stages;
+  for (int64_t s = 1; s + 1 < stages && rest > 0; ++s, --rest)
+    ++shares[static_cast<size_t>(s)];
+  for (int64_t s : {stages - 1, int64_t{0}})
+    if (rest > 0) {
+      ++shares[static_cast<size_t>(s)];
+      --rest;
+    }
+  // What is no layer goes with the layer behind it, or with the last.
+  std::vector<int64_t> counts(shares.size(), 0);
+  size_t stage = 0;
+  int64_t left = shares[0];
+  for (int64_t kind : problem.blocks) {
+    bool isLayer = problem.kinds[static_cast<size_t>(kind)].isLayer;
+    if (left == 0 && stage + 1 < shares.size())
+      left = shares[++stage];
+    left -= isLayer;
+    ++counts[stage];
+  }
+  return counts;
+}
+
+PolicyProblem rankProblem(const PartitionProblem &problem,
+                          const std::vector<int64_t> &counts, int64_t rank) {
+  PolicyProblem made;
+  for (const BlockKind &kind : problem.kinds)
+    made.kinds.push_back(kind.options);
+  std::vector<int64_t> first = begins(counts);
+  int64_t persistent = 0;
+  for (size_t stage = 0; stage < counts.size(); ++stage) {
+    if (problem.rankOf[stage] != rank)
+      continue;
+    made.stages.emplace_back(problem.blocks.begin() + first[stage],
+                             problem.blocks.begin() + first[stage + 1]);
+    for (int64_t kind : made.stages.back())
+      persistent += problem.kinds[static_cast<size_t>(kind)].persistentBytes;
+  }
+  made.moments = problem.moments[static_cast<size_t>(rank)];
+  for (Moment &moment : made.moments)
+    moment.otherBytes += persistent;
+  return made;
+}
+
+Partition evaluate(const PartitionProblem &problem,
+                   const std::vector<int64_t> &counts) {
+  assert(problem.check().ok() && isLegal(problem, counts));
+  Costs costs(problem);
+  return describe(problem, costs, counts);
+}
+
+std::optional<Partition> partition(const PartitionProblem &problem) {
+  assert(problem.check().ok());
+  std::vector<int64_t> start = legalCut(problem);
+  if (start.empty())
+    return std::nullopt;
+  Costs costs(problem);
+  std::vector<std::vector<int64_t>> cuts = {start};
+  if (problem.stages() == problem.ranks()) {
+    if (std::optional<std::vector<int64_t>> best =
+            ChainSearch(problem, costs, start).run())
+      cuts.push_back(std::move(*best));
+  } else {
+    PartitionProblem unlimited = problem;
+    for (int64_t &capacity : unlimited.capacityBytes)
+      capacity = std::numeric_limits<int64_t>::max();
+    Costs quickest(unlimited);
+    cuts.push_back(descend(problem, costs, start));
+    cuts.push_back(
+        descend(problem, costs, descend(unlimited, quickest, start)));
+  }
+  auto better = [&](const std::vector<int64_t> &a,
+                    const std::vector<int64_t> &b) {
+    return valueOf(problem, costs, a) < valueOf(problem, costs, b);
+  };
+  return describe(problem, costs,
+                  *std::min_element(cuts.begin(), cuts.end(), better));
+}
+
+} // namespace moe::optimize

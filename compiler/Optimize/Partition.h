@@ -1,0 +1,87 @@
+//===- Partition.h - which blocks lie on which stage ------------*- C++ -*-===//
+//
+// Cuts the blocks of a model (embedding, layers, head) into the stages of a
+// schedule's placement, such that the step is short once every rank has made
+// what it holds fit. The policies of a rank (Policies.h) are part of the cost
+// of a cut: a rank that holds more microbatches in flight, or the head, may be
+// better off with a layer less than with more to compute again.
+//
+//===----------------------------------------------------------------------===//
+#pragma once
+
+#include "compiler/Optimize/Policies.h"
+
+#include <cstdint>
+#include <optional>
+#include <vector>
+
+namespace moe::optimize {
+
+/// What blocks of one kind take. Times are those of the fastest option.
+struct BlockKind {
+  int64_t forwardNs = 0;
+  int64_t backwardNs = 0;      ///< gradients of inputs and weights
+  int64_t persistentBytes = 0; ///< parameters, gradients, optimizer state
+  std::vector<LayerOption> options;
+  /// Whether it is one of the layers, of which every stage needs one.
+  bool isLayer = true;
+};
+
+struct PartitionProblem {
+  std::vector<BlockKind> kinds;
+  std::vector<int64_t> blocks; ///< their kinds, in model order
+  std::vector<int64_t> rankOf; ///< of every stage, in model order
+  /// For each rank its moments; `held` has an entry for each of its stages, in
+  /// model order. `otherBytes` are those besides the blocks' own.
+  std::vector<std::vector<Moment>> moments;
+  std::vector<int64_t> capacityBytes; ///< of each rank
+  int64_t microbatches = 1;
+  /// For each block the stage where it has to lie, -1: any. Empty: all.
+  std::vector<int64_t> pins;
+
+  int64_t stages() const { return static_cast<int64_t>(rankOf.size()); }
+  int64_t ranks() const { return static_cast<int64_t>(moments.size()); }
+  /// Whether everything has its entries, pins rise, and there are layers for
+  /// all stages.
+  Status check() const;
+};
+
+/// A cut and what its ranks choose.
+struct Partition {
+  std::vector<int64_t> counts; ///< blocks of each stage
+  /// For each rank, options of the blocks of its stages.
+  std::vector<Choices> choices;
+  std::vector<int64_t> rankNs;    ///< of a microbatch, both ways, on each rank
+  std::vector<int64_t> peakBytes; ///< of each rank
+  /// Sum over ranks of what they need beyond their capacity.
+  int64_t excessBytes = 0;
+  /// (microbatches - 1) * the slowest rank + the sum over ranks: a pipeline
+  /// that is filled, kept busy by its slowest rank, and drained.
+  int64_t objectiveNs = 0;
+};
+
+/// The problem of one rank under a cut.
+PolicyProblem rankProblem(const PartitionProblem &problem,
+                          const std::vector<int64_t> &counts, int64_t rank);
+
+/// What a cut comes to, each rank taking its least time that fits (or, where
+/// nothing does, its least memory). The cut must give every stage a layer.
+Partition evaluate(const PartitionProblem &problem,
+                   const std::vector<int64_t> &counts);
+
+/// Whether a cut keeps to the pins and gives every stage a layer.
+bool isLegal(const PartitionProblem &problem,
+             const std::vector<int64_t> &counts);
+
+/// As many layers on each stage as on any other; a remainder goes to the inner
+/// stages first, since the first holds the embedding and the last the head.
+std::vector<int64_t> uniformCounts(const PartitionProblem &problem);
+
+/// The best cut: least excess, then least objective. With one stage a rank the
+/// optimum under the fronts of the ranks (a dynamic program for each possible
+/// time of the slowest rank); with more, a local search that starts from the
+/// uniform cut and from the one that is best without memory. `nullopt`: the
+/// pins leave no legal cut.
+std::optional<Partition> partition(const PartitionProblem &problem);
+
+} // namespace moe::optimize

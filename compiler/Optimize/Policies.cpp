@@ -1,0 +1,447 @@
+#include "compiler/Optimize/Policies.h"
+
+#include <algorithm>
+#include <cassert>
+#include <limits>
+#include <map>
+#include <string>
+
+namespace moe::optimize {
+
+Status PolicyProblem::check() const {
+  // Sums over layers and microbatches in flight stay below this.
+  constexpr int64_t most = int64_t{1} << 62;
+  int64_t layers = 0;
+  for (const std::vector<int64_t> &stage : stages) {
+    if (stage.empty())
+      return Error{"policies: a stage without layers"};
+    for (int64_t kind : stage)
+      if (kind < 0 || kind >= static_cast<int64_t>(kinds.size()))
+        return Error{"policies: no kind of layer " + std::to_string(kind)};
+    layers += static_cast<int64_t>(stage.size());
+  }
+  int64_t holds = 1, others = 0;
+  for (const Moment &moment : moments) {
+    if (moment.held.size() != stages.size() || moment.running < 0 ||
+        moment.running >= static_cast<int64_t>(stages.size()))
+      return Error{"policies: a moment that does not fit the stages"};
+    int64_t held = 1;
+    for (int64_t count : moment.held) {
+      if (count < 0 || count > (int64_t{1} << 30))
+        return Error{"policies: microbatches held must be 0 to 2^30, are " +
+                     std::to_string(count)};
+      held += count;
+    }
+    holds = std::max(holds, held);
+    if (moment.otherBytes < 0)
+      return Error{"policies: negative bytes"};
+    others = std::max(others, moment.otherBytes);
+  }
+  if (moments.empty() || stages.empty())
+    return Error{"policies: nothing to decide: no stages or no moments"};
+  int64_t each = (most - others) / std::max<int64_t>(1, layers) / holds;
+  for (const std::vector<LayerOption> &options : kinds) {
+    if (options.empty())
+      return Error{"policies: a kind of layer without options"};
+    for (const LayerOption &option : options) {
+      if (option.extraNs < 0 || option.keptBytes < 0 ||
+          option.peakBytes < option.keptBytes)
+        return Error{"policies: an option needs 0 <= extraNs and 0 <= "
+                     "keptBytes <= peakBytes"};
+      if (std::max(option.extraNs, option.peakBytes) >= each)
+        return Error{"policies: sums over layers and microbatches exceed 2^62"};
+    }
+  }
+  return {};
+}
+
+namespace {
+
+/// A stage by itself, under choices for all its layers or for the first few.
+struct StageSums {
+  int64_t kept = 0; ///< of all layers
+  /// The most while one of them runs, beyond what other microbatches hold.
+  int64_t peak = 0;
+  int64_t extraNs = 0;
+
+  void add(const LayerOption &option) {
+    peak = std::max(peak, kept + option.peakBytes);
+    kept += option.keptBytes;
+    extraNs += option.extraNs;
+  }
+};
+
+StageSums sumsOf(const PolicyProblem &problem, size_t stage,
+                 const std::vector<int64_t> &choices) {
+  StageSums sums;
+  const std::vector<int64_t> &layers = problem.stages[stage];
+  for (size_t l = 0; l < layers.size(); ++l)
+    sums.add(problem.kinds[static_cast<size_t>(layers[l])]
+                          [static_cast<size_t>(choices[l])]);
+  return sums;
+}
+
+/// What a stage adds to a moment.
+int64_t loadOf(const Moment &moment, size_t stage, const StageSums &sums) {
+  return moment.held[stage] * sums.kept +
+         (moment.running == static_cast<int64_t>(stage) ? sums.peak : 0);
+}
+
+/// Leaves the states that are quicker than all smaller ones, by rising size. Of
+/// more than `most`, both ends (what is smallest, and what takes least time)
+/// and the largest of each of as many equal parts of the range.
+template <typename State, typename Size>
+void keepFront(std::vector<State> &states, Size sizeOf, size_t most) {
+  std::sort(states.begin(), states.end(), [&](const State &a, const State &b) {
+    int64_t ofA = sizeOf(a), ofB = sizeOf(b);
+    if (ofA != ofB)
+      return ofA < ofB;
+    return a.extraNs() != b.extraNs() ? a.extraNs() < b.extraNs()
+                                      : a.name() < b.name();
+  });
+  std::vector<State> front;
+  for (State &state : states)
+    if (front.empty() || state.extraNs() < front.back().extraNs())
+      front.push_back(std::move(state));
+  states.clear();
+  int64_t least = sizeOf(front.front());
+  int64_t part = (sizeOf(front.back()) - least) /
+                     static_cast<int64_t>(std::max<size_t>(1, most - 1)) +
+                 1;
+  auto partOf = [&](size_t i) { return (sizeOf(front[i]) - least) / part; };
+  std::vector<bool> stays(front.size(), front.size() <= most);
+  for (size_t i = 0; i < front.size(); ++i)
+    if (i == 0 || i + 1 == front.size() || partOf(i) != partOf(i + 1))
+      stays[i] = true;
+  for (size_t i = 0; i < front.size(); ++i)
+    if (stays[i])
+      states.push_back(std::move(front[i]));
+}
+
+constexpr size_t kUnlimited = std::numeric_limits<size_t>::max();
+
+/// Points of a thinned front: steps of 0.2 % of the range for a rank of one
+/// stage; where points of several stages meet, fewer.
+size_t mostPoints(const PolicyProblem &problem, Effort effort) {
+  if (effort == Effort::exact)
+    return kUnlimited;
+  return problem.stages.size() == 1 ? 512 : 128;
+}
+
+/// The choices of a stage worth making, found layer by layer.
+class StageFront {
+public:
+  /// `weight`: the most microbatches that any moment holds of the stage; of
+  /// `most` points or more, some are left out.
+  StageFront(const PolicyProblem &problem, size_t stage, int64_t weight,
+             size_t most) {
+    levels.push_back({Node{}});
+    for (int64_t kind : problem.stages[stage]) {
+      const std::vector<LayerOption> &options =
+          problem.kinds[static_cast<size_t>(kind)];
+      std::vector<Node> next;
+      next.reserve(levels.back().size() * options.size());
+      for (size_t parent = 0; parent < levels.back().size(); ++parent)
+        for (size_t option = 0; option < options.size(); ++option) {
+          Node node{levels.back()[parent].sums, parent, option};
+          node.sums.add(options[option]);
+          next.push_back(node);
+        }
+      dropDominated(next);
+      if (next.size() > most)
+        keepFront(
+            next,
+            [&](const Node &node) {
+              return weight * node.sums.kept + node.sums.peak;
+            },
+            most);
+      levels.push_back(std::move(next));
+    }
+  }
+
+  size_t size() const { return levels.back().size(); }
+  const StageSums &sums(size_t point) const {
+    return levels.back()[point].sums;
+  }
+  std::vector<int64_t> choices(size_t point) const {
+    std::vector<int64_t> chosen(levels.size() - 1);
+    for (size_t level = levels.size(); --level > 0;) {
+      chosen[level - 1] = static_cast<int64_t>(levels[level][point].option);
+      point = levels[level][point].parent;
+    }
+    return chosen;
+  }
+
+private:
+  struct Node {
+    StageSums sums;
+    size_t parent = 0; ///< in the level below
+    size_t option = 0;
+    int64_t extraNs() const { return sums.extraNs; }
+    std::pair<size_t, size_t> name() const { return {parent, option}; }
+  };
+
+  /// Drops every node that another one is no worse than in time, kept bytes and
+  /// peak. O(n log n).
+  static void dropDominated(std::vector<Node> &nodes) {
+    std::sort(nodes.begin(), nodes.end(), [](const Node &a, const Node &b) {
+      if (a.sums.extraNs != b.sums.extraNs)
+        return a.sums.extraNs < b.sums.extraNs;
+      if (a.sums.kept != b.sums.kept)
+        return a.sums.kept < b.sums.kept;
+      return a.sums.peak != b.sums.peak ? a.sums.peak < b.sums.peak
+                                        : a.name() < b.name();
+    });
+    std::map<int64_t, int64_t> least; // kept -> peak, falling
+    std::vector<Node> remaining;
+    for (const Node &node : nodes) {
+      auto behind = least.upper_bound(node.sums.kept);
+      if (behind != least.begin() &&
+          std::prev(behind)->second <= node.sums.peak)
+        continue;
+      while (behind != least.end() && behind->second >= node.sums.peak)
+        behind = least.erase(behind);
+      least[node.sums.kept] = node.sums.peak;
+      remaining.push_back(node);
+    }
+    nodes = std::move(remaining);
+  }
+
+  std::vector<std::vector<Node>> levels;
+};
+
+/// Choices for the first few stages.
+struct Partial {
+  std::vector<int64_t> loads; ///< by moment
+  int64_t ns = 0;
+  std::vector<size_t> points; ///< of the fronts of the stages
+  int64_t extraNs() const { return ns; }
+  const std::vector<size_t> &name() const { return points; }
+  int64_t peak() const { return *std::max_element(loads.begin(), loads.end()); }
+};
+
+/// Drops what another one is no worse than in time and at every moment.
+void dropDominated(std::vector<Partial> &partials) {
+  std::sort(
+      partials.begin(), partials.end(), [](const Partial &a, const Partial &b) {
+        if (a.ns != b.ns)
+          return a.ns < b.ns;
+        return a.loads != b.loads ? a.loads < b.loads : a.points < b.points;
+      });
+  std::vector<Partial> remaining;
+  for (Partial &partial : partials) {
+    bool dominated = std::any_of(
+        remaining.begin(), remaining.end(), [&](const Partial &other) {
+          for (size_t m = 0; m < partial.loads.size(); ++m)
+            if (other.loads[m] > partial.loads[m])
+              return false;
+          return true;
+        });
+    if (!dominated)
+      remaining.push_back(std::move(partial));
+  }
+  partials = std::move(remaining);
+}
+
+/// Moments that some other moment is never smaller than say nothing.
+std::vector<Moment> binding(const std::vector<Moment> &moments) {
+  auto covers = [](const Moment &a, const Moment &b) {
+    if (a.running != b.running || a.otherBytes < b.otherBytes)
+      return false;
+    for (size_t s = 0; s < a.held.size(); ++s)
+      if (a.held[s] < b.held[s])
+        return false;
+    return true;
+  };
+  std::vector<Moment> remaining;
+  for (const Moment &moment : moments) {
+    if (std::any_of(remaining.begin(), remaining.end(),
+                    [&](const Moment &other) { return covers(other, moment); }))
+      continue;
+    std::erase_if(remaining,
+                  [&](const Moment &other) { return covers(moment, other); });
+    remaining.push_back(moment);
+  }
+  return remaining;
+}
+
+} // namespace
+
+PolicyOutcome evaluate(const PolicyProblem &problem, const Choices &choices) {
+  PolicyOutcome outcome;
+  std::vector<StageSums> sums;
+  for (size_t s = 0; s < problem.stages.size(); ++s) {
+    sums.push_back(sumsOf(problem, s, choices[s]));
+    outcome.extraNs += sums.back().extraNs;
+  }
+  for (size_t m = 0; m < problem.moments.size(); ++m) {
+    const Moment &moment = problem.moments[m];
+    int64_t bytes = moment.otherBytes;
+    for (size_t s = 0; s < sums.size(); ++s)
+      bytes += loadOf(moment, s, sums[s]);
+    if (m == 0 || bytes > outcome.peakBytes) {
+      outcome.peakBytes = bytes;
+      outcome.moment = m;
+    }
+  }
+  return outcome;
+}
+
+PolicyFront::PolicyFront(const PolicyProblem &problem, Effort effort) {
+  assert(problem.check().ok());
+  std::vector<Moment> moments = binding(problem.moments);
+  size_t most = mostPoints(problem, effort);
+  std::vector<StageFront> fronts;
+  std::vector<Partial> partials(1);
+  for (const Moment &moment : moments)
+    partials.front().loads.push_back(moment.otherBytes);
+  for (size_t s = 0; s < problem.stages.size(); ++s) {
+    int64_t weight = 0;
+    for (const Moment &moment : moments)
+      weight = std::max(weight, moment.held[s]);
+    fronts.emplace_back(problem, s, weight, most);
+    std::vector<Partial> next;
+    next.reserve(partials.size() * fronts[s].size());
+    for (const Partial &partial : partials)
+      for (size_t point = 0; point < fronts[s].size(); ++point) {
+        Partial more = partial;
+        const StageSums &sums = fronts[s].sums(point);
+        for (size_t m = 0; m < moments.size(); ++m)
+          more.loads[m] += loadOf(moments[m], s, sums);
+        more.ns += sums.extraNs;
+        more.points.push_back(point);
+        next.push_back(std::move(more));
+      }
+    // Behind the last stage only the largest load counts.
+    bool last = s + 1 == problem.stages.size();
+    if (!last && (most == kUnlimited || next.size() <= most))
+      dropDominated(next);
+    else
+      keepFront(
+          next, [](const Partial &partial) { return partial.peak(); }, most);
+    partials = std::move(next);
+  }
+  for (const Partial &partial : partials) {
+    Point &point = list.emplace_back();
+    point.peakBytes = partial.peak();
+    point.extraNs = partial.ns;
+    for (size_t s = 0; s < fronts.size(); ++s)
+      point.choices.push_back(fronts[s].choices(partial.points[s]));
+  }
+}
+
+const PolicyFront::Point *PolicyFront::within(int64_t capacityBytes) const {
+  auto behind = std::upper_bound(list.begin(), list.end(), capacityBytes,
+                                 [](int64_t capacity, const Point &point) {
+                                   return capacity < point.peakBytes;
+                                 });
+  return behind == list.begin() ? nullptr : &*std::prev(behind);
+}
+
+namespace {
+
+/// A layer in one constraint: bytes against time, the lower convex hull of its
+/// options by falling bytes.
+struct Hull {
+  struct Corner {
+    int64_t bytes;
+    int64_t ns;
+  };
+  std::vector<Corner> corners;
+
+  explicit Hull(std::vector<Corner> options) {
+    std::sort(options.begin(), options.end(), [](Corner a, Corner b) {
+      return a.ns != b.ns ? a.ns < b.ns : a.bytes < b.bytes;
+    });
+    for (Corner option : options) {
+      if (!corners.empty() && option.bytes >= corners.back().bytes)
+        continue;
+      while (corners.size() > 1 && isAbove(corners.back(), option))
+        corners.pop_back();
+      corners.push_back(option);
+    }
+  }
+
+private:
+  /// Whether the last corner lies on or above the line from the one before it
+  /// to `option`.
+  bool isAbove(Corner last, Corner option) const {
+    Corner before = corners[corners.size() - 2];
+    // Differences are below 2^62: products need more than 64 bits.
+    auto product = [](int64_t a, int64_t b) {
+      return static_cast<__int128>(a) * b;
+    };
+    return product(last.ns - before.ns, before.bytes - option.bytes) >=
+           product(option.ns - before.ns, before.bytes - last.bytes);
+  }
+};
+
+/// The least sum of times of one corner a hull, mixed ones allowed, within
+/// `capacity` bytes; -1: none.
+int64_t leastNs(const std::vector<Hull> &hulls, int64_t capacity) {
+  struct Saving {
+    int64_t bytes, ns;
+  };
+  std::vector<Saving> savings;
+  int64_t bytes = 0, ns = 0;
+  for (const Hull &hull : hulls) {
+    bytes += hull.corners.front().bytes;
+    ns += hull.corners.front().ns;
+    for (size_t i = 1; i < hull.corners.size(); ++i)
+      savings.push_back({hull.corners[i - 1].bytes - hull.corners[i].bytes,
+                         hull.corners[i].ns - hull.corners[i - 1].ns});
+  }
+  // Along a hull prices rise, so that the order of corners is kept.
+  std::sort(savings.begin(), savings.end(), [](Saving a, Saving b) {
+    return static_cast<__int128>(a.ns) * b.bytes <
+           static_cast<__int128>(b.ns) * a.bytes;
+  });
+  for (Saving saving : savings) {
+    int64_t excess = bytes - capacity;
+    if (excess <= 0)
+      break;
+    if (saving.bytes > excess) {
+      // Rounded down: it is a bound.
+      ns += static_cast<int64_t>(static_cast<__int128>(saving.ns) * excess /
+                                 saving.bytes);
+      return ns;
+    }
+    bytes -= saving.bytes;
+    ns += saving.ns;
+  }
+  return bytes <= capacity ? ns : -1;
+}
+
+} // namespace
+
+int64_t leastExtraNs(const PolicyProblem &problem, int64_t capacityBytes) {
+  assert(problem.check().ok());
+  int64_t bound = 0;
+  for (const Moment &moment : binding(problem.moments)) {
+    auto running = static_cast<size_t>(moment.running);
+    for (size_t row = 0; row < problem.stages[running].size(); ++row) {
+      std::vector<Hull> hulls;
+      for (size_t s = 0; s < problem.stages.size(); ++s)
+        for (size_t l = 0; l < problem.stages[s].size(); ++l) {
+          std::vector<Hull::Corner> corners;
+          for (const LayerOption &option :
+               problem.kinds[static_cast<size_t>(problem.stages[s][l])]) {
+            int64_t bytes = moment.held[s] * option.keptBytes;
+            if (s == running && l < row)
+              bytes += option.keptBytes;
+            if (s == running && l == row)
+              bytes += option.peakBytes;
+            corners.push_back({bytes, option.extraNs});
+          }
+          hulls.emplace_back(std::move(corners));
+        }
+      int64_t least = leastNs(hulls, capacityBytes - moment.otherBytes);
+      if (least < 0)
+        return -1;
+      bound = std::max(bound, least);
+    }
+  }
+  return bound;
+}
+
+} // namespace moe::optimize

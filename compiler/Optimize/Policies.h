@@ -1,0 +1,109 @@
+//===- Policies.h - what to keep, recompute and offload ---------*- C++ -*-===//
+//
+// Each layer of a pipeline rank chooses one of several ways to treat what it
+// keeps from forward to backward: keep all of it, compute parts again, move
+// parts to the host. Each way has a price in time and a size in memory. Ranks
+// are independent of each other: with a fixed order of steps, no rank gains
+// from another one being slower, so each takes the least time that fits.
+//
+// Times are nanoseconds, sizes bytes.
+//
+//===----------------------------------------------------------------------===//
+#pragma once
+
+#include "support/Result.h"
+
+#include <cstdint>
+#include <vector>
+
+namespace moe::optimize {
+
+/// One way to treat what a layer keeps for a microbatch.
+struct LayerOption {
+  /// Time that a microbatch takes longer on the layer, both ways together.
+  int64_t extraNs = 0;
+  /// Held by a microbatch from its forward to its backward.
+  int64_t keptBytes = 0;
+  /// The most that lives while the layer runs, forward or backward, beyond what
+  /// the layers below it on the stage hold for the same microbatch. At least
+  /// keptBytes.
+  int64_t peakBytes = 0;
+  bool operator==(const LayerOption &) const = default;
+};
+
+/// A time of the schedule at which one stage of the rank runs a microbatch.
+struct Moment {
+  /// For each stage of the rank, the microbatches that it holds in full besides
+  /// the one that runs.
+  std::vector<int64_t> held;
+  int64_t running = 0; ///< the stage that runs
+  /// All else that is live: parameters, buffers of transfers, an overlapping
+  /// program.
+  int64_t otherBytes = 0;
+  bool operator==(const Moment &) const = default;
+};
+
+/// The choices of one rank.
+struct PolicyProblem {
+  /// For each kind of layer, its options.
+  std::vector<std::vector<LayerOption>> kinds;
+  /// For each stage of the rank, the kinds of its layers in forward order.
+  std::vector<std::vector<int64_t>> stages;
+  std::vector<Moment> moments;
+
+  /// Whether kinds have options, stages layers, moments an entry for every
+  /// stage; nothing is negative, peakBytes >= keptBytes, and sums fit 62 bits.
+  Status check() const;
+};
+
+/// An option for every layer of every stage.
+using Choices = std::vector<std::vector<int64_t>>;
+
+/// What choices come to.
+struct PolicyOutcome {
+  int64_t extraNs = 0;   ///< sum over the layers
+  int64_t peakBytes = 0; ///< over all moments
+  size_t moment = 0;     ///< the first with that peak
+  bool operator==(const PolicyOutcome &) const = default;
+};
+
+/// The definition of both figures. While layer l of the running stage runs, the
+/// layers below it hold their keptBytes, those above it have given theirs back
+/// (backward) or not taken them yet (forward):
+///   peak = max over moments of otherBytes + sum over stages of held * kept
+///          + max over l of (kept of layers below l + peakBytes of l).
+PolicyOutcome evaluate(const PolicyProblem &problem, const Choices &choices);
+
+enum class Effort : uint8_t {
+  fast,  ///< fronts are thinned to a fixed number of points
+  exact, ///< every undominated choice is followed
+};
+
+/// The choices worth making, by rising peak and falling time: the answer to
+/// every budget, so that more memory never means more time.
+class PolicyFront {
+public:
+  struct Point {
+    int64_t peakBytes = 0;
+    int64_t extraNs = 0;
+    Choices choices;
+  };
+  /// The problem must pass check().
+  PolicyFront(const PolicyProblem &problem, Effort effort);
+
+  const std::vector<Point> &points() const { return list; }
+  /// The least time within `capacityBytes`; null: nothing fits. The first point
+  /// is what needs least memory.
+  const Point *within(int64_t capacityBytes) const;
+
+private:
+  std::vector<Point> list;
+};
+
+/// No choices within `capacityBytes` take less extra time: for each moment and
+/// layer the linear relaxation of the one constraint that they imply, the
+/// largest of which counts. O(moments * layers * n log n) for n options of all
+/// layers. -1: nothing fits.
+int64_t leastExtraNs(const PolicyProblem &problem, int64_t capacityBytes);
+
+} // namespace moe::optimize

@@ -1,0 +1,173 @@
+// Cuts of models against brute force over all of them.
+#include "compiler/Optimize/Partition.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <numeric>
+#include <random>
+
+namespace moe::optimize {
+namespace {
+
+class Random {
+public:
+  explicit Random(uint64_t seed) : engine(seed) {}
+  int64_t operator()(int64_t least, int64_t most) {
+    return std::uniform_int_distribution<int64_t>(least, most)(engine);
+  }
+
+private:
+  std::mt19937_64 engine;
+};
+
+/// An embedding, up to eight layers of two kinds, a head; two to four ranks
+/// with one stage each, or two with two in a V. Ranks hold fewer microbatches
+/// the later they come, and have room for some of what layers keep.
+PartitionProblem randomProblem(Random &random, bool isV) {
+  PartitionProblem problem;
+  for (int kind = 0; kind < 4; ++kind) {
+    BlockKind &made = problem.kinds.emplace_back();
+    made.isLayer = kind == 1 || kind == 2;
+    made.forwardNs = random(made.isLayer ? 500 : 0, 1000);
+    made.backwardNs = 2 * made.forwardNs;
+    made.persistentBytes = random(0, 3000);
+    int64_t kept = random(made.isLayer ? 300 : 0, 600);
+    made.options.push_back({0, kept, kept + random(0, 200)});
+    if (made.isLayer)
+      for (int64_t i = random(1, 3); i > 0; --i) {
+        kept = random(20, kept);
+        made.options.push_back(
+            {made.options.back().extraNs + random(10, made.forwardNs / 2), kept,
+             kept + random(0, 300)});
+      }
+  }
+  int64_t ranks = isV ? 2 : random(2, 4);
+  int64_t layers = random(2 * ranks, 8);
+  problem.blocks.push_back(0);
+  for (int64_t l = 0; l < layers; ++l)
+    problem.blocks.push_back(l < layers / 3 ? 1 : 2);
+  problem.blocks.push_back(3);
+  for (int64_t rank = 0; rank < ranks; ++rank)
+    problem.rankOf.push_back(rank);
+  if (isV)
+    for (int64_t rank = ranks; rank-- > 0;)
+      problem.rankOf.push_back(rank);
+  problem.microbatches = random(ranks, 16);
+  for (int64_t rank = 0; rank < ranks; ++rank) {
+    std::vector<Moment> &moments = problem.moments.emplace_back();
+    if (isV) {
+      moments.push_back({{ranks, rank}, 0, 100});
+      moments.push_back({{ranks - 1, rank + 1}, 1, 100});
+    } else {
+      moments.push_back({{ranks - rank - 1}, 0, 100});
+    }
+    problem.capacityBytes.push_back(random(4000, 16000));
+  }
+  return problem;
+}
+
+std::vector<std::vector<int64_t>> allCuts(const PartitionProblem &problem) {
+  std::vector<std::vector<int64_t>> cuts;
+  auto blocks = static_cast<int64_t>(problem.blocks.size());
+  std::vector<int64_t> counts;
+  auto extend = [&](auto &self, int64_t left) -> void {
+    if (static_cast<int64_t>(counts.size()) + 1 == problem.stages()) {
+      counts.push_back(left);
+      if (isLegal(problem, counts))
+        cuts.push_back(counts);
+      counts.pop_back();
+      return;
+    }
+    for (int64_t count = 1; count < left; ++count) {
+      counts.push_back(count);
+      self(self, left - count);
+      counts.pop_back();
+    }
+  };
+  extend(extend, blocks);
+  return cuts;
+}
+
+class AgainstAllCuts : public testing::TestWithParam<int> {};
+
+TEST_P(AgainstAllCuts, TheBestIsFound) {
+  bool isV = GetParam() % 2 == 1;
+  Random random(static_cast<uint64_t>(GetParam()));
+  int64_t fitting = 0;
+  for (int trial = 0; trial < 60; ++trial) {
+    PartitionProblem problem = randomProblem(random, isV);
+    if (trial % 5 == 4) { // a pin
+      problem.pins.assign(problem.blocks.size(), -1);
+      problem.pins[2] = random(0, 1);
+    }
+    ASSERT_TRUE(problem.check().ok());
+    std::optional<Partition> best;
+    for (const std::vector<int64_t> &counts : allCuts(problem)) {
+      Partition made = evaluate(problem, counts);
+      if (!best || std::pair(made.excessBytes, made.objectiveNs) <
+                       std::pair(best->excessBytes, best->objectiveNs))
+        best = made;
+    }
+    std::optional<Partition> found = partition(problem);
+    ASSERT_EQ(found.has_value(), best.has_value());
+    if (!found)
+      continue;
+    EXPECT_TRUE(isLegal(problem, found->counts));
+    Partition again = evaluate(problem, found->counts);
+    EXPECT_EQ(again.objectiveNs, found->objectiveNs);
+    EXPECT_EQ(again.excessBytes, found->excessBytes);
+    if (best->excessBytes > 0)
+      continue;
+    ++fitting;
+    EXPECT_EQ(found->excessBytes, 0) << "trial " << trial;
+    if (isV)
+      EXPECT_LE(static_cast<double>(found->objectiveNs),
+                1.02 * static_cast<double>(best->objectiveNs))
+          << "trial " << trial;
+    else
+      EXPECT_EQ(found->objectiveNs, best->objectiveNs) << "trial " << trial;
+  }
+  EXPECT_GT(fitting, 15);
+}
+
+INSTANTIATE_TEST_SUITE_P(Seeds, AgainstAllCuts, testing::Range(0, 10));
+
+TEST(Partition, UniformIsEven) {
+  PartitionProblem problem;
+  problem.kinds = {{0, 0, 0, {{}}, false}, {10, 20, 0, {{}}, true}};
+  problem.blocks = {0};
+  for (int layer = 0; layer < 10; ++layer)
+    problem.blocks.push_back(1);
+  problem.blocks.push_back(0);
+  problem.rankOf = {0, 1, 2, 3};
+  problem.moments.assign(4, {{{0}, 0, 0}});
+  problem.capacityBytes.assign(4, 1);
+  ASSERT_TRUE(problem.check().ok());
+  EXPECT_THAT(uniformCounts(problem), testing::ElementsAre(3, 3, 3, 3));
+  std::optional<Partition> found = partition(problem);
+  ASSERT_TRUE(found.has_value());
+  EXPECT_EQ(*std::max_element(found->rankNs.begin(), found->rankNs.end()), 90);
+}
+
+TEST(Partition, SaysWhatIsWrong) {
+  PartitionProblem problem;
+  EXPECT_FALSE(problem.check().ok());
+  problem.kinds = {{10, 20, 0, {{}}, true}};
+  problem.blocks = {0};
+  problem.rankOf = {0, 1};
+  problem.moments.assign(2, {{{0}, 0, 0}});
+  problem.capacityBytes.assign(2, 1);
+  EXPECT_THAT(problem.check().error().message,
+              testing::HasSubstr("1 layers for 2 stages"));
+  problem.blocks = {0, 0};
+  EXPECT_TRUE(problem.check().ok());
+  problem.pins = {1, 0};
+  EXPECT_THAT(problem.check().error().message, testing::HasSubstr("rise"));
+  problem.pins = {1, 1}; // leaves nothing for stage 0
+  EXPECT_TRUE(problem.check().ok());
+  EXPECT_FALSE(partition(problem).has_value());
+}
+
+} // namespace
+} // namespace moe::optimize

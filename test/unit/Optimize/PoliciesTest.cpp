@@ -1,0 +1,226 @@
+// Choices of a rank against brute force over all of them.
+#include "compiler/Optimize/Policies.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <limits>
+#include <random>
+
+namespace moe::optimize {
+namespace {
+
+constexpr int64_t kNothing = std::numeric_limits<int64_t>::max();
+
+/// Calls `visit` with every combination of options.
+template <typename Visit>
+void forEachChoice(const PolicyProblem &problem, Visit visit) {
+  Choices choices;
+  for (const auto &stage : problem.stages)
+    choices.emplace_back(stage.size(), 0);
+  while (true) {
+    visit(choices);
+    bool carried = true;
+    for (size_t s = 0; s < choices.size() && carried; ++s)
+      for (size_t l = 0; l < choices[s].size() && carried; ++l) {
+        auto kind = static_cast<size_t>(problem.stages[s][l]);
+        auto count = static_cast<int64_t>(problem.kinds[kind].size());
+        carried = ++choices[s][l] == count;
+        if (carried)
+          choices[s][l] = 0;
+      }
+    if (carried)
+      return;
+  }
+}
+
+class Random {
+public:
+  explicit Random(uint64_t seed) : engine(seed) {}
+  int64_t operator()(int64_t least, int64_t most) {
+    return std::uniform_int_distribution<int64_t>(least, most)(engine);
+  }
+
+private:
+  std::mt19937_64 engine;
+};
+
+/// Up to two stages of up to six layers in all, with up to four options: the
+/// first keeps most and takes no time, as in plans, but what others cost is
+/// anything.
+PolicyProblem randomProblem(Random &random, bool isAligned) {
+  PolicyProblem problem;
+  int64_t unit = isAligned ? 256 : 1;
+  for (int64_t kind = random(1, 3); kind > 0; --kind) {
+    std::vector<LayerOption> &options = problem.kinds.emplace_back();
+    for (int64_t i = random(1, 4); i > 0; --i) {
+      LayerOption option;
+      option.extraNs = options.empty() ? 0 : random(0, 1000);
+      option.keptBytes = unit * random(options.empty() ? 600 : 10, 1000);
+      option.peakBytes = option.keptBytes + unit * random(0, 400);
+      options.push_back(option);
+    }
+  }
+  int64_t layers = random(1, 6);
+  for (int64_t stages = random(1, std::min<int64_t>(2, layers)); stages > 0;
+       --stages) {
+    int64_t own = stages == 1 ? layers : random(1, layers - 1);
+    layers -= own;
+    std::vector<int64_t> &stage = problem.stages.emplace_back();
+    for (; own > 0; --own)
+      stage.push_back(
+          random(0, static_cast<int64_t>(problem.kinds.size()) - 1));
+  }
+  for (int64_t moments = random(1, 4); moments > 0; --moments) {
+    Moment &moment = problem.moments.emplace_back();
+    for (size_t s = 0; s < problem.stages.size(); ++s)
+      moment.held.push_back(random(0, 8));
+    moment.running = random(0, static_cast<int64_t>(problem.stages.size()) - 1);
+    moment.otherBytes = unit * random(0, 2000);
+  }
+  return problem;
+}
+
+class AgainstBruteForce : public testing::TestWithParam<int> {};
+
+// 50 problems a seed; seven budgets each from what just fits to everything.
+TEST_P(AgainstBruteForce, FrontsAndBounds) {
+  Random random(static_cast<uint64_t>(GetParam()));
+  for (int trial = 0; trial < 50; ++trial) {
+    PolicyProblem problem = randomProblem(random, trial % 2 == 0);
+    ASSERT_TRUE(problem.check().ok());
+    std::vector<PolicyOutcome> all;
+    forEachChoice(problem, [&](const Choices &choices) {
+      all.push_back(evaluate(problem, choices));
+    });
+    int64_t least = kNothing, most = 0;
+    for (const PolicyOutcome &outcome : all) {
+      least = std::min(least, outcome.peakBytes);
+      most = std::max(most, outcome.peakBytes);
+    }
+    PolicyFront exact(problem, Effort::exact), fast(problem, Effort::fast);
+    EXPECT_EQ(exact.points().front().peakBytes, least);
+    EXPECT_EQ(exact.within(least - 1), nullptr);
+    EXPECT_EQ(leastExtraNs(problem, -1), -1);
+    for (int64_t step = 0; step <= 6; ++step) {
+      int64_t capacity = least + (most - least) * step / 6;
+      int64_t optimum = kNothing;
+      for (const PolicyOutcome &outcome : all)
+        if (outcome.peakBytes <= capacity)
+          optimum = std::min(optimum, outcome.extraNs);
+      const PolicyFront::Point *found = exact.within(capacity);
+      ASSERT_NE(found, nullptr);
+      EXPECT_EQ(found->extraNs, optimum);
+      for (const PolicyFront *front : {&exact, &fast}) {
+        const PolicyFront::Point *point = front->within(capacity);
+        if (front == &fast && !point)
+          continue; // judged below
+        PolicyOutcome outcome = evaluate(problem, point->choices);
+        EXPECT_EQ(outcome.peakBytes, point->peakBytes);
+        EXPECT_EQ(outcome.extraNs, point->extraNs);
+      }
+      int64_t bound = leastExtraNs(problem, capacity);
+      EXPECT_LE(bound, optimum);
+      EXPECT_GE(bound, 0);
+    }
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(Seeds, AgainstBruteForce, testing::Range(0, 12));
+
+// What the fast front loses is part of a step that takes far longer than what
+// choices add: layers of 10 us at least, extra time of up to 1 us each.
+TEST(PolicyFront, FastIsWithinTwoPercentOfTheOptimum) {
+  Random random(99);
+  int64_t problems = 0;
+  for (int trial = 0; trial < 600; ++trial) {
+    PolicyProblem problem = randomProblem(random, true);
+    int64_t layers = 0;
+    for (const auto &stage : problem.stages)
+      layers += static_cast<int64_t>(stage.size());
+    int64_t work = layers * 3000; // extra time up to a third of it
+    PolicyFront exact(problem, Effort::exact), fast(problem, Effort::fast);
+    for (const PolicyFront::Point &point : exact.points()) {
+      const PolicyFront::Point *found = fast.within(point.peakBytes);
+      ASSERT_NE(found, nullptr) << "trial " << trial;
+      EXPECT_LE(static_cast<double>(work + found->extraNs),
+                1.02 * static_cast<double>(work + point.extraNs))
+          << "trial " << trial;
+    }
+    ++problems;
+  }
+  EXPECT_EQ(problems, 600);
+}
+
+// As large as a rank of a real plan: twelve layers of two kinds, eight options.
+TEST(PolicyFront, FastIsWithinTwoPercentOnLargeRanks) {
+  Random random(5);
+  for (int trial = 0; trial < 12; ++trial) {
+    PolicyProblem problem;
+    for (int kind = 0; kind < 2; ++kind) {
+      std::vector<LayerOption> &options = problem.kinds.emplace_back();
+      options.push_back({0, int64_t{2000} << 20, int64_t{2600} << 20});
+      for (int i = 1; i < 8; ++i) {
+        int64_t kept = random(50, 1900) << 20;
+        options.push_back(
+            {random(1, 12'000'000), kept, kept + (random(400, 900) << 20)});
+      }
+    }
+    problem.stages = {{0, 0, 0, 1, 1, 1, 1, 1, 1, 1, 1, 1}};
+    problem.moments = {{{random(0, 15)}, 0, int64_t{20} << 30}};
+    PolicyFront exact(problem, Effort::exact), fast(problem, Effort::fast);
+    int64_t work = 12 * 36'000'000; // a DeepSeek-V3 layer, both ways
+    for (const PolicyFront::Point &point : exact.points()) {
+      const PolicyFront::Point *found = fast.within(point.peakBytes);
+      if (!found) { // the smallest plans may be left out
+        EXPECT_LE(static_cast<double>(fast.points().front().peakBytes),
+                  1.002 * static_cast<double>(point.peakBytes));
+        continue;
+      }
+      EXPECT_LE(static_cast<double>(work + found->extraNs),
+                1.02 * static_cast<double>(work + point.extraNs))
+          << "trial " << trial;
+      EXPECT_LE(leastExtraNs(problem, point.peakBytes), point.extraNs);
+    }
+  }
+}
+
+TEST(PolicyFront, MoreMemoryNeverTakesMoreTime) {
+  Random random(7);
+  for (int trial = 0; trial < 100; ++trial) {
+    PolicyProblem problem = randomProblem(random, false);
+    PolicyFront front(problem, Effort::fast);
+    int64_t before = kNothing;
+    for (const PolicyFront::Point &point : front.points()) {
+      EXPECT_LT(point.extraNs, before);
+      before = point.extraNs;
+    }
+    EXPECT_EQ(front.points().back().extraNs,
+              leastExtraNs(problem, kNothing / 4));
+  }
+}
+
+TEST(PolicyProblem, SaysWhatIsWrong) {
+  PolicyProblem problem;
+  EXPECT_FALSE(problem.check().ok());
+  problem.kinds = {{{0, 10, 20}}};
+  problem.stages = {{0}};
+  problem.moments = {{{1}, 0, 5}};
+  EXPECT_TRUE(problem.check().ok());
+  PolicyProblem wrong = problem;
+  wrong.stages = {{1}};
+  EXPECT_THAT(wrong.check().error().message,
+              testing::HasSubstr("no kind of layer 1"));
+  wrong = problem;
+  wrong.kinds[0][0].peakBytes = 5;
+  EXPECT_FALSE(wrong.check().ok());
+  wrong = problem;
+  wrong.moments[0].held = {1, 1};
+  EXPECT_FALSE(wrong.check().ok());
+  wrong = problem;
+  wrong.kinds[0][0].peakBytes = int64_t{1} << 62;
+  EXPECT_FALSE(wrong.check().ok());
+}
+
+} // namespace
+} // namespace moe::optimize
