@@ -52,6 +52,11 @@ struct PlanPipelineOptions
       llvm::cl::desc("Which ranks stages lie on: loop, v or bidirectional; "
                      "empty: the schedule's own"),
       llvm::cl::init("")};
+  ListOption<int64_t> layers{
+      *this, "layers",
+      llvm::cl::desc(
+          "Decoder blocks of each stage of one copy of the model, in "
+          "model order; none: even shares")};
   Option<std::string> machine{
       *this, "machine",
       llvm::cl::desc("Machine that costs are estimated for: a name or a "

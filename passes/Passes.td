@@ -84,9 +84,9 @@ def Differentiate : Pass<"moe-differentiate", "::moe::BlockOp"> {
 def PartitionStages : Pass<"pipe-partition-stages", "::mlir::ModuleOp"> {
   let summary = "merge blocks into stages on pipeline ranks";
   let description = [{
-    Distributes the decoder blocks evenly over the stages (a remainder goes to
-    the inner stages first, since the first holds the embedding and the last the
-    head) and merges the blocks of a stage into one `pipe.stage`: forward
+    Distributes the decoder blocks over the stages as `layers` says, or evenly
+    (a remainder goes to the inner stages first, since the first holds the
+    embedding and the last the head), and merges the blocks of a stage into one `pipe.stage`: forward
     regions one after the other, input-gradient and weight-gradient regions in
     reverse. A value that several blocks save is kept once.
 
@@ -126,7 +126,10 @@ def PartitionStages : Pass<"pipe-partition-stages", "::mlir::ModuleOp"> {
                         /*default=*/"1", "Stages on each pipeline rank">,
                  Option<"placement", "placement", "std::string",
                         /*default=*/"\"loop\"",
-                        "Which ranks stages lie on: loop, v or bidirectional">];
+                        "Which ranks stages lie on: loop, v or bidirectional">,
+                 ListOption<"layers", "layers", "int64_t",
+                            "Decoder blocks of each stage of one copy of the "
+                            "model, in model order; none: even shares">];
   let dependentDialects = ["::moe::MoEDialect", "::moe::pipe::PipeDialect"];
 }
 

@@ -45,4 +45,20 @@ schedule::StageCosts stageCosts(const plan::Stage &stage) {
   return costs;
 }
 
+int64_t persistentBytes(const plan::Stage &stage) {
+  int64_t bytes = 0;
+  for (const plan::Parameter &parameter : stage.parameters) {
+    int64_t elements = 1;
+    for (int64_t size : parameter.shape)
+      elements *= size;
+    int64_t wide = plan::alignUp(
+        elements *
+        byteSize(parameter.dtype == DType::f64 ? DType::f64 : DType::f32));
+    bytes += plan::alignUp(elements * byteSize(parameter.dtype));
+    if (parameter.trainable)
+      bytes += wide * (parameter.dtype == DType::bf16 ? 4 : 3);
+  }
+  return bytes;
+}
+
 } // namespace moe::cost

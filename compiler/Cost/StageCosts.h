@@ -16,4 +16,8 @@ namespace moe::cost {
 /// memory that only shrinks.
 schedule::StageCosts stageCosts(const plan::Stage &stage);
 
+/// Parameters, gradients and optimizer state of a stage, as placement counts
+/// them.
+int64_t persistentBytes(const plan::Stage &stage);
+
 } // namespace moe::cost

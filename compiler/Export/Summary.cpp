@@ -1,5 +1,6 @@
 #include "compiler/Export/Summary.h"
 
+#include "compiler/Export/Phrases.h"
 #include "compiler/Export/Table.h"
 
 #include <algorithm>
@@ -13,25 +14,10 @@ namespace {
 constexpr size_t kWidth = 110;
 using Align = Table::Align;
 
-std::string printNumber(double value, const char *format) {
-  std::array<char, 64> text;
-  std::snprintf(text.data(), text.size(), format, value);
-  return text.data();
-}
-
 std::string join(const std::vector<std::string> &items) {
   std::string text;
   for (const std::string &item : items)
     text += (text.empty() ? "" : ", ") + item;
-  return text;
-}
-
-std::string blocksOf(const plan::Plan &plan, const plan::Rank &rank) {
-  std::string text;
-  for (int64_t index : rank.stages)
-    if (index >= 0 && index < static_cast<int64_t>(plan.stages.size()))
-      text += (text.empty() ? "" : " | ") +
-              formatBlocks(plan.stages[static_cast<size_t>(index)].blocks);
   return text;
 }
 
@@ -207,12 +193,7 @@ std::string timeLine(const plan::Plan &plan) {
   const plan::Prediction &prediction = plan.prediction;
   if (prediction.stepNs <= 0)
     return "Step time: not estimated\n";
-  double seconds = static_cast<double>(prediction.stepNs) / 1e9;
-  double tokens = static_cast<double>(layout.microbatches) *
-                  static_cast<double>(layout.microbatchSize) *
-                  static_cast<double>(layout.sequenceLength) *
-                  static_cast<double>(layout.expert) *
-                  static_cast<double>(layout.data);
+  double tokens = tokensPerSecond(plan);
   double devices =
       static_cast<double>(layout.pipeline) *
       static_cast<double>(layout.expert) * static_cast<double>(layout.data) *
@@ -222,8 +203,8 @@ std::string timeLine(const plan::Plan &plan) {
   };
   return "Step time: " + formatNanoseconds(prediction.stepNs) +
          " estimated, bubble " + formatPercent(prediction.bubble) + ", " +
-         rate(tokens / seconds) + " tokens/s (" +
-         rate(tokens / seconds / devices) + " per device)\n";
+         rate(tokens) + " tokens/s (" + rate(tokens / devices) +
+         " per device)\n";
 }
 
 /// Model FLOPs utilization and exposed communication, as far as known.

@@ -19,8 +19,9 @@ static Error failure(const std::string &reason) {
 Status PartitionProblem::check() const {
   if (stages() < 1 || ranks() < 1 || microbatches < 1)
     return failure("there must be stages, ranks and microbatches");
-  if (capacityBytes.size() != moments.size())
-    return failure("every rank needs a capacity");
+  if (capacityBytes.size() != moments.size() ||
+      otherBytes.size() != moments.size())
+    return failure("every rank needs a capacity and other bytes");
   for (int64_t rank : rankOf)
     if (rank < 0 || rank >= ranks())
       return failure("no rank " + std::to_string(rank));
@@ -32,9 +33,16 @@ Status PartitionProblem::check() const {
       return failure("pins must rise with the blocks");
     before = std::max(before, stage);
   }
-  for (const BlockKind &kind : kinds)
-    if (kind.forwardNs < 0 || kind.backwardNs < 0 || kind.persistentBytes < 0)
+  for (const BlockKind &kind : kinds) {
+    if (std::min({kind.forwardNs, kind.backwardNs, kind.persistentBytes,
+                  kind.pendingBytes}) < 0)
       return failure("negative time or bytes");
+    if (kind.options.empty() ||
+        (!kind.lastOptions.empty() &&
+         kind.lastOptions.size() != kind.options.size()))
+      return failure("kinds of blocks need options, and as many where a block "
+                     "is the last");
+  }
   int64_t layers = 0;
   for (int64_t kind : blocks) {
     if (kind < 0 || kind >= static_cast<int64_t>(kinds.size()))
@@ -99,8 +107,8 @@ private:
     RankCost cost;
     for (const std::vector<int64_t> &stage : choice.stages)
       for (int64_t kind : stage)
-        cost.ns += problem.kinds[static_cast<size_t>(kind)].forwardNs +
-                   problem.kinds[static_cast<size_t>(kind)].backwardNs;
+        cost.ns += problem.kinds[static_cast<size_t>(kind / 2)].forwardNs +
+                   problem.kinds[static_cast<size_t>(kind / 2)].backwardNs;
     cost.ns += point->extraNs;
     cost.peakBytes = point->peakBytes;
     cost.excessBytes = std::max<int64_t>(0, point->peakBytes - capacity);
@@ -320,32 +328,62 @@ private:
   std::map<Key, Segment> segments;
 };
 
-/// Moves one block from a stage to another, all between them handing one on,
-/// as long as that helps.
+/// The cuts that differ in one block, moved from a stage to another, all
+/// between them handing one on.
+std::vector<std::vector<int64_t>>
+neighbours(const PartitionProblem &problem,
+           const std::vector<int64_t> &counts) {
+  std::vector<std::vector<int64_t>> cuts;
+  for (size_t from = 0; from < counts.size(); ++from)
+    for (size_t to = 0; to < counts.size(); ++to) {
+      if (from == to)
+        continue;
+      std::vector<int64_t> moved = counts;
+      --moved[from];
+      ++moved[to];
+      if (isLegal(problem, moved))
+        cuts.push_back(std::move(moved));
+    }
+  return cuts;
+}
+
+/// Goes to the best neighbour as long as that helps.
 std::vector<int64_t> descend(const PartitionProblem &problem, Costs &costs,
                              std::vector<int64_t> counts) {
   Value value = valueOf(problem, costs, counts);
   while (true) {
-    std::optional<std::vector<int64_t>> best;
-    for (size_t from = 0; from < counts.size(); ++from)
-      for (size_t to = 0; to < counts.size(); ++to) {
-        if (from == to)
-          continue;
-        std::vector<int64_t> moved = counts;
-        --moved[from];
-        ++moved[to];
-        if (!isLegal(problem, moved))
-          continue;
-        Value other = valueOf(problem, costs, moved);
-        if (other < value) {
-          value = other;
-          best = std::move(moved);
-        }
-      }
-    if (!best)
+    bool isBetter = false;
+    for (std::vector<int64_t> &moved : neighbours(problem, counts)) {
+      Value other = valueOf(problem, costs, moved);
+      if (!(other < value))
+        continue;
+      value = other;
+      counts = std::move(moved);
+      isBetter = true;
+    }
+    if (!isBetter)
       return counts;
-    counts = std::move(*best);
   }
+}
+
+/// Goes on from every neighbour of where that ends, as long as that helps.
+std::vector<int64_t> search(const PartitionProblem &problem, Costs &costs,
+                            const std::vector<int64_t> &start) {
+  // Beyond this many stages that takes longer than it is worth.
+  constexpr size_t most = 8;
+  std::vector<int64_t> counts = descend(problem, costs, start);
+  while (counts.size() <= most) {
+    std::vector<int64_t> best = counts;
+    for (const std::vector<int64_t> &moved : neighbours(problem, counts)) {
+      std::vector<int64_t> found = descend(problem, costs, moved);
+      if (valueOf(problem, costs, found) < valueOf(problem, costs, best))
+        best = std::move(found);
+    }
+    if (best == counts)
+      break;
+    counts = std::move(best);
+  }
+  return counts;
 }
 
 } // namespace
@@ -372,11 +410,7 @@ bool isLegal(const PartitionProblem &problem,
   return block == static_cast<int64_t>(problem.blocks.size());
 }
 
-std::vector<int64_t> uniformCounts(const PartitionProblem &problem) {
-  int64_t layers = 0;
-  for (int64_t kind : problem.blocks)
-    layers += problem.kinds[static_cast<size_t>(kind)].isLayer;
-  int64_t stages = problem.stages();
+std::vector<int64_t> uniformShares(int64_t layers, int64_t stages) {
   std::vector<int64_t> shares(static_cast<size_t>(stages), layers / stages);
   int64_t rest = layers % stages;
   for (int64_t s = 1; s + 1 < stages && rest > 0; ++s, --rest)
@@ -386,6 +420,14 @@ std::vector<int64_t> uniformCounts(const PartitionProblem &problem) {
       ++shares[static_cast<size_t>(s)];
       --rest;
     }
+  return shares;
+}
+
+std::vector<int64_t> uniformCounts(const PartitionProblem &problem) {
+  int64_t layers = 0;
+  for (int64_t kind : problem.blocks)
+    layers += problem.kinds[static_cast<size_t>(kind)].isLayer;
+  std::vector<int64_t> shares = uniformShares(layers, problem.stages());
   // What is no layer goes with the layer behind it, or with the last.
   std::vector<int64_t> counts(shares.size(), 0);
   size_t stage = 0;
@@ -403,21 +445,45 @@ std::vector<int64_t> uniformCounts(const PartitionProblem &problem) {
 PolicyProblem rankProblem(const PartitionProblem &problem,
                           const std::vector<int64_t> &counts, int64_t rank) {
   PolicyProblem made;
-  for (const BlockKind &kind : problem.kinds)
+  for (const BlockKind &kind : problem.kinds) {
     made.kinds.push_back(kind.options);
+    made.kinds.push_back(kind.lastOptions.empty() ? kind.options
+                                                  : kind.lastOptions);
+  }
+  struct Sums {
+    int64_t pending = 0, overlapped = 0;
+  };
+  std::vector<Sums> sums;
+  int64_t persistent = problem.otherBytes[static_cast<size_t>(rank)];
   std::vector<int64_t> first = begins(counts);
-  int64_t persistent = 0;
   for (size_t stage = 0; stage < counts.size(); ++stage) {
     if (problem.rankOf[stage] != rank)
       continue;
-    made.stages.emplace_back(problem.blocks.begin() + first[stage],
-                             problem.blocks.begin() + first[stage + 1]);
-    for (int64_t kind : made.stages.back())
-      persistent += problem.kinds[static_cast<size_t>(kind)].persistentBytes;
+    std::vector<int64_t> &layers = made.stages.emplace_back();
+    Sums &own = sums.emplace_back();
+    int64_t kept = 0, transient = 0;
+    for (int64_t b = first[stage]; b < first[stage + 1]; ++b) {
+      int64_t index = problem.blocks[static_cast<size_t>(b)];
+      const BlockKind &kind = problem.kinds[static_cast<size_t>(index)];
+      layers.push_back(2 * index + (b + 1 == first[stage + 1]));
+      persistent += kind.persistentBytes;
+      own.pending += kind.pendingBytes;
+      const LayerOption &all = kind.options.front();
+      kept = std::max(kept, all.keptBytes);
+      transient = std::max(transient, all.peakBytes - all.keptBytes);
+    }
+    own.overlapped = kept + transient;
   }
-  made.moments = problem.moments[static_cast<size_t>(rank)];
-  for (Moment &moment : made.moments)
-    moment.otherBytes += persistent;
+  for (const RankMoment &moment : problem.moments[static_cast<size_t>(rank)]) {
+    Moment &at = made.moments.emplace_back();
+    at.held = moment.held;
+    at.running = moment.running;
+    at.otherBytes = persistent;
+    for (size_t s = 0; s < sums.size(); ++s)
+      at.otherBytes += moment.pending[s] * sums[s].pending;
+    if (moment.overlapped >= 0)
+      at.otherBytes += sums[static_cast<size_t>(moment.overlapped)].overlapped;
+  }
   return made;
 }
 
@@ -444,9 +510,8 @@ std::optional<Partition> partition(const PartitionProblem &problem) {
     for (int64_t &capacity : unlimited.capacityBytes)
       capacity = std::numeric_limits<int64_t>::max();
     Costs quickest(unlimited);
-    cuts.push_back(descend(problem, costs, start));
-    cuts.push_back(
-        descend(problem, costs, descend(unlimited, quickest, start)));
+    cuts.push_back(search(problem, costs, start));
+    cuts.push_back(search(problem, costs, descend(unlimited, quickest, start)));
   }
   auto better = [&](const std::vector<int64_t> &a,
                     const std::vector<int64_t> &b) {

@@ -22,18 +22,31 @@ struct BlockKind {
   int64_t forwardNs = 0;
   int64_t backwardNs = 0;      ///< gradients of inputs and weights
   int64_t persistentBytes = 0; ///< parameters, gradients, optimizer state
+  /// Of a microbatch from its split backward to its weight gradients.
+  int64_t pendingBytes = 0;
   std::vector<LayerOption> options;
+  /// The same options where the block is the last of its stage, whose backward
+  /// begins with it: copies have nothing to hide behind. Empty: the same.
+  std::vector<LayerOption> lastOptions = {};
   /// Whether it is one of the layers, of which every stage needs one.
   bool isLayer = true;
+};
+
+/// A time of the schedule at which one stage of a rank runs a microbatch; see
+/// schedule::Holding.
+struct RankMoment {
+  std::vector<int64_t> held, pending; ///< by stage of the rank
+  int64_t running = 0;
+  int64_t overlapped = -1;
 };
 
 struct PartitionProblem {
   std::vector<BlockKind> kinds;
   std::vector<int64_t> blocks; ///< their kinds, in model order
   std::vector<int64_t> rankOf; ///< of every stage, in model order
-  /// For each rank its moments; `held` has an entry for each of its stages, in
-  /// model order. `otherBytes` are those besides the blocks' own.
-  std::vector<std::vector<Moment>> moments;
+  std::vector<std::vector<RankMoment>> moments; ///< of each rank
+  /// Of each rank, what lives besides that of blocks.
+  std::vector<int64_t> otherBytes;
   std::vector<int64_t> capacityBytes; ///< of each rank
   int64_t microbatches = 1;
   /// For each block the stage where it has to lie, -1: any. Empty: all.
@@ -60,7 +73,11 @@ struct Partition {
   int64_t objectiveNs = 0;
 };
 
-/// The problem of one rank under a cut.
+/// The problem of one rank under a cut. The kinds of its layers are two for
+/// each kind of block: not the last of its stage, and the last. Where two
+/// programs overlap, the other one's layers give and take in step with those of
+/// the one that runs: it adds what one layer keeps, and what it has live while
+/// it runs.
 PolicyProblem rankProblem(const PartitionProblem &problem,
                           const std::vector<int64_t> &counts, int64_t rank);
 
@@ -73,8 +90,11 @@ Partition evaluate(const PartitionProblem &problem,
 bool isLegal(const PartitionProblem &problem,
              const std::vector<int64_t> &counts);
 
-/// As many layers on each stage as on any other; a remainder goes to the inner
-/// stages first, since the first holds the embedding and the last the head.
+/// Even shares of `layers`; a remainder goes to the inner stages first, since
+/// the first holds the embedding and the last the head.
+std::vector<int64_t> uniformShares(int64_t layers, int64_t stages);
+
+/// The cut with these shares.
 std::vector<int64_t> uniformCounts(const PartitionProblem &problem);
 
 /// The best cut: least excess, then least objective. With one stage a rank the

@@ -2,6 +2,7 @@
 
 #include "passes/Partition/PartitionStages.h"
 
+#include "compiler/Optimize/Partition.h"
 #include "passes/Passes.h"
 
 #include "mlir/IR/AttrTypeSubElements.h"
@@ -17,22 +18,6 @@ using namespace mlir;
 using namespace moe;
 
 namespace {
-
-/// Number of decoder blocks of each stage: equal shares, a remainder to the
-/// stages nearest the middle's front (the first and the last stage carry the
-/// embedding and the head besides).
-SmallVector<int64_t> uniformShares(int64_t layers, int64_t stages) {
-  SmallVector<int64_t> shares(stages, layers / stages);
-  int64_t rest = layers % stages;
-  for (int64_t stage = 1; stage + 1 < stages && rest > 0; ++stage, --rest)
-    ++shares[stage];
-  for (int64_t stage : {stages - 1, int64_t(0)})
-    if (rest > 0) {
-      ++shares[stage];
-      --rest;
-    }
-  return shares;
-}
 
 std::string stageName(int64_t index) { return "s" + std::to_string(index); }
 
@@ -299,12 +284,17 @@ struct PartitionStages
     ModuleOp module = getOperation();
     FailureOr<schedule::ScheduleProblem> problem =
         makeProblem(module, stagesPerRank, placement);
-    if (failed(problem) || failed(partitionStages(module, *problem)))
+    if (failed(problem) || failed(partitionStages(module, *problem, layers)))
       signalPassFailure();
   }
 };
 
 } // namespace
+
+pipe::StageOp moe::mergeBlocks(OpBuilder &builder, int64_t index, int64_t rank,
+                               MutableArrayRef<BlockOp> blocks) {
+  return StageMerger(builder, index, rank, blocks).run();
+}
 
 int64_t moe::countDecoderBlocks(ModuleOp module) {
   return llvm::count_if(module.getOps<BlockOp>(), [](BlockOp block) {
@@ -332,8 +322,32 @@ moe::makeProblem(ModuleOp module, int64_t stagesPerRank, StringRef placement) {
   return problem;
 }
 
+/// The layers of each stage of one copy of the model, as given or even.
+static FailureOr<SmallVector<int64_t>> sharesOf(ModuleOp module, int64_t layers,
+                                                int64_t stages,
+                                                ArrayRef<int64_t> given) {
+  if (given.empty())
+    return llvm::to_vector(optimize::uniformShares(layers, stages));
+  if (static_cast<int64_t>(given.size()) != stages)
+    return module.emitError()
+           << "the partition names the layers of " << given.size()
+           << " stages; there are " << stages;
+  int64_t sum = 0;
+  for (int64_t share : given) {
+    if (share < 1 || share > layers)
+      return module.emitError() << "the partition gives a stage " << share
+                                << " layers; every stage needs 1 to " << layers;
+    sum += share;
+  }
+  if (sum != layers)
+    return module.emitError() << "the partition has " << sum
+                              << " layers; the model has " << layers;
+  return llvm::to_vector(given);
+}
+
 LogicalResult moe::partitionStages(ModuleOp module,
-                                   const schedule::ScheduleProblem &problem) {
+                                   const schedule::ScheduleProblem &problem,
+                                   ArrayRef<int64_t> given) {
   SmallVector<BlockOp> blocks(module.getOps<BlockOp>());
   if (failed(checkBlocks(module, blocks)))
     return failure();
@@ -348,19 +362,21 @@ LogicalResult moe::partitionStages(ModuleOp module,
 
   OpBuilder builder(blocks.front());
   SmallVector<pipe::StageOp> made;
-  SmallVector<int64_t> shares = uniformShares(layers, stages);
+  FailureOr<SmallVector<int64_t>> shares =
+      sharesOf(module, layers, stages, given);
+  if (failed(shares))
+    return failure();
   MutableArrayRef<BlockOp> rest(blocks);
   for (int64_t stage = 0; stage < stages; ++stage) {
     size_t count = 0;
     int64_t decoders = 0;
     while (count < rest.size() &&
-           (stage + 1 == stages || decoders < shares[stage])) {
+           (stage + 1 == stages || decoders < (*shares)[stage])) {
       decoders += rest[count].getKind() == BlockKind::decoder;
       ++count;
     }
-    made.push_back(StageMerger(builder, stage, problem.rankOf(stage),
-                               rest.take_front(count))
-                       .run());
+    made.push_back(mergeBlocks(builder, stage, problem.rankOf(stage),
+                               rest.take_front(count)));
     rest = rest.drop_front(count);
   }
   for (BlockOp block : blocks)

@@ -22,6 +22,7 @@ static void addPartitionAndSchedule(OpPassManager &manager,
     partition.stagesPerRank = options.stagesPerRank;
   if (!options.placement.empty())
     partition.placement = options.placement;
+  partition.layers = llvm::to_vector(options.layers);
   manager.addPass(createPartitionStages(partition));
 
   BuildScheduleOptions schedule;

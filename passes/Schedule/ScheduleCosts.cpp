@@ -43,23 +43,6 @@ const plan::Program *programOf(const plan::Stage &stage, plan::Phase phase) {
   return nullptr;
 }
 
-/// Parameters, gradients and optimizer state.
-int64_t persistentBytes(const plan::Stage &stage) {
-  int64_t bytes = 0;
-  for (const plan::Parameter &parameter : stage.parameters) {
-    int64_t elements = 1;
-    for (int64_t size : parameter.shape)
-      elements *= size;
-    int64_t wide = plan::alignUp(
-        elements *
-        byteSize(parameter.dtype == DType::f64 ? DType::f64 : DType::f32));
-    bytes += plan::alignUp(elements * byteSize(parameter.dtype));
-    if (parameter.trainable)
-      bytes += wide * (parameter.dtype == DType::bf16 ? 4 : 3);
-  }
-  return bytes;
-}
-
 /// The most that is live at once in a program of what it does not leave to
 /// later ones of the microbatch, or take from earlier ones.
 int64_t transientBytes(const plan::Stage &stage, const plan::Program &program) {
@@ -86,7 +69,7 @@ int64_t transientBytes(const plan::Stage &stage, const plan::Program &program) {
 int64_t unchangingBytes(ArrayRef<const plan::Stage *> stages) {
   int64_t bytes = 0, mostForward = 0, mostBackward = 0;
   for (const plan::Stage *stage : stages) {
-    bytes += persistentBytes(*stage);
+    bytes += cost::persistentBytes(*stage);
     for (const plan::Program &program : stage->programs) {
       int64_t inside = transientBytes(*stage, program);
       bool forward = program.phase == plan::Phase::forward;

@@ -1,5 +1,6 @@
 //===- moe-plan.cpp - plan the memory of a training run -------------------===//
 
+#include "compiler/Export/Compare.h"
 #include "compiler/Export/Summary.h"
 #include "compiler/Export/Table.h"
 #include "compiler/Schedule/Generators.h"
@@ -8,6 +9,7 @@
 #include "support/Files.h"
 #include "tools/Validators.h"
 #include "tools/moe-plan/Simulate.h"
+#include "tools/moe-plan/Sweep.h"
 
 #include <cstdio>
 #include <iostream>
@@ -40,10 +42,12 @@ struct Options {
   driver::PlanRequest request;
   std::string layout = "pp=1";
   std::string budget, capacity = "1.25", dtype = "bf16", output, shown;
+  std::string compared; ///< with `shown`
   bool quiet = false;
 };
 
-void declare(CLI::App &app, Options &options) {
+/// What a plan is made of.
+void declareInputs(CLI::App &app, Options &options) {
   driver::PlanRequest &request = options.request;
   app.add_option("--model", request.modelPath,
                  "Model: a Hugging Face config.json")
@@ -128,6 +132,10 @@ void declare(CLI::App &app, Options &options) {
       ->check(finite())
       ->check(CLI::Range(1e-6, 1e6))
       ->capture_default_str();
+}
+
+void declareOutputs(CLI::App &app, Options &options) {
+  driver::PlanRequest &request = options.request;
   app.add_option("-o,--output", options.output, "Where to write the plan")
       ->type_name("FILE")
       ->check(notEmpty());
@@ -149,11 +157,29 @@ void declare(CLI::App &app, Options &options) {
   app.add_flag("-q,--quiet", options.quiet, "Print no summary");
 }
 
-int makePlan(Options &options) {
+/// Turns texts into the request.
+Status completeRequest(Options &options) {
   driver::PlanRequest &request = options.request;
   if (request.modelPath.empty())
-    return fail({"--model is required (a Hugging Face config.json); see "
-                 "moe-plan --help"});
+    return Error{"--model is required (a Hugging Face config.json); see "
+                 "moe-plan --help"};
+  plan::Layout groups = *driver::parseLayout(options.layout);
+  groups.microbatches = request.layout.microbatches;
+  groups.microbatchSize = request.layout.microbatchSize;
+  groups.sequenceLength = request.layout.sequenceLength;
+  request.layout = groups;
+  if (!options.budget.empty())
+    request.budgetBytes = *driver::parseBytes(options.budget);
+  request.capacityFactor = *driver::parseCapacityFactor(options.capacity);
+  request.dtype = *parseDType(options.dtype);
+  request.generator = kGenerator;
+  return {};
+}
+
+int makePlan(Options &options) {
+  driver::PlanRequest &request = options.request;
+  if (Status complete = completeRequest(options); !complete)
+    return fail(complete.error());
   std::vector<NamedFile> inputs = {{"--model", request.modelPath},
                                    {"--machine", request.machine},
                                    {"--profile", request.profile},
@@ -165,16 +191,6 @@ int makePlan(Options &options) {
                        inputs);
       !distinct)
     return fail(distinct.error());
-  plan::Layout groups = *driver::parseLayout(options.layout);
-  groups.microbatches = request.layout.microbatches;
-  groups.microbatchSize = request.layout.microbatchSize;
-  groups.sequenceLength = request.layout.sequenceLength;
-  request.layout = groups;
-  if (!options.budget.empty())
-    request.budgetBytes = *driver::parseBytes(options.budget);
-  request.capacityFactor = *driver::parseCapacityFactor(options.capacity);
-  request.dtype = *parseDType(options.dtype);
-  request.generator = kGenerator;
 
   Result<driver::PlanAnswer> answer = driver::makePlan(request);
   if (!answer)
@@ -198,6 +214,19 @@ int showPlan(const std::string &path) {
     return fail(plan.error());
   std::cout << report::summarize(*plan);
   return plan->prediction.fits ? success : doesNotFit;
+}
+
+int comparePlans(const Options &options) {
+  Result<plan::Plan> first = plan::read(options.shown);
+  if (!first)
+    return fail(first.error());
+  Result<plan::Plan> second = plan::read(options.compared);
+  if (!second)
+    return fail(second.error());
+  std::cout << "first   " << options.shown << "\nsecond  " << options.compared
+            << "\n\n"
+            << report::compare(*first, *second);
+  return success;
 }
 
 int listSchedules() {
@@ -225,13 +254,23 @@ int run(int argc, char **argv) {
                "moe-plan");
   app.set_version_flag("--version", kGenerator);
   Options options;
-  declare(app, options);
+  declareInputs(app, options);
+  declareOutputs(app, options);
   CLI::App *show = app.add_subcommand("show", "Print the summary of a plan");
   show->add_option("plan", options.shown, "The plan to read")
       ->type_name("FILE")
       ->required();
+  CLI::App *comparison =
+      app.add_subcommand("compare", "Print in what two plans differ");
+  for (auto [name, path, what] :
+       {std::tuple("first", &options.shown, "A plan"),
+        std::tuple("second", &options.compared, "The plan beside it")})
+    comparison->add_option(name, *path, what)->type_name("FILE")->required();
   CLI::App *schedules =
       app.add_subcommand("schedules", "List the schedules and their sources");
+  SweepOptions swept;
+  CLI::App *sweep = declareSweep(app, swept);
+  declareInputs(*sweep, options);
   SimulateOptions simulated;
   CLI::App *simulation = declareSimulate(app, simulated);
   app.get_formatter()->column_width(34);
@@ -243,6 +282,14 @@ int run(int argc, char **argv) {
   }
   if (schedules->parsed())
     return listSchedules();
+  if (comparison->parsed())
+    return comparePlans(options);
+  if (sweep->parsed()) {
+    Status done = completeRequest(options);
+    if (done)
+      done = runSweep(swept, options.request);
+    return done ? success : fail(done.error());
+  }
   if (simulation->parsed()) {
     Status done = runSimulate(simulated);
     return done ? success : fail(done.error());

@@ -32,6 +32,7 @@ PartitionProblem randomProblem(Random &random, bool isV) {
     made.forwardNs = random(made.isLayer ? 500 : 0, 1000);
     made.backwardNs = 2 * made.forwardNs;
     made.persistentBytes = random(0, 3000);
+    made.pendingBytes = random(0, 100);
     int64_t kept = random(made.isLayer ? 300 : 0, 600);
     made.options.push_back({0, kept, kept + random(0, 200)});
     if (made.isLayer)
@@ -41,6 +42,11 @@ PartitionProblem randomProblem(Random &random, bool isV) {
             {made.options.back().extraNs + random(10, made.forwardNs / 2), kept,
              kept + random(0, 300)});
       }
+    if (made.isLayer && kind == 1) {
+      made.lastOptions = made.options;
+      for (LayerOption &option : made.lastOptions)
+        option.extraNs += option.extraNs / 2;
+    }
   }
   int64_t ranks = isV ? 2 : random(2, 4);
   int64_t layers = random(2 * ranks, 8);
@@ -55,13 +61,14 @@ PartitionProblem randomProblem(Random &random, bool isV) {
       problem.rankOf.push_back(rank);
   problem.microbatches = random(ranks, 16);
   for (int64_t rank = 0; rank < ranks; ++rank) {
-    std::vector<Moment> &moments = problem.moments.emplace_back();
+    std::vector<RankMoment> &moments = problem.moments.emplace_back();
     if (isV) {
-      moments.push_back({{ranks, rank}, 0, 100});
-      moments.push_back({{ranks - 1, rank + 1}, 1, 100});
+      moments.push_back({{ranks, rank}, {0, 1}, 0, 1});
+      moments.push_back({{ranks - 1, rank + 1}, {1, 0}, 1, 0});
     } else {
-      moments.push_back({{ranks - rank - 1}, 0, 100});
+      moments.push_back({{ranks - rank - 1}, {0}, 0});
     }
+    problem.otherBytes.push_back(100);
     problem.capacityBytes.push_back(random(4000, 16000));
   }
   return problem;
@@ -135,13 +142,16 @@ INSTANTIATE_TEST_SUITE_P(Seeds, AgainstAllCuts, testing::Range(0, 10));
 
 TEST(Partition, UniformIsEven) {
   PartitionProblem problem;
-  problem.kinds = {{0, 0, 0, {{}}, false}, {10, 20, 0, {{}}, true}};
+  problem.kinds.resize(2);
+  problem.kinds[0] = {.options = {{}}, .isLayer = false};
+  problem.kinds[1] = {.forwardNs = 10, .backwardNs = 20, .options = {{}}};
   problem.blocks = {0};
   for (int layer = 0; layer < 10; ++layer)
     problem.blocks.push_back(1);
   problem.blocks.push_back(0);
   problem.rankOf = {0, 1, 2, 3};
-  problem.moments.assign(4, {{{0}, 0, 0}});
+  problem.moments.assign(4, {{{0}, {0}, 0}});
+  problem.otherBytes.assign(4, 0);
   problem.capacityBytes.assign(4, 1);
   ASSERT_TRUE(problem.check().ok());
   EXPECT_THAT(uniformCounts(problem), testing::ElementsAre(3, 3, 3, 3));
@@ -153,10 +163,12 @@ TEST(Partition, UniformIsEven) {
 TEST(Partition, SaysWhatIsWrong) {
   PartitionProblem problem;
   EXPECT_FALSE(problem.check().ok());
-  problem.kinds = {{10, 20, 0, {{}}, true}};
+  problem.kinds.resize(1);
+  problem.kinds[0] = {.forwardNs = 10, .backwardNs = 20, .options = {{}}};
   problem.blocks = {0};
   problem.rankOf = {0, 1};
-  problem.moments.assign(2, {{{0}, 0, 0}});
+  problem.moments.assign(2, {{{0}, {0}, 0}});
+  problem.otherBytes.assign(2, 0);
   problem.capacityBytes.assign(2, 1);
   EXPECT_THAT(problem.check().error().message,
               testing::HasSubstr("1 layers for 2 stages"));

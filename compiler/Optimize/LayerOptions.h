@@ -1,0 +1,59 @@
+//===- LayerOptions.h - the ways to treat a layer worth having --*- C++ -*-===//
+//
+// A layer keeps some twenty values from forward to backward, and each can be
+// kept, computed again or moved to the host: far too many combinations to weigh
+// against each other for every layer of every rank. A few dozen of them matter:
+// those that switches by name would give, and those on the way from keeping
+// everything to keeping next to nothing, the best bargain first.
+//
+//===----------------------------------------------------------------------===//
+#pragma once
+
+#include "compiler/Optimize/Policies.h"
+
+#include <cstdint>
+#include <functional>
+#include <vector>
+
+namespace moe::optimize {
+
+enum class Treatment : uint8_t { keep, recompute, offload };
+
+/// For each value that the layer keeps.
+using LayerTreatment = std::vector<Treatment>;
+
+/// What a treatment comes to.
+struct LayerFigures {
+  LayerOption inside; ///< where other layers of the stage run before and after
+  LayerOption last;   ///< where the stage's backward begins with the layer
+  bool operator==(const LayerFigures &) const = default;
+};
+
+struct LayerOptionsProblem {
+  /// Bytes of each value.
+  std::vector<int64_t> valueBytes;
+  /// Values that can be computed again, and moved.
+  std::vector<bool> mayRecompute, mayOffload;
+  /// Sets of values that are named together ("norm", "moe_act"): all unions of
+  /// them are considered, where there are at most kMostTargets.
+  std::vector<std::vector<size_t>> targets;
+  /// What a treatment comes to. Called some hundred times.
+  std::function<LayerFigures(const LayerTreatment &)> evaluate;
+};
+inline constexpr size_t kMostTargets = 7;
+
+struct LayerOptions {
+  /// The first keeps everything; of the others none is worse than another in
+  /// time, kept bytes and peak, in both places. At most kMostOptions.
+  std::vector<LayerTreatment> treatments;
+  std::vector<LayerFigures> figures;
+};
+inline constexpr size_t kMostOptions = 24;
+
+/// Finds the options: unions of targets; the greedy ways from keeping all to
+/// recomputing all and to offloading all, each step the one that frees most
+/// bytes for its time; and the second way from each of the first's better
+/// points. Deterministic.
+LayerOptions findOptions(const LayerOptionsProblem &problem);
+
+} // namespace moe::optimize

@@ -1,0 +1,187 @@
+//===- Sweep.cpp - plans of many budgets, layouts and schedules -----------===//
+
+#include "tools/moe-plan/Sweep.h"
+
+#include "compiler/Export/Summary.h"
+#include "compiler/Export/Sweep.h"
+#include "driver/Arguments.h"
+#include "support/Files.h"
+#include "tools/Validators.h"
+
+#include <unistd.h>
+
+#include <iostream>
+#include <vector>
+
+using namespace moe;
+
+static std::vector<std::string> split(const std::string &text, char separator) {
+  std::vector<std::string> items;
+  size_t begin = 0;
+  while (begin <= text.size()) {
+    size_t end = std::min(text.find(separator, begin), text.size());
+    items.push_back(text.substr(begin, end - begin));
+    begin = end + 1;
+  }
+  return items;
+}
+
+CLI::App *moe::declareSweep(CLI::App &app, SweepOptions &options) {
+  CLI::App *sweep = app.add_subcommand(
+      "sweep", "Plan every combination of budgets, layouts and schedules, and "
+               "mark those that no other one beats in speed and memory");
+  sweep
+      ->add_option("--budgets", options.budgets,
+                   "Budgets to plan for, e.g. 48GiB,64GiB,76GiB")
+      ->type_name("SIZE,...")
+      ->check(notEmpty());
+  sweep
+      ->add_option("--layouts", options.layouts,
+                   "Layouts to plan for, e.g. \"pp=4,ep=8;pp=8,ep=4\"")
+      ->type_name("LAYOUT;...")
+      ->check(notEmpty());
+  sweep
+      ->add_option("--schedules", options.schedules,
+                   "Schedules to plan for, e.g. 1f1b,zb-v,dualpipe-v")
+      ->type_name("NAME,...")
+      ->check(notEmpty());
+  sweep->add_option("--json", options.json, "Where to write the points as JSON")
+      ->type_name("FILE")
+      ->check(notEmpty());
+  sweep
+      ->add_option("--report", options.report,
+                   "Where to write a page with the plot")
+      ->type_name("FILE")
+      ->check(notEmpty());
+  return sweep;
+}
+
+namespace {
+
+/// One line on the terminal that is written over; silent where standard error
+/// is no terminal.
+class Progress {
+public:
+  explicit Progress(size_t total)
+      : total(total), isShown(isatty(STDERR_FILENO) != 0) {}
+  ~Progress() {
+    if (isShown)
+      std::cerr << "\r\033[K";
+  }
+  Progress(const Progress &) = delete;
+  Progress &operator=(const Progress &) = delete;
+
+  void show(size_t done, const std::string &what) const {
+    if (!isShown)
+      return;
+    constexpr size_t width = 30;
+    size_t filled = width * done / total;
+    std::cerr << "\r\033[K[" << std::string(filled, '#')
+              << std::string(width - filled, '.') << "] " << done << '/'
+              << total << "  " << what.substr(0, 60) << std::flush;
+  }
+
+private:
+  size_t total;
+  bool isShown;
+};
+
+Result<std::vector<driver::PlanRequest>>
+combinations(const SweepOptions &options, const driver::PlanRequest &base) {
+  std::vector<driver::PlanRequest> requests = {base};
+  auto multiply = [&](const std::string &text, char separator,
+                      auto apply) -> Status {
+    if (text.empty())
+      return {};
+    std::vector<driver::PlanRequest> more;
+    for (const driver::PlanRequest &request : requests)
+      for (const std::string &item : split(text, separator)) {
+        driver::PlanRequest made = request;
+        MOE_RETURN_IF_ERROR(apply(item, made));
+        more.push_back(std::move(made));
+      }
+    requests = std::move(more);
+    return {};
+  };
+  MOE_RETURN_IF_ERROR(multiply(
+      options.layouts, ';',
+      [](const std::string &item, driver::PlanRequest &request) -> Status {
+        Result<plan::Layout> groups = driver::parseLayout(item);
+        if (!groups)
+          return Error{"--layouts: " + groups.error().message};
+        groups->microbatches = request.layout.microbatches;
+        groups->microbatchSize = request.layout.microbatchSize;
+        groups->sequenceLength = request.layout.sequenceLength;
+        request.layout = *groups;
+        return {};
+      }));
+  MOE_RETURN_IF_ERROR(multiply(
+      options.schedules, ',',
+      [](const std::string &item, driver::PlanRequest &request) -> Status {
+        if (item.empty())
+          return Error{"--schedules: an empty name"};
+        request.schedule = item;
+        return {};
+      }));
+  MOE_RETURN_IF_ERROR(multiply(
+      options.budgets, ',',
+      [](const std::string &item, driver::PlanRequest &request) -> Status {
+        Result<int64_t> bytes = driver::parseBytes(item);
+        if (!bytes)
+          return Error{"--budgets: " + bytes.error().message};
+        request.budgetBytes = *bytes;
+        return {};
+      }));
+  return requests;
+}
+
+report::SweepPoint planOne(const driver::PlanRequest &request) {
+  Result<driver::PlanAnswer> answer = driver::makePlan(request);
+  if (answer) {
+    report::SweepPoint point = report::sweepPoint(answer->plan);
+    point.schedule = request.schedule;
+    return point;
+  }
+  report::SweepPoint point;
+  const plan::Layout &layout = request.layout;
+  point.layout = "pp=" + std::to_string(layout.pipeline) +
+                 ",ep=" + std::to_string(layout.expert) +
+                 ",dp=" + std::to_string(layout.data);
+  point.schedule = request.schedule;
+  point.budgetBytes = request.budgetBytes;
+  point.error = answer.error().message;
+  return point;
+}
+
+} // namespace
+
+Status moe::runSweep(const SweepOptions &options,
+                     const driver::PlanRequest &base) {
+  MOE_RETURN_IF_ERROR(
+      checkOutputs({{"--json", options.json}, {"--report", options.report}},
+                   {{"--model", base.modelPath}, {"--machine", base.machine}}));
+  Result<std::vector<driver::PlanRequest>> requests =
+      combinations(options, base);
+  if (!requests)
+    return requests.error();
+  std::vector<report::SweepPoint> points;
+  {
+    Progress progress(requests->size());
+    for (const driver::PlanRequest &request : *requests) {
+      progress.show(points.size(), request.schedule);
+      points.push_back(planOne(request));
+    }
+  }
+  report::markFront(points);
+  std::cout << report::printSweep(points);
+  if (!options.json.empty())
+    MOE_RETURN_IF_ERROR(writeFile(options.json, report::sweepJson(points)));
+  if (!options.report.empty())
+    MOE_RETURN_IF_ERROR(writeFile(
+        options.report, report::sweepPage(points, "Plans of " + base.modelPath +
+                                                      " on " + base.machine)));
+  for (const report::SweepPoint &point : points)
+    if (point.error.empty())
+      return {};
+  return Error{"no combination has a plan; the first: " + points.front().error};
+}

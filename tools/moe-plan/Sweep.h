@@ -1,0 +1,29 @@
+//===- Sweep.h - the subcommand "sweep" -------------------------*- C++ -*-===//
+#pragma once
+
+#include "driver/Driver.h"
+
+#include <string>
+
+namespace CLI {
+class App;
+}
+
+namespace moe {
+
+struct SweepOptions {
+  /// Comma lists of budgets and schedules, layouts set apart by semicolons;
+  /// empty: the one of the other options.
+  std::string budgets, layouts, schedules;
+  std::string json, report; ///< files to write; empty: none
+};
+
+/// Adds the subcommand to moe-plan.
+CLI::App *declareSweep(CLI::App &app, SweepOptions &options);
+
+/// Plans `base` with every combination, prints the table and writes what was
+/// asked for. Combinations without a plan are listed with the reason; an error
+/// if none has one.
+Status runSweep(const SweepOptions &options, const driver::PlanRequest &base);
+
+} // namespace moe
