@@ -7,6 +7,7 @@
 #include "compiler/Export/IR/EmitPlan.h"
 #include "compiler/Import/IR/ImportModel.h"
 #include "compiler/Import/ModelConfig.h"
+#include "compiler/Optimize/PolicyText.h"
 #include "compiler/Schedule/Generators.h"
 #include "compiler/Schedule/IR/StepLists.h"
 #include "compiler/Schedule/TorchCsv.h"
@@ -181,6 +182,20 @@ Status checkSchedule(const driver::PlanRequest &request) {
   return {};
 }
 
+Status checkRecompute(const driver::PlanRequest &request) {
+  if (request.recompute.empty()) {
+    if (request.keepHandles)
+      return Error{"--recompute-keep-handles is about replayed dispatches; it "
+                   "needs --recompute"};
+    return {};
+  }
+  Result<std::vector<policy::Choice>> choices =
+      policy::parseChoices(request.recompute);
+  if (!choices)
+    return Error{"--recompute: " + choices.error().message};
+  return {};
+}
+
 /// The request in the compiler's own terms.
 struct Inputs {
   const driver::PlanRequest &request;
@@ -216,6 +231,7 @@ Status readStructure(Inputs &inputs) {
 Result<Inputs> gather(const driver::PlanRequest &request) {
   MOE_RETURN_IF_ERROR(checkLayout(request.layout));
   MOE_RETURN_IF_ERROR(checkSchedule(request));
+  MOE_RETURN_IF_ERROR(checkRecompute(request));
   Result<cost::Machine> machine =
       cost::loadMachine(request.machine, cost::machineDirectories());
   if (!machine)
@@ -267,6 +283,20 @@ void setOptions(PlanPipelineOptions &options, const Inputs &inputs,
   options.profile = request.profile;
   options.imbalance = request.imbalance;
   options.budget = trial.searchedBytes;
+  options.recompute = request.recompute;
+  options.keepHandles = request.keepHandles;
+}
+
+/// The remarks of passes, under the name of the technique that they begin with.
+std::vector<plan::Assumption>
+remarkAssumptions(const std::vector<std::string> &remarks, const Trial &trial) {
+  std::vector<plan::Assumption> assumptions;
+  for (const std::string &remark : remarks)
+    if (remark.starts_with("recompute: "))
+      assumptions.push_back({"recompute.remark", "", remark});
+    else
+      assumptions.push_back({"schedule", trial.schedule, remark});
+  return assumptions;
 }
 
 /// Makes the plan; `writes` the files that were asked for besides it.
@@ -305,8 +335,8 @@ Result<driver::PlanAnswer> compile(const Inputs &inputs, const Trial &trial,
     MOE_RETURN_IF_ERROR(writeSchedule(*module, request));
 
   std::vector<plan::Assumption> assumptions = mtpAssumptions(request);
-  for (const std::string &remark : diagnostics.remarks)
-    assumptions.push_back({"schedule", trial.schedule, remark});
+  llvm::append_range(assumptions,
+                     remarkAssumptions(diagnostics.remarks, trial));
   EmissionInputs emission{
       inputs.machine,
       inputs.budgetBytes,
@@ -315,6 +345,7 @@ Result<driver::PlanAnswer> compile(const Inputs &inputs, const Trial &trial,
       request.generator,
       (*module)->getAttrOfType<StringAttr>(kScheduleAttr).str(),
       describe(inputs.config, counts),
+      request.recompute,
       std::move(assumptions)};
   FailureOr<plan::Plan> emitted = emitPlan(*module, emission);
   if (failed(emitted))

@@ -31,6 +31,11 @@ struct PlanRequest {
   std::string placement;     ///< "loop", ...; empty: the schedule's own
   int64_t groupSize = 0;     ///< of interleaved schedules; 0: all ranks
   int64_t budgetBytes = 0;   ///< 0: all memory of the device
+  /// Targets and values that are recomputed instead of kept, as a comma list
+  /// (compiler/Optimize/PolicyText.h); empty: none.
+  std::string recompute;
+  /// Replayed dispatches follow the handles of forward, which stay kept.
+  bool keepHandles = false;
   DType dtype = DType::bf16;
   double capacityFactor = 1.25; ///< 0: the most that routing can produce
   double imbalance = 1.1;

@@ -77,6 +77,15 @@ struct PlanPipelineOptions
       llvm::cl::desc("auto: device memory that may be used, in bytes; 0: no "
                      "limit"),
       llvm::cl::init(0)};
+  Option<std::string> recompute{
+      *this, "recompute",
+      llvm::cl::desc("Targets and values that are recomputed, as a comma list; "
+                     "empty: none"),
+      llvm::cl::init("")};
+  Option<bool> keepHandles{
+      *this, "recompute-keep-handles",
+      llvm::cl::desc("Replayed dispatches follow the handles of forward"),
+      llvm::cl::init(false)};
   Option<int64_t> worthNs{
       *this, "worth-ns",
       llvm::cl::desc("fail where the schedule alone is estimated to take this "

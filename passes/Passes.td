@@ -140,6 +140,13 @@ defvar costOptions = [
          "Rows behind a dispatch to estimate time for, as a multiple of the "
          "balanced rows">];
 
+// So that stages cost what they will.
+defvar recomputeOptions = [
+  Option<"recompute", "recompute", "std::string", /*default=*/"\"\"",
+         "Targets that pipe-insert-recompute will be given">,
+  Option<"keepHandles", "recompute-keep-handles", "bool", /*default=*/"false",
+         "Whether it will be told to keep handles">];
+
 def BuildSchedule : Pass<"pipe-build-schedule", "::mlir::ModuleOp"> {
   let summary = "order the steps of every pipeline rank";
   let description = [{
@@ -186,7 +193,7 @@ def BuildSchedule : Pass<"pipe-build-schedule", "::mlir::ModuleOp"> {
            "reserve included; 0: no limit">,
     Option<"worthNs", "worth-ns", "int64_t", /*default=*/"0",
            "With a machine: fail where the schedule alone is estimated to take "
-           "this long, in nanoseconds; 0: never">], costOptions);
+           "this long, in nanoseconds; 0: never">], costOptions, recomputeOptions);
   let dependentDialects = ["::moe::pipe::PipeDialect"];
 }
 
@@ -210,7 +217,7 @@ def SearchSchedule : Pass<"pipe-search-schedule", "::mlir::ModuleOp"> {
            "file">,
     Option<"budget", "budget", "int64_t", /*default=*/"0",
            "Device memory that may be used, in bytes, the machine's reserve "
-           "included; 0: no limit">], costOptions);
+           "included; 0: no limit">], costOptions, recomputeOptions);
   let dependentDialects = ["::moe::MoEDialect", "::moe::pipe::PipeDialect"];
 }
 
@@ -256,6 +263,60 @@ def FuseWeightGradients
       ...
     ```
   }];
+  let dependentDialects = ["::moe::pipe::PipeDialect"];
+}
+
+def InsertRecompute : Pass<"pipe-insert-recompute", "::mlir::ModuleOp"> {
+  let summary = "run ops again in the backward pass instead of keeping values";
+  let description = [{
+    The values that `targets` covers (`docs/recompute.md` has the grammar and
+    what each target covers) are no longer kept from forward to backward. The
+    backward regions get copies of exactly the ops that make them again from
+    what is still kept; their names end in `.replay`. A copy stands right before
+    the first op that uses one of its results, and all users in the region, and
+    in the `weight_grad` region behind it, share it. What only weight gradients
+    need runs again in `weight_grad` where that holds fewer bytes between the
+    halves than its results would.
+
+    What must not run again (`RecomputableOpInterface`: the choice of experts)
+    stays kept, or becomes kept where a replay needs it. So does what takes an op
+    that moves over 32 times its bytes. A replayed dispatch makes a handle of its
+    own, which the region releases like any other value; with `keep-handles`, its
+    rows are instead sent along the handle that forward made, which then stays
+    kept. What was decided becomes the attribute `pipe.decisions` of the stages.
+
+    A choice that covers nothing is an error, as is a single value that must not
+    be made again. A choice inside others is remarked on.
+
+    Before:
+
+    ```mlir
+      %n, %inverse = moe.rms_norm %x, @input_norm ...
+      pipe.yield %y ... kept %x, %n, %inverse, ...
+    } backward {
+    ^bb0(%d, %x, %n, %inverse):
+      ...
+      moe.linear_weight_grad %dq, %n, @q_proj ...
+    ```
+
+    After, with `targets=norm`:
+
+    ```mlir
+      %n, %inverse = moe.rms_norm %x, @input_norm ...
+      pipe.yield %y ... kept %x, ...
+    } backward {
+    ^bb0(%d, %x):
+      ...
+      %n, %inverse = moe.rms_norm %x, @input_norm ...
+      moe.linear_weight_grad %dq, %n, @q_proj ...
+    ```
+  }];
+  let options = [Option<"targets", "targets", "std::string", /*default=*/"\"\"",
+                        "Comma list of targets and values, each with an "
+                        "optional @scope; empty: nothing is recomputed">,
+                 Option<"keepHandles", "keep-handles", "bool",
+                        /*default=*/"false",
+                        "Replayed dispatches follow the handles of forward">];
   let dependentDialects = ["::moe::pipe::PipeDialect"];
 }
 

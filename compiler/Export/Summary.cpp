@@ -235,6 +235,40 @@ std::string efficiencyLine(const plan::Plan &plan) {
   return text + "\n";
 }
 
+/// Decisions of the same kind and reason together.
+std::string decisionTable(const plan::Plan &plan) {
+  struct Sum {
+    const plan::Decision *first;
+    int64_t values = 0, bytes = 0, timeNs = 0;
+  };
+  std::vector<Sum> sums;
+  for (const plan::Decision &decision : plan.decisions) {
+    auto sum = std::find_if(sums.begin(), sums.end(), [&](const Sum &known) {
+      return known.first->action == decision.action &&
+             known.first->reason == decision.reason;
+    });
+    if (sum == sums.end())
+      sum = sums.insert(sum, {&decision});
+    ++sum->values;
+    sum->bytes += decision.bytes;
+    sum->timeNs += decision.timeNs;
+  }
+  if (sums.empty())
+    return "";
+  Table table;
+  table.addColumn("decision", Align::left);
+  table.addColumn("why", Align::left);
+  table.addColumn("values", Align::right);
+  table.addColumn("saved", Align::right);
+  table.addColumn("costs", Align::right);
+  for (const Sum &sum : sums)
+    table.addRow({std::string(name(sum.first->action)), sum.first->reason,
+                  std::to_string(sum.values), compact(sum.bytes),
+                  formatNanoseconds(sum.timeNs)});
+  return "\nDecisions (bytes and time of one microbatch, over all stages)\n" +
+         table.print(2, kWidth);
+}
+
 std::string assumptionTable(const plan::Plan &plan) {
   if (plan.assumptions.empty())
     return "";
@@ -258,7 +292,7 @@ std::string assumptionTable(const plan::Plan &plan) {
 std::string summarize(const plan::Plan &plan) {
   return header(plan) + "\n" + memoryTable(plan) + "\n" + rankTable(plan) +
          "\n" + verdict(plan) + timeLine(plan) + efficiencyLine(plan) +
-         assumptionTable(plan);
+         decisionTable(plan) + assumptionTable(plan);
 }
 
 } // namespace moe::report

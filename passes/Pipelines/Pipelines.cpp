@@ -34,6 +34,8 @@ static void addPartitionAndSchedule(OpPassManager &manager,
   schedule.imbalance = options.imbalance;
   schedule.budget = options.budget;
   schedule.worthNs = options.worthNs;
+  schedule.recompute = options.recompute;
+  schedule.keepHandles = options.keepHandles;
   manager.addPass(createBuildSchedule(schedule));
 }
 
@@ -52,11 +54,17 @@ void moe::buildPlanPipeline(OpPassManager &manager,
     search.profile = options.profile;
     search.imbalance = options.imbalance;
     search.budget = options.budget;
+    search.recompute = options.recompute;
+    search.keepHandles = options.keepHandles;
     manager.addPass(createSearchSchedule(search));
   } else {
     addPartitionAndSchedule(manager, options);
   }
   manager.addPass(createFuseWeightGradients());
+  InsertRecomputeOptions recompute;
+  recompute.targets = options.recompute;
+  recompute.keepHandles = options.keepHandles;
+  manager.addPass(createInsertRecompute(recompute));
   manager.addNestedPass<pipe::StageOp>(createPlaceReleases());
   InterleaveOptions interleave;
   interleave.machine = options.machine;

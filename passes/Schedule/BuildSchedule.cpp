@@ -83,7 +83,8 @@ struct BuildSchedule : public moe::impl::BuildScheduleBase<BuildSchedule> {
       if (failed(model))
         return failure();
       FailureOr<schedule::Costs> costs = measureCosts(
-          module, problem, *model, imbalance, searches ? int64_t(budget) : 0);
+          module, problem, *model, imbalance, searches ? int64_t(budget) : 0,
+          {recompute, {keepHandles}});
       if (failed(costs))
         return failure();
       options.costs = std::move(*costs);

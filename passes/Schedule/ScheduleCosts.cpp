@@ -110,7 +110,7 @@ int64_t transferNs(pipe::StageOp first, pipe::LayoutAttr layout,
 FailureOr<schedule::Costs>
 moe::measureCosts(ModuleOp module, const schedule::ScheduleProblem &problem,
                   const cost::Machine &machine, double imbalance,
-                  int64_t budgetBytes) {
+                  int64_t budgetBytes, const RecomputeRequest &recompute) {
   pipe::LayoutAttr layout = pipe::LayoutAttr::get(module);
   if (!layout)
     return failure();
@@ -118,10 +118,19 @@ moe::measureCosts(ModuleOp module, const schedule::ScheduleProblem &problem,
   TimingInputs timing{machine, imbalance, layout.getExpertRanks()};
   std::vector<plan::Stage> stages;
   schedule::Costs costs;
+  for (pipe::StageOp stage : copy->getOps<pipe::StageOp>())
+    addFusedBackward(stage);
+  {
+    // The plan's own stages get the same remarks.
+    ScopedDiagnosticHandler quiet(module.getContext(), [](Diagnostic &each) {
+      return success(each.getSeverity() == DiagnosticSeverity::Remark);
+    });
+    if (failed(insertRecompute(*copy, recompute)))
+      return failure();
+  }
   for (pipe::StageOp stage : copy->getOps<pipe::StageOp>()) {
     if (stages.empty())
       costs.transferNs = transferNs(stage, layout, machine);
-    addFusedBackward(stage);
     placeReleases(stage);
     FailureOr<plan::Stage> built = buildStagePrograms(stage, timing);
     if (failed(built))

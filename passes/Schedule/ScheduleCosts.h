@@ -4,6 +4,7 @@
 #include "compiler/Cost/Machine.h"
 #include "compiler/Schedule/Evaluate.h"
 #include "dialects/Pipe/IR/Pipe.h"
+#include "passes/Recompute/InsertRecompute.h"
 
 #include <string>
 
@@ -18,7 +19,8 @@ mlir::FailureOr<cost::Machine> loadMachine(mlir::ModuleOp module,
 
 /// Times and bytes of the stages of `module`, which are those of `problem` and
 /// have been partitioned but nothing more: programs are made of a copy with
-/// releases and with both kinds of backward. Overlaps are measured where
+/// releases and with both kinds of backward, which run again what `recompute`
+/// asks for. Overlaps are measured where
 /// `problem` has several stages a rank, for every forward with every backward
 /// of the rank. With a `budgetBytes` above 0, reserve included, limits are what
 /// parameters and buffers that no schedule changes leave of it, 0 where that is
@@ -26,6 +28,6 @@ mlir::FailureOr<cost::Machine> loadMachine(mlir::ModuleOp module,
 mlir::FailureOr<schedule::Costs>
 measureCosts(mlir::ModuleOp module, const schedule::ScheduleProblem &problem,
              const cost::Machine &machine, double imbalance,
-             int64_t budgetBytes);
+             int64_t budgetBytes, const RecomputeRequest &recompute);
 
 } // namespace moe

@@ -53,7 +53,8 @@ struct SearchSchedule : public moe::impl::SearchScheduleBase<SearchSchedule> {
       SmallVector<pipe::StageOp> stages(copy->getOps<pipe::StageOp>());
       problem.labelRoles = labelRoles(stages.back());
       FailureOr<schedule::Costs> costs =
-          measureCosts(*copy, problem, *model, imbalance, budget);
+          measureCosts(*copy, problem, *model, imbalance, budget,
+                       {recompute, {keepHandles}});
       if (failed(costs))
         return failure();
       modules.push_back(std::move(copy));

@@ -26,7 +26,7 @@
 namespace moe::plan {
 
 /// Version of the document. A reader refuses any other.
-inline constexpr int64_t kFormatVersion = 2;
+inline constexpr int64_t kFormatVersion = 3;
 
 /// Every buffer starts at a multiple of this and its size is counted rounded up
 /// to it, so that counted bytes are arena bytes.
@@ -316,6 +316,29 @@ struct Assumption {
   bool operator==(const Assumption &) const = default;
 };
 
+/// What becomes of a value between forward and backward.
+enum class Action : uint8_t {
+  keep,      ///< stays on the device, which by default it would not
+  recompute, ///< is made again by ops of the backward program
+  offload,   ///< moves to the host and back
+};
+std::string_view name(Action action);
+std::optional<Action> parseAction(std::string_view text);
+
+/// A decision about a value that backward programs need.
+struct Decision {
+  int64_t stage = -1; ///< index into Plan::stages
+  ValueIndex value = -1;
+  Action action = Action::keep;
+  /// That a microbatch in flight holds less on the device; below 0: more.
+  int64_t bytes = 0;
+  /// Estimate of the ops that one microbatch runs for it. Where several values
+  /// need an op, the first has its time.
+  int64_t timeNs = 0;
+  std::string reason; ///< e.g. the target that covers it
+  bool operator==(const Decision &) const = default;
+};
+
 struct Model {
   std::string name;         ///< file name or the user's name for it
   std::string architecture; ///< model_type of the configuration
@@ -374,6 +397,7 @@ struct Plan {
   double capacityFactor = 0; ///< rows planned / balanced rows, see docs
   double imbalance = 0;      ///< rows assumed for time / balanced rows
   std::vector<Assumption> assumptions;
+  std::vector<Decision> decisions;
   std::vector<Stage> stages;
   std::vector<Rank> ranks;
   Prediction prediction;

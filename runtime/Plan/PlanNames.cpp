@@ -17,6 +17,7 @@ constexpr Names<2> kReplications = {"dense", "expert"};
 constexpr Names<kStreamCount> kStreams = {"compute", "expert_communication"};
 constexpr Names<kPhaseCount> kPhases = {"forward", "backward", "backward_input",
                                         "weight_grad"};
+constexpr Names<3> kActions = {"keep", "recompute", "offload"};
 constexpr Names<9> kStepKinds = {
     "load",         "receive",          "run",   "overlap", "send", "wait_send",
     "collect_loss", "reduce_gradients", "update"};
@@ -66,6 +67,11 @@ std::optional<Stream> parseStream(std::string_view text) {
 std::string_view name(Phase phase) { return spell(kPhases, phase); }
 std::optional<Phase> parsePhase(std::string_view text) {
   return parseName<Phase>(kPhases, text);
+}
+
+std::string_view name(Action action) { return spell(kActions, action); }
+std::optional<Action> parseAction(std::string_view text) {
+  return parseName<Action>(kActions, text);
 }
 
 std::string_view name(StepKind kind) { return spell(kStepKinds, kind); }

@@ -56,6 +56,10 @@ public:
              R"("forward", "backward", "backward_input" or "weight_grad")",
              out);
   }
+  void read(const json::Node &node, const Path &path, Action &out) {
+    readName(node, path, parseAction, R"("keep", "recompute" or "offload")",
+             out);
+  }
   void read(const json::Node &node, const Path &path, StepKind &out) {
     readName(node, path, parseStepKind,
              R"("load", "receive", "run", "overlap", "send", "wait_send", )"
@@ -106,6 +110,7 @@ public:
   void read(const json::Node &node, const Path &path, Layout &out);
   void read(const json::Node &node, const Path &path, Prediction &out);
   void read(const json::Node &node, const Path &path, Assumption &out);
+  void read(const json::Node &node, const Path &path, Decision &out);
   void read(const json::Node &node, const Path &path, Initializer &out);
   void read(const json::Node &node, const Path &path, Parameter &out);
   void read(const json::Node &node, const Path &path, Value &out);
@@ -260,6 +265,17 @@ void Reader::read(const json::Node &node, const Path &path, Assumption &out) {
   object.member("name", out.name);
   object.member("value", out.value);
   object.member("source", out.source);
+  object.finish();
+}
+
+void Reader::read(const json::Node &node, const Path &path, Decision &out) {
+  ObjectReader object(*this, diagnosis, node, path);
+  object.member("stage", out.stage);
+  object.member("value", out.value);
+  object.member("action", out.action);
+  object.member("bytes", out.bytes);
+  object.member("time_ns", out.timeNs);
+  object.member("reason", out.reason);
   object.finish();
 }
 
@@ -481,6 +497,7 @@ void Reader::read(const json::Node &node, const Path &path, Plan &out) {
   object.member("capacity_factor", out.capacityFactor);
   object.member("imbalance", out.imbalance);
   object.member("assumptions", out.assumptions);
+  object.member("decisions", out.decisions);
   object.member("prediction", out.prediction);
   object.member("stages", out.stages);
   object.member("ranks", out.ranks);

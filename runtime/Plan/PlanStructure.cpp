@@ -338,6 +338,24 @@ Status checkFrame(const Plan &plan) {
   return {};
 }
 
+/// Decisions name values that there are.
+Status checkDecisions(const Plan &plan) {
+  for (size_t i = 0; i < plan.decisions.size(); ++i) {
+    const Decision &decision = plan.decisions[i];
+    Fields fields("$.decisions", static_cast<int64_t>(i));
+    MOE_RETURN_IF_ERROR(
+        fields.index("stage", decision.stage, plan.stages.size(), "$.stages"));
+    MOE_RETURN_IF_ERROR(fields.index("value", decision.value,
+                                     plan.stages[decision.stage].values.size(),
+                                     "the stage's values"));
+    MOE_RETURN_IF_ERROR(
+        fields.range("bytes", decision.bytes, -kLargest, kLargest));
+    MOE_RETURN_IF_ERROR(fields.range("time_ns", decision.timeNs, 0, kLargest));
+    MOE_RETURN_IF_ERROR(fields.text("reason", decision.reason));
+  }
+  return {};
+}
+
 /// What ties parameters of different ranks together.
 Status checkTies(const Plan &plan) {
   std::map<std::string_view, std::pair<const Parameter *, size_t>> byName;
@@ -401,6 +419,7 @@ Status checkStructure(const Plan &plan) {
                                              element(path + ".parameters", p)));
   }
   MOE_RETURN_IF_ERROR(checkTies(plan));
+  MOE_RETURN_IF_ERROR(checkDecisions(plan));
   for (size_t i = 0; i < plan.ranks.size(); ++i)
     MOE_RETURN_IF_ERROR(checkRankStructure(plan, i));
   for (size_t i = 0; i < plan.stages.size(); ++i)

@@ -1,7 +1,8 @@
 //===- PlanWriter.cpp - a plan as JSON text -------------------------------===//
 //
-// What people read is spread over lines; assumptions, parameters, values, ops
-// and steps take one line each, so that plans can be compared with `diff`.
+// What people read is spread over lines; assumptions, decisions, parameters,
+// values, ops and steps take one line each, so that plans can be compared with
+// `diff`.
 //
 //===----------------------------------------------------------------------===//
 
@@ -215,6 +216,17 @@ void emitHeader(Emitter &emit, const Plan &plan) {
               emit.member("name", assumption.name);
               emit.member("value", assumption.value);
               emit.member("source", assumption.source);
+              emit.end();
+            });
+  emitLines(emit, "decisions", plan.decisions,
+            [](Emitter &emit, const Decision &decision) {
+              emit.beginObject(Spread::oneLine);
+              emit.member("stage", decision.stage);
+              emit.member("value", decision.value);
+              emit.member("action", name(decision.action));
+              emit.member("bytes", decision.bytes);
+              emit.member("time_ns", decision.timeNs);
+              emit.member("reason", decision.reason);
               emit.end();
             });
 

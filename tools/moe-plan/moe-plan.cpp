@@ -43,6 +43,7 @@ struct Options {
   std::string layout = "pp=1";
   std::string budget, capacity = "1.25", dtype = "bf16", output, shown;
   std::string compared; ///< with `shown`
+  std::vector<std::string> recompute;
   bool quiet = false;
 };
 
@@ -104,6 +105,16 @@ void declareInputs(CLI::App &app, Options &options) {
                  "reserve included; default: all of it")
       ->type_name("SIZE")
       ->check(checkedBy(driver::parseBytes));
+  app.add_option("--recompute", options.recompute,
+                 "What is made again in the backward pass instead of kept: "
+                 "targets (norm, moe_act, full, ...) or values, each with an "
+                 "optional scope, e.g. norm,moe_act@layers.3-5,full@rank0 "
+                 "(docs/recompute.md); may be repeated")
+      ->type_name("NAME[@SCOPE],...")
+      ->check(notEmpty());
+  app.add_flag("--recompute-keep-handles", request.keepHandles,
+               "Recomputed dispatches send rows along the handle of the "
+               "forward pass, which stays kept, instead of making a new one");
   app.add_option("--dtype", options.dtype,
                  "Type of weights and activations: bf16, f32 or f64")
       ->check(CLI::IsMember({"bf16", "f32", "f64"}))
@@ -172,6 +183,8 @@ Status completeRequest(Options &options) {
     request.budgetBytes = *driver::parseBytes(options.budget);
   request.capacityFactor = *driver::parseCapacityFactor(options.capacity);
   request.dtype = *parseDType(options.dtype);
+  for (const std::string &list : options.recompute)
+    request.recompute += (request.recompute.empty() ? "" : ",") + list;
   request.generator = kGenerator;
   return {};
 }

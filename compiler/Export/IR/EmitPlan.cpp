@@ -52,6 +52,11 @@ FailureOr<plan::Plan> moe::emitPlan(ModuleOp module,
     FailureOr<plan::Stage> built = buildStagePrograms(stage, timing);
     if (failed(built))
       return failure();
+    FailureOr<std::vector<plan::Decision>> decisions =
+        listDecisions(stage, *built, static_cast<int64_t>(plan.stages.size()));
+    if (failed(decisions))
+      return failure();
+    llvm::append_range(plan.decisions, *decisions);
     plan.stages.push_back(std::move(*built));
   }
   plan.dtype = storageType(plan);

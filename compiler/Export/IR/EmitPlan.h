@@ -6,6 +6,7 @@
 #include "runtime/Plan/Plan.h"
 
 #include <string>
+#include <vector>
 
 namespace moe {
 
@@ -19,6 +20,7 @@ struct EmissionInputs {
   std::string generator;
   std::string schedule;
   plan::Model model;
+  std::string recompute = {}; ///< what is made again; empty: nothing
   /// Recorded besides those that every plan has.
   std::vector<plan::Assumption> assumptions = {};
 };

@@ -84,11 +84,11 @@ static void estimateEndOfStep(const cost::Machine &machine,
 }
 
 /// Floating-point operations of one run of a region on one device, at balanced
-/// routing.
+/// routing, without what runs again: the model does not need it.
 static double regionFlops(Region &region) {
   double flops = 0;
   for (Operation &op : region.front())
-    if (auto costs = dyn_cast<CostOpInterface>(op))
+    if (auto costs = dyn_cast<CostOpInterface>(op); costs && !isReplay(&op))
       flops += costs.getCost().flops;
   return flops;
 }
@@ -166,7 +166,10 @@ moe::listAssumptions(const EmissionInputs &inputs) {
       {"optimizer", "adamw",
        "f32 gradients, two f32 moments, f32 master of bf16 weights; not "
        "sharded over replicas"},
-      {"recompute", "none", "every value that backward needs is kept"},
+      {"recompute", inputs.recompute.empty() ? "none" : inputs.recompute,
+       inputs.recompute.empty()
+           ? "every value that backward needs is kept"
+           : "option --recompute: what these targets cover is made again"},
       {"offload", "none", "nothing leaves the device"},
       {"overlap", "streams",
        "compute, exchanges and transfers of a rank run at the same time but "

@@ -6,6 +6,7 @@
 #include "compiler/Optimize/StreamWaits.h"
 #include "dialects/MoE/IR/MoE.h"
 #include "llvm/ADT/MapVector.h"
+#include "llvm/ADT/StringMap.h"
 #include "llvm/ADT/StringSet.h"
 #include "llvm/ADT/TypeSwitch.h"
 
@@ -28,24 +29,6 @@ static std::vector<int64_t> toShape(Type type) {
     return {handle.getElements()};
   SmallVector<int64_t> shape = getCapacityShape(cast<RankedTensorType>(type));
   return {shape.begin(), shape.end()};
-}
-
-/// Names of the results of kinds that have several, as plans spell them.
-static ArrayRef<StringRef> resultNames(StringRef kind) {
-  static const std::pair<StringRef, SmallVector<StringRef, 4>> names[] = {
-      {"rms_norm", {"", "inverse"}},
-      {"attention", {"", "log_sum_exp"}},
-      {"route", {"probabilities", "experts", "scores"}},
-      {"dispatch", {"rows", "row_probabilities", "counts", "handle"}},
-      {"cross_entropy", {"", "log_sum_exp"}},
-      {"mla_key_input_grad", {"nope", "pe"}},
-      {"attention_input_grad", {"q", "k", "v"}},
-      {"dispatch_input_grad", {"x", "probabilities"}},
-      {"swiglu_input_grad", {"", "row_scale"}}};
-  for (auto &[name, results] : names)
-    if (name == kind)
-      return results;
-  return {};
 }
 
 static plan::Attribute toAttribute(Attribute attribute) {
@@ -141,18 +124,13 @@ private:
     llvm::SmallDenseSet<Value> kept(yield.getKept().begin(),
                                     yield.getKept().end());
     for (Operation &each : region.front()) {
-      ArrayRef<StringRef> names = resultNames(each.getName().stripDialect());
-      std::string base = (getOpName(&each) + suffix).str();
       for (OpResult result : each.getResults()) {
-        std::string name = base;
-        unsigned number = result.getResultNumber();
-        if (number < names.size() && !names[number].empty())
-          name += ":" + names[number].str();
         plan::MemoryClass memoryClass =
             isa<HandleType>(result.getType()) ? plan::MemoryClass::handles
             : kept.contains(result)           ? plan::MemoryClass::saved
                                               : plan::MemoryClass::transient;
-        add(result, name, memoryClass, kept.contains(result));
+        add(result, getResultName(result, suffix), memoryClass,
+            kept.contains(result));
       }
     }
     if (!suffix.empty())
@@ -312,4 +290,54 @@ private:
 FailureOr<plan::Stage> moe::buildStagePrograms(pipe::StageOp stage,
                                                const TimingInputs &timing) {
   return StageBuilder(stage, timing).run();
+}
+
+/// Names and times of the ops that a microbatch runs in `stage`, in the first
+/// way backward that there is.
+static llvm::StringMap<int64_t> timesOf(const plan::Stage &stage) {
+  bool isFused = llvm::any_of(stage.programs, [](const plan::Program &program) {
+    return program.phase == plan::Phase::backward;
+  });
+  llvm::StringMap<int64_t> times;
+  for (const plan::Program &program : stage.programs) {
+    bool isHalf = program.phase == plan::Phase::backward_input ||
+                  program.phase == plan::Phase::weight_grad;
+    if (isFused && isHalf)
+      continue;
+    for (const plan::Op &each : program.ops)
+      times[each.name] = each.timeNs;
+  }
+  return times;
+}
+
+FailureOr<std::vector<plan::Decision>>
+moe::listDecisions(pipe::StageOp op, const plan::Stage &stage, int64_t index) {
+  std::vector<plan::Decision> decisions;
+  auto list = op->getAttrOfType<ArrayAttr>(pipe::DecisionAttr::kListName);
+  if (!list)
+    return decisions;
+  llvm::StringMap<int64_t> times = timesOf(stage);
+  llvm::StringMap<plan::ValueIndex> values;
+  for (auto [number, value] : llvm::enumerate(stage.values))
+    values[value.name] = static_cast<plan::ValueIndex>(number);
+  for (Attribute each : list) {
+    auto decision = dyn_cast<pipe::DecisionAttr>(each);
+    auto value = values.end();
+    if (decision)
+      value = values.find(decision.getValue());
+    if (value == values.end())
+      return op.emitOpError()
+             << "has the entry " << each << " in '"
+             << pipe::DecisionAttr::kListName
+             << "', which is no #pipe.decision about a value of the stage";
+    plan::Decision &made = decisions.emplace_back();
+    made.stage = index;
+    made.value = value->second;
+    made.action = static_cast<plan::Action>(decision.getAction());
+    made.bytes = decision.getBytes();
+    for (StringAttr name : decision.getOps())
+      made.timeNs += times.lookup(name.getValue());
+    made.reason = decision.getReason();
+  }
+  return decisions;
 }

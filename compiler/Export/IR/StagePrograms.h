@@ -19,4 +19,11 @@ struct TimingInputs {
 mlir::FailureOr<plan::Stage> buildStagePrograms(pipe::StageOp stage,
                                                 const TimingInputs &timing);
 
+/// What the stage's attribute says was decided about its values. `stage` is
+/// what buildStagePrograms() made of `op`, number `index` of the plan. Emits an
+/// error and fails where the attribute is no list of decisions about values of
+/// the stage.
+mlir::FailureOr<std::vector<plan::Decision>>
+listDecisions(pipe::StageOp op, const plan::Stage &stage, int64_t index);
+
 } // namespace moe

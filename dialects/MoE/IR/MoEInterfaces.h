@@ -8,6 +8,7 @@
 #include "mlir/IR/SymbolTable.h"
 
 #include <optional>
+#include <string>
 
 namespace moe {
 
@@ -54,6 +55,13 @@ struct ParameterUse {
 
 /// The name that a location carries: "layers.3.input_norm"; empty without one.
 llvm::StringRef getOpName(mlir::Operation *op);
+/// The name of a result in plans: "layers.3.input_norm:inverse", which is the
+/// name of its op, `suffix`, and that of the result where the op has several.
+std::string getResultName(mlir::OpResult result, llvm::StringRef suffix = "");
+/// Ends the names of ops that run again in a backward program.
+inline constexpr llvm::StringLiteral kReplaySuffix = ".replay";
+/// Whether an op runs again what forward has run.
+bool isReplay(mlir::Operation *op);
 /// The location that carries a name.
 mlir::Location nameLoc(mlir::MLIRContext *context, const llvm::Twine &name);
 

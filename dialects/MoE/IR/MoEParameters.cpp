@@ -19,6 +19,38 @@ StringRef moe::getOpName(Operation *op) {
   return name ? name.getName().getValue() : StringRef();
 }
 
+/// Names of the results of kinds that have several, as plans spell them.
+static ArrayRef<StringRef> resultNames(StringRef kind) {
+  static const std::pair<StringRef, SmallVector<StringRef, 4>> names[] = {
+      {"rms_norm", {"", "inverse"}},
+      {"attention", {"", "log_sum_exp"}},
+      {"route", {"probabilities", "experts", "scores"}},
+      {"dispatch", {"rows", "row_probabilities", "counts", "handle"}},
+      {"cross_entropy", {"", "log_sum_exp"}},
+      {"mla_key_input_grad", {"nope", "pe"}},
+      {"attention_input_grad", {"q", "k", "v"}},
+      {"dispatch_input_grad", {"x", "probabilities"}},
+      {"swiglu_input_grad", {"", "row_scale"}}};
+  for (auto &[name, results] : names)
+    if (name == kind)
+      return results;
+  return {};
+}
+
+std::string moe::getResultName(OpResult result, StringRef suffix) {
+  Operation *op = result.getOwner();
+  std::string name = (getOpName(op) + suffix).str();
+  ArrayRef<StringRef> names = resultNames(op->getName().stripDialect());
+  unsigned number = result.getResultNumber();
+  if (number < names.size() && !names[number].empty())
+    name += ":" + names[number].str();
+  return name;
+}
+
+bool moe::isReplay(Operation *op) {
+  return getOpName(op).ends_with(kReplaySuffix);
+}
+
 Location moe::nameLoc(MLIRContext *context, const Twine &name) {
   return NameLoc::get(StringAttr::get(context, name));
 }

@@ -29,7 +29,8 @@ def Pipe_Dialect : Dialect {
       region, so nothing is kept silently.
 
     Passes bring the IR here in this order: partition (stages), build-schedule
-    (ranks), fuse-weight-gradients, place-releases, interleave, verify-plan.
+    (ranks), fuse-weight-gradients, insert-recompute, place-releases,
+    interleave, verify-plan.
   }];
   let useDefaultAttributePrinterParser = 1;
 }
@@ -82,6 +83,47 @@ def Pipe_LayoutAttr : AttrDef<Pipe_Dialect, "Layout"> {
     static constexpr llvm::StringLiteral kName = "pipe.layout";
     /// The layout of `module`, or null after an error at the module.
     static LayoutAttr get(::mlir::ModuleOp module);
+  }];
+}
+
+def Pipe_Action : I32EnumAttr<"Action", "what becomes of a saved value", [
+    I32EnumAttrCase<"Keep", 0, "keep">,
+    I32EnumAttrCase<"Recompute", 1, "recompute">,
+    I32EnumAttrCase<"Offload", 2, "offload">]> {
+  let cppNamespace = "::moe::pipe";
+  let genSpecializedAttr = 0;
+}
+
+def Pipe_DecisionAttr : AttrDef<Pipe_Dialect, "Decision"> {
+  let mnemonic = "decision";
+  let summary = "what becomes of a value that backward needs, and why";
+  let description = [{
+    One of the list `pipe.decisions` of a `pipe.stage`, for a value of its
+    forward region by its name in the plan: whether it is kept on the device
+    although by default it would not be (`keep`), made again (`recompute`), or
+    moved to the host and back (`offload`). `bytes` are those that a microbatch
+    in flight holds less on the device, below 0 where it holds more. `ops` are
+    the ops that this costs, by name; what several values need is listed at the
+    first. Passes that decide write the list, the plan repeats it.
+
+    Example:
+
+    ```mlir
+    #pipe.decision<recompute "layers.3.input_norm" bytes 58720256
+        ops ["layers.3.input_norm.replay"] reason "norm">
+    ```
+  }];
+  let parameters = (ins EnumParameter<Pipe_Action>:$action,
+                        StringRefParameter<>:$value, "int64_t":$bytes,
+                        OptionalArrayRefParameter<"::mlir::StringAttr">:$ops,
+                        StringRefParameter<>:$reason);
+  let assemblyFormat = [{
+    `<` $action $value `bytes` $bytes `ops` `[` (`]`) : ($ops^ `]`)? `reason`
+    $reason `>`
+  }];
+  let extraClassDeclaration = [{
+    /// The name of the list on a stage.
+    static constexpr llvm::StringLiteral kListName = "pipe.decisions";
   }];
 }
 

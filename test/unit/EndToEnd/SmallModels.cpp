@@ -74,14 +74,11 @@ driver::PlanRequest test::request(const std::string &family,
   return request;
 }
 
-Result<exec::RunReport> test::planAndRun(const driver::PlanRequest &request,
-                                         int64_t steps,
-                                         const exec::ExecutorOptions &options) {
-  Result<driver::PlanAnswer> answer = driver::makePlan(request);
-  if (!answer)
-    return answer.error();
+Result<exec::RunReport> test::runPlan(const plan::Plan &made, int64_t steps,
+                                      const exec::ExecutorOptions &options,
+                                      const std::string &gradients) {
   // What the runtime gets is the document, not the structure in memory.
-  Result<plan::Plan> plan = plan::parse(plan::print(answer->plan));
+  Result<plan::Plan> plan = plan::parse(plan::print(made));
   if (!plan)
     return plan.error();
   Result<exec::Binding> binding = exec::Binding::create(*plan);
@@ -92,12 +89,23 @@ Result<exec::RunReport> test::planAndRun(const driver::PlanRequest &request,
   for (uint8_t &byte : bytes)
     byte = static_cast<uint8_t>('a' + random() % 26);
   Result<exec::Dataset> data =
-      exec::Dataset::fromBytes(std::move(bytes), request.layout.sequenceLength,
+      exec::Dataset::fromBytes(std::move(bytes), plan->layout.sequenceLength,
                                "random letters", binding->furthestShift());
   if (!data)
     return data.error();
   exec::RunOptions run;
   run.steps = steps;
   run.executor = options;
+  run.dumpGradients = gradients;
+  run.dumpStep = steps;
   return exec::run(*binding, *data, run);
+}
+
+Result<exec::RunReport> test::planAndRun(const driver::PlanRequest &request,
+                                         int64_t steps,
+                                         const exec::ExecutorOptions &options) {
+  Result<driver::PlanAnswer> answer = driver::makePlan(request);
+  if (!answer)
+    return answer.error();
+  return runPlan(answer->plan, steps, options);
 }

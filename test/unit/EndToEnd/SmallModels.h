@@ -29,8 +29,14 @@ std::string randomReduction(const std::string &family, int64_t layers,
 /// routing and with the multi-token prediction module if it was left.
 driver::PlanRequest request(const std::string &family, std::string reduction);
 
-/// Plans and trains for `steps` steps on bytes that repeat nowhere; reports
-/// what failed, if anything did.
+/// Trains for `steps` steps on bytes that repeat nowhere; reports what failed,
+/// if anything did. The gradients of the last step are written into the
+/// directory `gradients` if it is not empty.
+Result<exec::RunReport> runPlan(const plan::Plan &plan, int64_t steps,
+                                const exec::ExecutorOptions &options = {},
+                                const std::string &gradients = "");
+
+/// Plans, and trains likewise.
 Result<exec::RunReport> planAndRun(const driver::PlanRequest &request,
                                    int64_t steps,
                                    const exec::ExecutorOptions &options = {});

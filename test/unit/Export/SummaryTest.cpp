@@ -179,6 +179,17 @@ TEST(Summary, ReductionsAndUnusedClasses) {
   EXPECT_THAT(text, Not(HasSubstr("workspace")));
 }
 
+TEST(Summary, DecisionsAreSummedByReason) {
+  plan::Plan plan = makePlan();
+  EXPECT_THAT(summarize(plan), Not(HasSubstr("Decisions")));
+  plan.decisions = {{0, 0, plan::Action::recompute, 3 * kMiB, 1000, "norm"},
+                    {1, 0, plan::Action::keep, -2 * kMiB, 0, "replays need it"},
+                    {1, 1, plan::Action::recompute, kMiB, 500, "norm"}};
+  std::string text = summarize(plan);
+  EXPECT_THAT(text, testing::ContainsRegex("recompute +norm +2 +4.0M +1.5 us"));
+  EXPECT_THAT(text, testing::ContainsRegex("keep +replays need it +1 +-2.0M"));
+}
+
 TEST(Summary, EmptyPlanDoesNotCrash) {
   EXPECT_THAT(summarize(plan::Plan{}), HasSubstr("not estimated"));
 }

@@ -98,10 +98,28 @@ const Case kTinyCases[] = {
     {"/ranks/0/persistent", set, "[]", "$.ranks[0].persistent",
      "expected an object"},
 
+    // Decisions.
+    {"/decisions", append,
+     R"({"stage": 9, "value": 0, "action": "keep", "bytes": 0, )"
+     R"("time_ns": 0, "reason": ""})",
+     "$.decisions[0].stage", "refers to element 9 of $.stages"},
+    {"/decisions", append,
+     R"({"stage": 0, "value": 999, "action": "keep", "bytes": 0, )"
+     R"("time_ns": 0, "reason": ""})",
+     "$.decisions[0].value", "refers to element 999 of the stage's values"},
+    {"/decisions", append,
+     R"({"stage": 0, "value": 0, "action": "drop", "bytes": 0, )"
+     R"("time_ns": 0, "reason": ""})",
+     "$.decisions[0].action", "expected \"keep\", \"recompute\" or"},
+    {"/decisions", append,
+     R"({"stage": 0, "value": 0, "action": "recompute", "bytes": 0, )"
+     R"("time_ns": -1, "reason": ""})",
+     "$.decisions[0].time_ns", "must be at least 0"},
+
     // Unknown names.
     {"/format", set, "\"pipeline\"", "$.format", "expected \"moe-plan\""},
-    {"/version", set, "1", "$.version", "reads version 2"},
-    {"/version", set, "3", "$.version", "reads version 2"},
+    {"/version", set, "2", "$.version", "reads version 3"},
+    {"/version", set, "4", "$.version", "reads version 3"},
     {"/memory_classes/0", set, "\"weights\"", "$.memory_classes[0]",
      "is \"weights\""},
     {"/memory_classes", append, "\"saved\"", "$.memory_classes",

@@ -23,7 +23,7 @@ const Case kCases[] = {
     // Duplicate keys: most JSON readers keep the last and say nothing.
     {"\"hidden\": 8", "\"hidden\": 8, \"hidden\": 9",
      "$.model.hidden: ", "duplicate key"},
-    {"\"version\": 2", "\"version\": 2, \"format\": \"moe-plan\"",
+    {"\"version\": 3", "\"version\": 3, \"format\": \"moe-plan\"",
      "$.format: ", "duplicate key"},
     {"\"epsilon\": 1e-06", "\"epsilon\": 1e-06, \"epsilon\": 1e-05",
      "$.stages[0].programs[0].ops[1].attributes.epsilon: ", "duplicate key"},

@@ -66,6 +66,10 @@ void drawHeader(Plan &plan, const Outline &outline, Dice &dice) {
   for (int64_t i = dice.draw(3); i > 0; --i)
     plan.assumptions.push_back(
         {"a" + dice.drawText(), dice.drawText(), dice.drawText()});
+  for (int64_t i = dice.draw(3); i > 0; --i)
+    plan.decisions.push_back({0, 0, static_cast<Action>(dice.draw(3)),
+                              dice.draw(1 << 20) - (1 << 19), dice.draw(1000),
+                              dice.drawText()});
   plan.prediction.stepNs = dice.draw(int64_t(1) << 31);
   plan.prediction.bubble = static_cast<double>(dice.draw(1000)) / 1000;
   plan.prediction.modelFlops = std::abs(dice.drawReal());

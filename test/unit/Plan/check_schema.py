@@ -29,6 +29,8 @@ OPTIONAL = {"tied_to"}
 VALID = [
     (["stages", 0, "parameters", 0, "tied_to"], "head"),
     (["ranks", 0, "steps", 0, "role"], "labels_65"),
+    (["decisions"], [{"stage": 0, "value": 0, "action": "keep", "bytes": -256,
+                      "time_ns": 0, "reason": ""}]),
 ]
 
 # Edits after which the tiny plan must be refused: path, new value.
@@ -40,6 +42,13 @@ BROKEN = [
     (["generator"], REMOVED),
     (["colour"], 1),
     (["memory_classes", 0], "weights"),
+    (["decisions"], REMOVED),
+    (["decisions"], [{"stage": 0, "value": 0, "action": "drop", "bytes": 0,
+                      "time_ns": 0, "reason": ""}]),
+    (["decisions"], [{"stage": 0, "value": 0, "action": "keep", "bytes": 0,
+                      "time_ns": -1, "reason": ""}]),
+    (["decisions"], [{"stage": 0, "value": 0, "action": "keep", "bytes": 0,
+                      "time_ns": 0}]),
     (["model", "layers"], "1"),
     (["model", "total_parameters"], 2**53 + 1),
     (["layout", "expert"], 0),
