@@ -1,0 +1,208 @@
+//===- Choose.cpp - what the planner decides by itself --------------------===//
+
+#include "driver/Choose.h"
+
+#include "compiler/Schedule/Evaluate.h"
+#include "compiler/Schedule/Holdings.h"
+
+#include <algorithm>
+#include <map>
+#include <set>
+
+namespace moe::driver {
+
+namespace {
+
+/// Buffers of transfers besides what layers keep: outputs and gradients on
+/// their way out, gradients on their way in, an input that arrives early.
+constexpr int64_t kTransferBuffers = 4;
+
+/// Collects values of layers and writes them as choices: equal names of
+/// consecutive layers become one.
+class ChoiceText {
+public:
+  void add(const std::string &block, const std::string &value) {
+    constexpr std::string_view layers = "layers.";
+    if (block.starts_with(layers))
+      numbers[value].insert(std::stoll(block.substr(layers.size())));
+    else
+      whole.push_back(value);
+  }
+
+  std::string print() const {
+    std::string text;
+    auto append = [&](const std::string &item) {
+      text += (text.empty() ? "" : ",") + item;
+    };
+    for (const auto &[value, layers] : numbers)
+      for (auto first = layers.begin(); first != layers.end();) {
+        auto last = first;
+        while (std::next(last) != layers.end() && *std::next(last) == *last + 1)
+          ++last;
+        std::string item = value + "@layers." + std::to_string(*first);
+        if (last != first)
+          item += "-" + std::to_string(*last);
+        append(item);
+        first = std::next(last);
+      }
+    for (const std::string &value : whole)
+      append(value);
+    return text;
+  }
+
+private:
+  std::map<std::string, std::set<int64_t>> numbers;
+  std::vector<std::string> whole;
+};
+
+} // namespace
+
+Result<Chooser> Chooser::make(ModelOptions options,
+                              const schedule::Schedule &order,
+                              int64_t transferNs, Freedom freedom) {
+  const schedule::ScheduleProblem &steps = order.problem;
+  if (steps.replicas() > 1)
+    return Error{"schedules that hold two copies of the model leave nothing to "
+                 "choose: give --recompute and --offload as lists, or take "
+                 "dualpipe-v, which has the same order with one copy"};
+  Chooser made(std::move(options), order, transferNs, std::move(freedom));
+  optimize::PartitionProblem &base = made.base;
+  for (const BlockOptions &kind : made.options.kinds)
+    base.kinds.push_back(kind.figures);
+  base.blocks = made.options.blocks;
+  for (int64_t stage = 0; stage < steps.stages(); ++stage)
+    base.rankOf.push_back(steps.rankOf(stage));
+  for (int64_t rank = 0; rank < steps.ranks; ++rank) {
+    std::vector<optimize::RankMoment> &moments = base.moments.emplace_back();
+    for (schedule::Holding &holding : schedule::holdings(order, rank))
+      moments.push_back({std::move(holding.held), std::move(holding.pending),
+                         holding.running, holding.overlapped});
+    base.otherBytes.push_back(
+        steps.ranks > 1 ? kTransferBuffers * made.options.boundaryBytes : 0);
+  }
+  base.capacityBytes.assign(static_cast<size_t>(steps.ranks), 0);
+  base.microbatches = steps.microbatches;
+  base.pins = made.freedom.pins;
+  MOE_RETURN_IF_ERROR(base.check());
+  return made;
+}
+
+Result<optimize::Partition>
+Chooser::cut(const optimize::PartitionProblem &problem) const {
+  if (freedom.partition) {
+    std::optional<optimize::Partition> found = optimize::partition(problem);
+    if (!found)
+      return Error{"--pin: no partition has all of these layers where they are "
+                   "pinned and a layer on every stage"};
+    return std::move(*found);
+  }
+  std::vector<int64_t> counts = optimize::uniformCounts(problem);
+  if (!freedom.layers.empty()) {
+    // Blocks that are no layers go with the layer behind them, or the last.
+    counts.assign(static_cast<size_t>(problem.stages()), 0);
+    if (freedom.layers.size() != counts.size())
+      return Error{"--partition: " + std::to_string(freedom.layers.size()) +
+                   " stages are given, there are " +
+                   std::to_string(counts.size())};
+    size_t stage = 0;
+    int64_t left = freedom.layers.front();
+    for (int64_t kind : problem.blocks) {
+      if (left == 0 && stage + 1 < counts.size())
+        left = freedom.layers[++stage];
+      left -= problem.kinds[static_cast<size_t>(kind)].isLayer;
+      ++counts[stage];
+    }
+  }
+  if (!optimize::isLegal(problem, counts))
+    return Error{freedom.pins.empty()
+                     ? "--partition: the layers given do not add up to those "
+                       "of the model, or leave a stage empty"
+                     : "--pin: pinned layers are for --partition auto"};
+  return optimize::evaluate(problem, counts);
+}
+
+Result<Chosen>
+Chooser::choose(const std::vector<int64_t> &capacityBytes) const {
+  optimize::PartitionProblem problem = base;
+  problem.capacityBytes = capacityBytes;
+  Result<optimize::Partition> found = cut(problem);
+  if (!found)
+    return found.error();
+
+  Chosen chosen;
+  ChoiceText recompute, offload;
+  schedule::Costs costs;
+  costs.transferNs = transferNs;
+  std::vector<schedule::StageCosts> least;
+  std::vector<int64_t> placeOnRank(found->choices.size(), 0);
+  std::vector<int64_t> leastOfRank;
+  for (int64_t rank = 0; rank < problem.ranks(); ++rank) {
+    auto r = static_cast<size_t>(rank);
+    optimize::PolicyProblem choice =
+        optimize::rankProblem(problem, found->counts, rank);
+    Chosen::Rank &made = chosen.ranks.emplace_back();
+    made.extraNs = optimize::evaluate(choice, found->choices[r]).extraNs;
+    made.peakBytes = found->peakBytes[r];
+    made.leastExtraNs = optimize::leastExtraNs(choice, capacityBytes[r]);
+    made.leastPeakBytes = optimize::PolicyFront(choice, optimize::Effort::fast)
+                              .points()
+                              .front()
+                              .peakBytes;
+    leastOfRank.push_back(std::max<int64_t>(0, made.leastExtraNs));
+  }
+  size_t block = 0;
+  for (int64_t stage = 0; stage < problem.stages(); ++stage) {
+    auto s = static_cast<size_t>(stage);
+    auto r = static_cast<size_t>(problem.rankOf[s]);
+    const std::vector<int64_t> &choices =
+        found->choices[r][static_cast<size_t>(placeOnRank[r]++)];
+    schedule::StageCosts &cost = costs.stages.emplace_back();
+    int64_t layers = 0, extraNs = 0;
+    for (int64_t b = 0; b < found->counts[s]; ++b, ++block) {
+      const BlockOptions &kind =
+          options.kinds[static_cast<size_t>(options.blocks[block])];
+      auto option = static_cast<size_t>(choices[static_cast<size_t>(b)]);
+      for (const std::string &value : kind.options[option].recomputed)
+        recompute.add(options.names[block], value);
+      for (const std::string &value : kind.options[option].offloaded)
+        offload.add(options.names[block], value);
+      cost.forwardNs += kind.figures.forwardNs;
+      cost.inputGradNs += kind.inputGradNs;
+      cost.weightGradNs += kind.weightGradNs;
+      extraNs += (b + 1 == found->counts[s] ? kind.figures.lastOptions
+                                            : kind.figures.options)[option]
+                     .extraNs;
+      layers += kind.figures.isLayer;
+    }
+    least.push_back(cost);
+    // With several stages on a rank it is open which of them takes its least.
+    if (problem.stages() == problem.ranks())
+      least.back().inputGradNs += leastOfRank[r];
+    cost.inputGradNs += extraNs;
+    chosen.layers.push_back(layers);
+  }
+  chosen.recompute = recompute.print();
+  chosen.offload = offload.print();
+
+  Result<schedule::Evaluation> step = schedule::evaluate(order, costs);
+  if (!step)
+    return step.error();
+  chosen.stepNs = step->makespanNs;
+  costs.stages = std::move(least);
+  Result<schedule::Evaluation> bound = schedule::evaluate(order, costs);
+  if (!bound)
+    return bound.error();
+  chosen.boundNs = bound->makespanNs;
+  for (int64_t rank = 0; rank < problem.ranks(); ++rank) {
+    auto r = static_cast<size_t>(rank);
+    chosen.boundNs = std::max(
+        chosen.boundNs,
+        problem.microbatches *
+            (found->rankNs[r] - chosen.ranks[r].extraNs + leastOfRank[r]));
+  }
+  // Overlapping pairs take less than both, which the bound leaves out.
+  chosen.boundNs = std::min(chosen.boundNs, chosen.stepNs);
+  return chosen;
+}
+
+} // namespace moe::driver

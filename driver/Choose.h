@@ -1,0 +1,70 @@
+//===- Choose.h - what the planner decides by itself ------------*- C++ -*-===//
+#pragma once
+
+#include "compiler/Schedule/Schedule.h"
+#include "passes/Policies/BlockOptions.h"
+
+#include <string>
+#include <vector>
+
+namespace moe::driver {
+
+/// What is left to the planner.
+struct Freedom {
+  Techniques techniques;
+  /// Whether it may cut the model; if not, `layers` of each stage, or even
+  /// shares where there are none.
+  bool partition = false;
+  std::vector<int64_t> layers;
+  /// For each block the stage where it has to lie, -1: any. Empty: all.
+  std::vector<int64_t> pins;
+};
+
+/// What it decides, and what that comes to by its own account. Nanoseconds are
+/// those of a microbatch, both ways.
+struct Chosen {
+  std::vector<int64_t> layers;    ///< of each stage
+  std::string recompute, offload; ///< as users write choices
+  struct Rank {
+    int64_t extraNs = 0; ///< longer than without policies
+    /// No policies that fit take less; -1: nothing fits.
+    int64_t leastExtraNs = 0;
+    int64_t peakBytes = 0;
+    int64_t leastPeakBytes = 0; ///< whatever is done
+  };
+  std::vector<Rank> ranks;
+  /// How long the order of steps takes with these choices, and no less with any
+  /// others that fit, as schedule::evaluate counts.
+  int64_t stepNs = 0, boundNs = 0;
+};
+
+/// Chooses for the blocks of a differentiated model and one order of steps.
+class Chooser {
+public:
+  /// `order` is of one copy of the model. Errors: blocks without options, pins
+  /// that leave no cut, layers that do not fit the stages.
+  static Result<Chooser> make(ModelOptions options,
+                              const schedule::Schedule &order,
+                              int64_t transferNs, Freedom freedom);
+
+  /// The best within these capacities of the ranks, reserve left out; where
+  /// nothing fits, what needs least.
+  Result<Chosen> choose(const std::vector<int64_t> &capacityBytes) const;
+
+private:
+  Chooser(ModelOptions options, const schedule::Schedule &order,
+          int64_t transferNs, Freedom freedom)
+      : options(std::move(options)), order(order), transferNs(transferNs),
+        freedom(std::move(freedom)) {}
+
+  Result<optimize::Partition>
+  cut(const optimize::PartitionProblem &problem) const;
+
+  ModelOptions options;
+  schedule::Schedule order;
+  int64_t transferNs;
+  Freedom freedom;
+  optimize::PartitionProblem base; ///< without capacities
+};
+
+} // namespace moe::driver

@@ -1,0 +1,48 @@
+//===- BlockOptions.h - how each kind of block can be treated ---*- C++ -*-===//
+#pragma once
+
+#include "compiler/Export/IR/StagePrograms.h"
+#include "compiler/Optimize/Partition.h"
+
+#include <string>
+#include <vector>
+
+namespace moe {
+
+/// A way to treat the values that a block keeps from forward to backward, which
+/// are named as in "layers.3.NAME", or whole where the block is no layer.
+struct BlockOption {
+  std::vector<std::string> recomputed, offloaded;
+};
+
+/// A kind of block: blocks of one kind differ in names only.
+struct BlockOptions {
+  optimize::BlockKind figures;
+  std::vector<BlockOption> options; ///< those of `figures`
+  /// Of a split backward.
+  int64_t inputGradNs = 0, weightGradNs = 0;
+};
+
+/// The blocks of a model and what can be done about each.
+struct ModelOptions {
+  std::vector<BlockOptions> kinds;
+  std::vector<int64_t> blocks;    ///< in model order, their kinds
+  std::vector<std::string> names; ///< "embedding", "layers.0", ...
+  int64_t boundaryBytes = 0;      ///< of what blocks hand on
+};
+
+/// What may be done about kept values.
+struct Techniques {
+  bool recompute = false;
+  bool offload = false;
+};
+
+/// Measures the differentiated blocks of `module`, which is left as it is: each
+/// kind as a stage of its own, under the treatments that optimize::findOptions
+/// asks for, by the passes that will treat the model. Emits an error and fails
+/// where there are no blocks, or they are not differentiated.
+mlir::FailureOr<ModelOptions> findModelOptions(mlir::ModuleOp module,
+                                               const TimingInputs &timing,
+                                               Techniques techniques);
+
+} // namespace moe
