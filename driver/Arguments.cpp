@@ -83,3 +83,61 @@ Result<double> driver::parseCapacityFactor(std::string_view text) {
     return wrong(text, "a factor of at least 1, or max");
   return factor;
 }
+
+/// The items of a comma list.
+static std::vector<std::string_view> items(std::string_view text) {
+  std::vector<std::string_view> list;
+  while (true) {
+    size_t comma = text.find(',');
+    list.push_back(text.substr(0, comma));
+    if (comma == std::string_view::npos)
+      return list;
+    text.remove_prefix(comma + 1);
+  }
+}
+
+/// The whole of `text` as a number of at most a million.
+static bool readNumber(std::string_view text, int64_t &number) {
+  auto [end, failure] =
+      std::from_chars(text.data(), text.data() + text.size(), number);
+  return failure == std::errc() && end == text.data() + text.size() &&
+         number >= 0 && number <= 1'000'000;
+}
+
+Result<std::vector<int64_t>> driver::parseLayers(std::string_view text) {
+  std::vector<int64_t> layers;
+  for (std::string_view item : items(text))
+    if (!readNumber(item, layers.emplace_back()) || layers.back() < 1)
+      return wrong(text, "the layers of each stage, such as 4,4,3,4; or auto, "
+                         "or uniform");
+  return layers;
+}
+
+Result<std::vector<driver::Pin>> driver::parsePins(std::string_view text) {
+  constexpr std::string_view expected =
+      "layers and their stages such as layers.0-2=stage0,layers.7=stage2, no "
+      "layer twice";
+  std::vector<Pin> pins;
+  for (std::string_view item : items(text)) {
+    Pin &pin = pins.emplace_back();
+    size_t equals = item.find('=');
+    std::string_view layers = item.substr(0, equals);
+    if (equals == std::string_view::npos || !layers.starts_with("layers."))
+      return wrong(text, expected);
+    layers.remove_prefix(7);
+    std::string_view stage = item.substr(equals + 1);
+    size_t dash = layers.find('-');
+    if (!stage.starts_with("stage") ||
+        !readNumber(stage.substr(5), pin.stage) ||
+        !readNumber(layers.substr(0, dash), pin.first) ||
+        !readNumber(dash == std::string_view::npos ? layers
+                                                   : layers.substr(dash + 1),
+                    pin.last) ||
+        pin.last < pin.first)
+      return wrong(text, expected);
+    for (size_t i = 0; i + 1 < pins.size(); ++i)
+      if (pins[i].first <= pin.last && pin.first <= pins[i].last)
+        return wrong(text, expected);
+  }
+  return pins;
+}

@@ -6,6 +6,7 @@
 
 #include <cstdint>
 #include <string_view>
+#include <vector>
 
 namespace moe::driver {
 
@@ -17,6 +18,18 @@ Result<int64_t> parseBytes(std::string_view text);
 /// "pp=4,ep=8,dp=2": sizes of the parallel groups (pp, ep, dp, tp, cp), 1 where
 /// not given. The batch fields of the layout are left alone.
 Result<plan::Layout> parseLayout(std::string_view text);
+
+/// "4,4,3,4": layers of each stage, each at least 1.
+Result<std::vector<int64_t>> parseLayers(std::string_view text);
+
+/// Decoder layers that have to lie on a stage.
+struct Pin {
+  int64_t first = 0, last = 0; ///< layers, both included
+  int64_t stage = 0;
+  bool operator==(const Pin &) const = default;
+};
+/// "layers.0-2=stage0,layers.7=stage2": no layer twice.
+Result<std::vector<Pin>> parsePins(std::string_view text);
 
 /// A capacity factor: "max" (as 0) or a number of at least 1.
 Result<double> parseCapacityFactor(std::string_view text);

@@ -6,7 +6,10 @@
 #include "compiler/Schedule/Holdings.h"
 
 #include <algorithm>
+#include <array>
+#include <cstdio>
 #include <map>
+#include <optional>
 #include <set>
 
 namespace moe::driver {
@@ -203,6 +206,129 @@ Chooser::choose(const std::vector<int64_t> &capacityBytes) const {
   // Overlapping pairs take less than both, which the bound leaves out.
   chosen.boundNs = std::min(chosen.boundNs, chosen.stepNs);
   return chosen;
+}
+
+namespace {
+
+/// Plans made for one request. Each further one costs as much as the first, and
+/// more than three have not been seen to help.
+constexpr int kMostPlans = 4;
+
+struct Attempt {
+  PlanAnswer answer;
+  Chosen chosen;
+};
+
+int64_t largestArena(const plan::Plan &plan) {
+  int64_t most = 0;
+  for (const plan::Rank &rank : plan.ranks)
+    most = std::max(most, rank.arenaBytes);
+  return most;
+}
+
+bool isBetter(const plan::Plan &a, const plan::Plan &b) {
+  if (a.prediction.fits != b.prediction.fits)
+    return a.prediction.fits;
+  return a.prediction.fits ? a.prediction.stepNs < b.prediction.stepNs
+                           : largestArena(a) < largestArena(b);
+}
+
+std::string gigabytes(int64_t bytes) {
+  std::array<char, 32> text;
+  snprintf(text.data(), text.size(), "%.2f GiB",
+           static_cast<double>(bytes) / 0x1p30);
+  return text.data();
+}
+
+std::string percent(double share) {
+  std::array<char, 32> text;
+  snprintf(text.data(), text.size(), "%.2f %%", share * 100);
+  return text.data();
+}
+
+std::string joined(const std::vector<int64_t> &numbers) {
+  std::string text;
+  for (int64_t number : numbers)
+    text += (text.empty() ? "" : ",") + std::to_string(number);
+  return text;
+}
+
+void describe(Attempt &best, int64_t reserveBytes) {
+  const Chosen &chosen = best.chosen;
+  std::vector<plan::Assumption> &list = best.answer.plan.assumptions;
+  list.push_back({"partition", joined(chosen.layers),
+                  "layers of each stage, chosen by the planner"});
+  int64_t paying = 0;
+  for (const Chosen::Rank &rank : chosen.ranks)
+    paying += rank.extraNs > 0;
+  list.push_back(
+      {"policies.ranks_that_pay",
+       std::to_string(paying) + " of " + std::to_string(chosen.ranks.size()),
+       "ranks that compute or copy something again to fit; the others keep "
+       "everything"});
+  if (chosen.boundNs > 0)
+    list.push_back(
+        {"policies.gap_to_bound",
+         percent(static_cast<double>(chosen.stepNs) /
+                     static_cast<double>(chosen.boundNs) -
+                 1),
+         "by how much the step is longer than the proven bound for these "
+         "stages and this order of steps, both as the planner's model counts "
+         "them"});
+  if (best.answer.plan.prediction.fits)
+    return;
+  for (size_t r = 0; r < chosen.ranks.size(); ++r)
+    if (chosen.ranks[r].leastExtraNs < 0) {
+      list.push_back(
+          {"policies.least_budget",
+           gigabytes(chosen.ranks[r].leastPeakBytes + reserveBytes),
+           "what rank " + std::to_string(r) +
+               " needs at least, whatever is recomputed or offloaded; more "
+               "pipeline or expert-parallel ranks, smaller microbatches or a "
+               "smaller capacity factor need less"});
+      break;
+    }
+}
+
+} // namespace
+
+Result<PlanAnswer>
+choosePlan(const Chooser &chooser, int64_t budgetBytes, int64_t reserveBytes,
+           const std::function<Result<PlanAnswer>(const Chosen &)> &make) {
+  std::optional<Attempt> best;
+  int64_t whole = std::max<int64_t>(0, budgetBytes - reserveBytes);
+  std::vector<int64_t> capacity;
+  for (int plans = 0; plans < kMostPlans; ++plans) {
+    if (capacity.empty())
+      capacity.assign(chooser.rankCount(), whole);
+    Result<Chosen> chosen = chooser.choose(capacity);
+    if (!chosen)
+      return chosen.error();
+    Result<PlanAnswer> made = make(*chosen);
+    if (!made)
+      return made.error();
+    const std::vector<plan::Rank> &ranks = made->plan.ranks;
+    bool isFinal = true;
+    for (size_t r = 0; r < ranks.size(); ++r) {
+      const Chosen::Rank &thought = chosen->ranks[r];
+      int64_t over = ranks[r].arenaBytes - whole;
+      // What the rank's account left out, or counted too much.
+      int64_t error = ranks[r].arenaBytes - thought.peakBytes;
+      bool isTooMuch = over > 0 && thought.leastExtraNs >= 0;
+      bool isTooLittle = error < 0 && thought.extraNs > 0 && plans == 0;
+      if (!isTooMuch && !isTooLittle)
+        continue;
+      capacity[r] = std::max<int64_t>(
+          0, isTooMuch ? capacity[r] - over - (over >> 4) : whole - error);
+      isFinal = false;
+    }
+    if (!best || isBetter(made->plan, best->answer.plan))
+      best = Attempt{std::move(*made), std::move(*chosen)};
+    if (isFinal)
+      break;
+  }
+  describe(*best, reserveBytes);
+  return std::move(best->answer);
 }
 
 } // namespace moe::driver

@@ -2,8 +2,10 @@
 #pragma once
 
 #include "compiler/Schedule/Schedule.h"
+#include "driver/Driver.h"
 #include "passes/Policies/BlockOptions.h"
 
+#include <functional>
 #include <string>
 #include <vector>
 
@@ -51,6 +53,8 @@ public:
   /// nothing fits, what needs least.
   Result<Chosen> choose(const std::vector<int64_t> &capacityBytes) const;
 
+  size_t rankCount() const { return base.moments.size(); }
+
 private:
   Chooser(ModelOptions options, const schedule::Schedule &order,
           int64_t transferNs, Freedom freedom)
@@ -66,5 +70,15 @@ private:
   Freedom freedom;
   optimize::PartitionProblem base; ///< without capacities
 };
+
+/// Makes plans of what `chooser` chooses until one fits: where a rank's arena
+/// is larger than the chooser thought, it gets that much less to choose with,
+/// and where it is smaller and the rank pays for memory, that much more. The
+/// answer is the quickest plan that fits, or the one nearest to fitting, with
+/// what was chosen, its distance from the bound, and where nothing fits what
+/// would be needed, among its assumptions.
+Result<PlanAnswer>
+choosePlan(const Chooser &chooser, int64_t budgetBytes, int64_t reserveBytes,
+           const std::function<Result<PlanAnswer>(const Chosen &)> &make);
 
 } // namespace moe::driver

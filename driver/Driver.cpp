@@ -2,6 +2,7 @@
 
 #include "driver/Driver.h"
 
+#include "compiler/Cost/Cost.h"
 #include "compiler/Cost/Machine.h"
 #include "compiler/Cost/Profile.h"
 #include "compiler/Export/IR/EmitPlan.h"
@@ -11,6 +12,8 @@
 #include "compiler/Schedule/Generators.h"
 #include "compiler/Schedule/IR/StepLists.h"
 #include "compiler/Schedule/TorchCsv.h"
+#include "driver/Arguments.h"
+#include "driver/Choose.h"
 #include "passes/Passes.h"
 
 #include "mlir/IR/Builders.h"
@@ -182,7 +185,16 @@ Status checkSchedule(const driver::PlanRequest &request) {
   return {};
 }
 
+/// What leaves a choice to the planner.
+constexpr std::string_view kAuto = "auto";
+
 Status checkRecompute(const driver::PlanRequest &request) {
+  if (request.recompute == kAuto) {
+    if (request.keepHandles)
+      return Error{"--recompute-keep-handles needs --recompute with a list; "
+                   "auto sends replayed rows anew"};
+    return {};
+  }
   if (request.recompute.empty()) {
     if (request.keepHandles)
       return Error{"--recompute-keep-handles is about replayed dispatches; it "
@@ -202,6 +214,8 @@ struct Inputs {
   cost::Machine machine;
   model::ModelConfig config;
   int64_t budgetBytes = 0;
+  std::vector<int64_t> layers; ///< of each stage, as requested; empty: even
+  std::vector<driver::Pin> pins;
   /// The request's, or where a file says what it needs, that.
   int64_t stagesPerRank = 0;
   std::string placement;
@@ -225,6 +239,28 @@ Status readStructure(Inputs &inputs) {
     inputs.stagesPerRank = order->problem.stagesPerRank;
   if (inputs.placement.empty())
     inputs.placement = schedule::name(order->problem.placement);
+  return {};
+}
+
+Status readPartition(Inputs &inputs) {
+  const driver::PlanRequest &request = inputs.request;
+  if (!request.partition.empty() && request.partition != kAuto &&
+      request.partition != "uniform") {
+    Result<std::vector<int64_t>> layers =
+        driver::parseLayers(request.partition);
+    if (!layers)
+      return Error{"--partition: " + layers.error().message};
+    inputs.layers = std::move(*layers);
+  }
+  if (request.pins.empty())
+    return {};
+  if (request.partition != kAuto)
+    return Error{"--pin says where layers have to lie when the planner "
+                 "partitions the model; it needs --partition auto"};
+  Result<std::vector<driver::Pin>> pins = driver::parsePins(request.pins);
+  if (!pins)
+    return Error{"--pin: " + pins.error().message};
+  inputs.pins = std::move(*pins);
   return {};
 }
 
@@ -254,8 +290,9 @@ Result<Inputs> gather(const driver::PlanRequest &request) {
   }
   int64_t budget =
       request.budgetBytes ? request.budgetBytes : machine->memoryBytes;
-  Inputs inputs{request, std::move(*machine),   std::move(*config),
-                budget,  request.stagesPerRank, request.placement};
+  Inputs inputs{request, std::move(*machine),   std::move(*config), budget, {},
+                {},      request.stagesPerRank, request.placement};
+  MOE_RETURN_IF_ERROR(readPartition(inputs));
   if (isCsv(request.schedule))
     MOE_RETURN_IF_ERROR(readStructure(inputs));
   return inputs;
@@ -269,8 +306,23 @@ struct Trial {
   int64_t worthNs = 0;
 };
 
+/// What the passes are told to do about memory.
+struct Decided {
+  std::vector<int64_t> layers;
+  std::string recompute;
+};
+
+bool leavesChoices(const driver::PlanRequest &request) {
+  return request.recompute == kAuto || request.partition == kAuto;
+}
+
+Decided decidedBy(const Inputs &inputs) {
+  const driver::PlanRequest &request = inputs.request;
+  return {inputs.layers, request.recompute == kAuto ? "" : request.recompute};
+}
+
 void setOptions(PlanPipelineOptions &options, const Inputs &inputs,
-                const Trial &trial) {
+                const Trial &trial, const Decided &decided) {
   const driver::PlanRequest &request = inputs.request;
   options.capacityFactor = request.capacityFactor;
   options.mtpWeight = request.mtpWeight;
@@ -283,7 +335,9 @@ void setOptions(PlanPipelineOptions &options, const Inputs &inputs,
   options.profile = request.profile;
   options.imbalance = request.imbalance;
   options.budget = trial.searchedBytes;
-  options.recompute = request.recompute;
+  options.recompute = decided.recompute;
+  for (int64_t layers : decided.layers)
+    options.layers.push_back(layers);
   options.keepHandles = request.keepHandles;
 }
 
@@ -299,33 +353,52 @@ remarkAssumptions(const std::vector<std::string> &remarks, const Trial &trial) {
   return assumptions;
 }
 
+/// A context in which models are compiled, and what is said there.
+struct Session {
+  Session() : context(MLIRContext::Threading::DISABLED), diagnostics(&context) {
+    context.printOpOnDiagnostic(false);
+    context.loadDialect<MoEDialect, pipe::PipeDialect>();
+  }
+
+  /// The model as layers, with the layout.
+  Result<OwningOpRef<ModuleOp>> import(const Inputs &inputs) {
+    const driver::PlanRequest &request = inputs.request;
+    OwningOpRef<ModuleOp> module = importModel(
+        context, inputs.config, storageType(Builder(&context), request.dtype));
+    if (!module)
+      return diagnostics.error();
+    const plan::Layout &layout = request.layout;
+    auto layoutAttr = pipe::LayoutAttr::getChecked(
+        [&] { return mlir::emitError(module->getLoc()); }, &context,
+        layout.pipeline, layout.expert, layout.data, layout.tensor,
+        layout.context, layout.microbatches, layout.microbatchSize,
+        layout.sequenceLength);
+    if (!layoutAttr)
+      return diagnostics.error();
+    (*module)->setAttr(pipe::LayoutAttr::kName, layoutAttr);
+    return module;
+  }
+
+  MLIRContext context;
+  DiagnosticText diagnostics;
+};
+
 /// Makes the plan; `writes` the files that were asked for besides it.
 Result<driver::PlanAnswer> compile(const Inputs &inputs, const Trial &trial,
-                                   bool writes) {
+                                   const Decided &decided, bool writes) {
   const driver::PlanRequest &request = inputs.request;
-  MLIRContext context(MLIRContext::Threading::DISABLED);
-  context.printOpOnDiagnostic(false);
-  context.loadDialect<MoEDialect, pipe::PipeDialect>();
-  DiagnosticText diagnostics(&context);
-  OwningOpRef<ModuleOp> module = importModel(
-      context, inputs.config, storageType(Builder(&context), request.dtype));
-  if (!module)
-    return diagnostics.error();
+  Session session;
+  Result<OwningOpRef<ModuleOp>> imported = session.import(inputs);
+  if (!imported)
+    return imported.error();
+  OwningOpRef<ModuleOp> &module = *imported;
+  DiagnosticText &diagnostics = session.diagnostics;
   model::ParameterCounts counts =
       countParameters(*module->getOps<ModelOp>().begin());
-  const plan::Layout &layout = request.layout;
-  auto layoutAttr = pipe::LayoutAttr::getChecked(
-      [&] { return mlir::emitError(module->getLoc()); }, &context,
-      layout.pipeline, layout.expert, layout.data, layout.tensor,
-      layout.context, layout.microbatches, layout.microbatchSize,
-      layout.sequenceLength);
-  if (!layoutAttr)
-    return diagnostics.error();
-  (*module)->setAttr(pipe::LayoutAttr::kName, layoutAttr);
 
-  PassManager manager(&context);
+  PassManager manager(&session.context);
   PlanPipelineOptions options;
-  setOptions(options, inputs, trial);
+  setOptions(options, inputs, trial, decided);
   buildPlanPipeline(manager, options);
   if (failed(manager.run(*module)))
     return diagnostics.error();
@@ -345,12 +418,141 @@ Result<driver::PlanAnswer> compile(const Inputs &inputs, const Trial &trial,
       request.generator,
       (*module)->getAttrOfType<StringAttr>(kScheduleAttr).str(),
       describe(inputs.config, counts),
-      request.recompute,
+      decided.recompute,
       std::move(assumptions)};
   FailureOr<plan::Plan> emitted = emitPlan(*module, emission);
   if (failed(emitted))
     return diagnostics.error();
   return driver::PlanAnswer{std::move(*emitted), diagnostics.remarks};
+}
+
+/// The order of steps of a trial, for one stage after the other as even cuts of
+/// these blocks have it.
+Result<schedule::Schedule> orderOf(const Inputs &inputs, const Trial &trial,
+                                   const ModelOptions &options,
+                                   int64_t transferNs) {
+  const driver::PlanRequest &request = inputs.request;
+  schedule::ScheduleProblem problem;
+  problem.ranks = request.layout.pipeline;
+  problem.microbatches = request.layout.microbatches;
+  for (const schedule::GeneratorInfo &generator : schedule::generators())
+    if (generator.name == trial.schedule) {
+      problem.stagesPerRank = generator.stagesPerRank;
+      problem.placement = generator.placement;
+    }
+  if (inputs.stagesPerRank)
+    problem.stagesPerRank = inputs.stagesPerRank;
+  if (!inputs.placement.empty())
+    problem.placement = *schedule::parsePlacement(inputs.placement);
+  MOE_RETURN_IF_ERROR(problem.check());
+  if (isCsv(trial.schedule)) {
+    auto buffer = llvm::MemoryBuffer::getFile(trial.schedule);
+    if (!buffer)
+      return Error{"cannot read " + trial.schedule + ": " +
+                   buffer.getError().message()};
+    return schedule::readTorchCsv((*buffer)->getBuffer(), problem);
+  }
+  optimize::PartitionProblem even;
+  for (const BlockOptions &kind : options.kinds)
+    even.kinds.push_back(kind.figures);
+  even.blocks = options.blocks;
+  even.rankOf.assign(static_cast<size_t>(problem.stagesPerReplica()), 0);
+  schedule::GeneratorOptions generation;
+  generation.groupSize = request.groupSize;
+  generation.costs.transferNs = transferNs;
+  size_t block = 0;
+  for (int64_t count : optimize::uniformCounts(even)) {
+    schedule::StageCosts &stage = generation.costs.stages.emplace_back();
+    for (int64_t b = 0; b < count; ++b, ++block) {
+      const BlockOptions &kind =
+          options.kinds[static_cast<size_t>(options.blocks[block])];
+      stage.forwardNs += kind.figures.forwardNs;
+      stage.inputGradNs += kind.inputGradNs;
+      stage.weightGradNs += kind.weightGradNs;
+      stage.savedBytes += kind.figures.options.front().keptBytes;
+      stage.weightGradBytes += kind.figures.pendingBytes;
+    }
+    stage.savedBytes = std::max(stage.savedBytes, stage.weightGradBytes);
+  }
+  for (int64_t copy = 1; copy < problem.replicas(); ++copy)
+    generation.costs.stages.insert(generation.costs.stages.end(),
+                                   generation.costs.stages.begin(),
+                                   generation.costs.stages.end());
+  return schedule::generate(trial.schedule, problem, generation);
+}
+
+/// Where each block has to lie.
+Result<std::vector<int64_t>> pinsOf(const Inputs &inputs,
+                                    const ModelOptions &options) {
+  if (inputs.pins.empty())
+    return std::vector<int64_t>();
+  std::vector<int64_t> pins(options.blocks.size(), -1);
+  for (const driver::Pin &pin : inputs.pins)
+    for (int64_t layer = pin.first; layer <= pin.last; ++layer) {
+      auto block = llvm::find(options.names, "layers." + std::to_string(layer));
+      if (block == options.names.end())
+        return Error{"--pin: the model has no layer " + std::to_string(layer)};
+      pins[block - options.names.begin()] = pin.stage;
+    }
+  return pins;
+}
+
+Result<driver::Chooser> makeChooser(const Inputs &inputs, const Trial &trial) {
+  const driver::PlanRequest &request = inputs.request;
+  Session session;
+  Result<OwningOpRef<ModuleOp>> module = session.import(inputs);
+  if (!module)
+    return module.error();
+  PassManager manager(&session.context);
+  PlanPipelineOptions options;
+  setOptions(options, inputs, trial, {});
+  buildDifferentiation(manager, options);
+  if (failed(manager.run(**module)))
+    return session.diagnostics.error();
+  driver::Freedom freedom;
+  freedom.techniques.recompute = request.recompute == kAuto;
+  freedom.partition = request.partition == kAuto;
+  freedom.layers = inputs.layers;
+  TimingInputs timing{inputs.machine, request.imbalance, request.layout.expert};
+  FailureOr<ModelOptions> model =
+      findModelOptions(**module, timing, freedom.techniques);
+  if (failed(model))
+    return session.diagnostics.error();
+  Result<std::vector<int64_t>> pins = pinsOf(inputs, *model);
+  if (!pins)
+    return pins.error();
+  freedom.pins = std::move(*pins);
+  cost::Link link =
+      cost::pipelineLink(inputs.machine, request.layout.pipeline,
+                         request.layout.expert * request.layout.data);
+  int64_t transferNs = request.layout.pipeline > 1
+                           ? cost::transferNs(link, model->boundaryBytes)
+                           : 0;
+  Result<schedule::Schedule> order = orderOf(inputs, trial, *model, transferNs);
+  if (!order)
+    return order.error();
+  return driver::Chooser::make(std::move(*model), *order, transferNs,
+                               std::move(freedom));
+}
+
+/// The plan of a trial, with what the request leaves to the planner. The search
+/// over orders of steps goes by what stages keep, so it is made without.
+Result<driver::PlanAnswer> plan(const Inputs &inputs, const Trial &trial,
+                                bool writes) {
+  if (!leavesChoices(inputs.request) || trial.schedule == kAuto)
+    return compile(inputs, trial, decidedBy(inputs), writes);
+  Result<driver::Chooser> chooser = makeChooser(inputs, trial);
+  if (!chooser)
+    return chooser.error();
+  return driver::choosePlan(*chooser, inputs.budgetBytes,
+                            inputs.machine.reserveBytes,
+                            [&](const driver::Chosen &chosen) {
+                              Decided decided = decidedBy(inputs);
+                              decided.layers = chosen.layers;
+                              if (inputs.request.recompute == kAuto)
+                                decided.recompute = chosen.recompute;
+                              return compile(inputs, trial, decided, writes);
+                            });
 }
 
 /// By how much the rank with the largest arena exceeds the budget.
@@ -404,7 +606,7 @@ private:
   static constexpr int kMostSearches = 4;
 
   Result<driver::PlanAnswer> consider(const Trial &trial) {
-    Result<driver::PlanAnswer> made = compile(inputs, trial, false);
+    Result<driver::PlanAnswer> made = plan(inputs, trial, false);
     if (!made)
       return made;
     ++plans;
@@ -437,7 +639,7 @@ private:
     bestTrial.worthNs = 0;
     const driver::PlanRequest &request = inputs.request;
     if (!request.irPath.empty() || !request.schedulePath.empty()) {
-      Result<driver::PlanAnswer> again = compile(inputs, bestTrial, true);
+      Result<driver::PlanAnswer> again = plan(inputs, bestTrial, true);
       if (!again)
         return again;
     }
@@ -485,7 +687,7 @@ Result<driver::PlanAnswer> driver::makePlan(const PlanRequest &request) {
 
   Result<PlanAnswer> answer = request.schedule == "auto"
                                   ? PlanSearch(*inputs).run()
-                                  : compile(*inputs, {request.schedule}, true);
+                                  : plan(*inputs, {request.schedule}, true);
   if (!answer)
     return answer.error();
   answer->notes.insert(answer->notes.begin(), notes.begin(), notes.end());

@@ -32,8 +32,14 @@ struct PlanRequest {
   int64_t groupSize = 0;     ///< of interleaved schedules; 0: all ranks
   int64_t budgetBytes = 0;   ///< 0: all memory of the device
   /// Targets and values that are recomputed instead of kept, as a comma list
-  /// (compiler/Optimize/PolicyText.h); empty: none.
+  /// (compiler/Optimize/PolicyText.h); empty: none; "auto": what the planner
+  /// finds best within the budget.
   std::string recompute;
+  /// Layers of each stage, as in "4,4,3,4"; empty or "uniform": even shares;
+  /// "auto": what the planner finds best within the budget.
+  std::string partition;
+  /// Layers that have to lie on a stage, as in "layers.0-2=stage0,...".
+  std::string pins;
   /// Replayed dispatches follow the handles of forward, which stay kept.
   bool keepHandles = false;
   DType dtype = DType::bf16;

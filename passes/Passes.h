@@ -98,6 +98,10 @@ struct PlanPipelineOptions
 void buildPlanPipeline(mlir::OpPassManager &manager,
                        const PlanPipelineOptions &options);
 
+/// The first part of it: to differentiated blocks.
+void buildDifferentiation(mlir::OpPassManager &manager,
+                          const PlanPipelineOptions &options);
+
 /// Registers every pass and the pipeline `moe-plan`.
 void registerAllMoEPasses();
 

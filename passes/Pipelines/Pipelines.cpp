@@ -39,14 +39,18 @@ static void addPartitionAndSchedule(OpPassManager &manager,
   manager.addPass(createBuildSchedule(schedule));
 }
 
-void moe::buildPlanPipeline(OpPassManager &manager,
-                            const PlanPipelineOptions &options) {
+void moe::buildDifferentiation(OpPassManager &manager,
+                               const PlanPipelineOptions &options) {
   ExpandLayersOptions expand;
   expand.capacityFactor = options.capacityFactor;
   expand.mtpWeight = options.mtpWeight;
   manager.addPass(createExpandLayers(expand));
   manager.addNestedPass<BlockOp>(createDifferentiate());
+}
 
+void moe::buildPlanPipeline(OpPassManager &manager,
+                            const PlanPipelineOptions &options) {
+  buildDifferentiation(manager, options);
   if (options.schedule == "auto" && options.csv.empty() &&
       options.stagesPerRank == 0 && options.placement.empty()) {
     SearchScheduleOptions search;

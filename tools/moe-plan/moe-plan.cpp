@@ -96,6 +96,16 @@ void declareInputs(CLI::App &app, Options &options) {
                  "Which ranks stages lie on: loop, v or bidirectional; "
                  "default: the schedule's own")
       ->check(CLI::IsMember({"loop", "v", "bidirectional"}));
+  app.add_option("--partition", request.partition,
+                 "Layers of each stage, e.g. 4,4,3,4; uniform: even shares; "
+                 "auto: the cut that makes the step shortest within the budget")
+      ->type_name("N,...|uniform|auto")
+      ->check(notEmpty());
+  app.add_option("--pin", request.pins,
+                 "With --partition auto: where layers have to lie, e.g. "
+                 "layers.0-2=stage0")
+      ->type_name("LAYERS=STAGE,...")
+      ->check(notEmpty());
   app.add_option("--group-size", request.groupSize,
                  "Interleaved schedules: microbatches that pass a stage before "
                  "the rank turns to its next; default: the number of ranks")

@@ -46,3 +46,28 @@ TEST(ParseCapacityFactor, TakesFactorsAndMax) {
        {"0.9", "0", "-1", "", "nan", "inf", "1.2x", "maximum"})
     EXPECT_FALSE(parseCapacityFactor(text)) << text;
 }
+
+TEST(ParseLayers, TakesCounts) {
+  EXPECT_EQ(*parseLayers("4,4,3,4"), (std::vector<int64_t>{4, 4, 3, 4}));
+  EXPECT_EQ(*parseLayers("61"), (std::vector<int64_t>{61}));
+  for (const char *text : {"", "4,", ",4", "4,0", "-1", "4;4", "4, 4", "x",
+                           "99999999999999999999"}) {
+    auto layers = parseLayers(text);
+    ASSERT_FALSE(layers) << text;
+    EXPECT_NE(layers.error().message.find("4,4,3,4"), std::string::npos);
+  }
+}
+
+TEST(ParsePins, TakesLayersAndStages) {
+  EXPECT_EQ(*parsePins("layers.0-2=stage0,layers.7=stage2"),
+            (std::vector<Pin>{{0, 2, 0}, {7, 7, 2}}));
+  for (const char *text :
+       {"", "layers.0", "layers.0=0", "layers.2-0=stage0", "layers.=stage1",
+        "layers.0-=stage1", "head=stage1", "layers.0-3=stage0,layers.3=stage1",
+        "layers.0=stage", "layers.0=stage0,"}) {
+    auto pins = parsePins(text);
+    ASSERT_FALSE(pins) << text;
+    EXPECT_NE(pins.error().message.find("layers.0-2=stage0"),
+              std::string::npos);
+  }
+}
