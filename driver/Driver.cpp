@@ -77,17 +77,28 @@ plan::Model describe(const model::ModelConfig &config,
   return described;
 }
 
+/// What the request says about training.
 std::vector<plan::Assumption>
-mtpAssumptions(const driver::PlanRequest &request) {
-  if (!request.mtp)
-    return {};
-  char weight[32];
-  snprintf(weight, sizeof weight, "%g", request.mtpWeight);
-  return {
-      {"mtp.loss_weight", weight,
-       "option --mtp-weight: of the mean loss of the multi-token prediction "
-       "modules, beside the main loss (DeepSeek-V3: 0.3, later 0.1, arXiv "
-       "2412.19437 section 4.2)"}};
+trainingAssumptions(const driver::PlanRequest &request) {
+  std::vector<plan::Assumption> assumptions;
+  if (request.mtp) {
+    char weight[32];
+    snprintf(weight, sizeof weight, "%g", request.mtpWeight);
+    assumptions.push_back(
+        {"mtp.loss_weight", weight,
+         "option --mtp-weight: of the mean loss of the multi-token prediction "
+         "modules, beside the main loss (DeepSeek-V3: 0.3, later 0.1, arXiv "
+         "2412.19437 section 4.2)"});
+  }
+  if (request.frozen == "*")
+    assumptions.push_back({"training", "none",
+                           "option --forward-only: losses are computed, "
+                           "nothing is kept and nothing updated"});
+  else if (!request.frozen.empty())
+    assumptions.push_back({"training.frozen", request.frozen,
+                           "option --freeze: no gradient and no optimizer "
+                           "state"});
+  return assumptions;
 }
 
 /// Calls `print` with the stream of the file `path`.
@@ -326,6 +337,7 @@ void setOptions(PlanPipelineOptions &options, const Inputs &inputs,
   const driver::PlanRequest &request = inputs.request;
   options.capacityFactor = request.capacityFactor;
   options.mtpWeight = request.mtpWeight;
+  options.frozen = request.frozen;
   (isCsv(trial.schedule) ? options.csv : options.schedule) = trial.schedule;
   options.worthNs = trial.worthNs;
   options.groupSize = request.groupSize;
@@ -407,7 +419,7 @@ Result<driver::PlanAnswer> compile(const Inputs &inputs, const Trial &trial,
   if (writes && !request.schedulePath.empty())
     MOE_RETURN_IF_ERROR(writeSchedule(*module, request));
 
-  std::vector<plan::Assumption> assumptions = mtpAssumptions(request);
+  std::vector<plan::Assumption> assumptions = trainingAssumptions(request);
   llvm::append_range(assumptions,
                      remarkAssumptions(diagnostics.remarks, trial));
   EmissionInputs emission{

@@ -48,7 +48,10 @@ struct PlanRequest {
   /// Train the configuration's multi-token prediction modules as well.
   bool mtp = false;
   double mtpWeight = 0.3; ///< of their mean loss, beside the main loss
-  std::string generator;  ///< goes into the plan
+  /// Patterns of names of parameters or blocks that are not trained, separated
+  /// by commas (moe-freeze-parameters); "*": all, which leaves forwards only.
+  std::string frozen;
+  std::string generator; ///< goes into the plan
   /// Where to write the final IR; empty: nowhere.
   std::string irPath;
   /// Where to write the schedule as a CSV of torch.distributed.pipelining;

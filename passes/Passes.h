@@ -31,6 +31,11 @@ struct PlanPipelineOptions
       llvm::cl::desc("Weight of the losses of all multi-token prediction "
                      "modules together beside the main loss"),
       llvm::cl::init(0.3)};
+  Option<std::string> frozen{
+      *this, "freeze",
+      llvm::cl::desc("Patterns of names of parameters or blocks that are not "
+                     "trained, separated by commas; *: all"),
+      llvm::cl::init("")};
   Option<std::string> schedule{
       *this, "schedule",
       llvm::cl::desc("Schedule: the name of a generator, or auto"),

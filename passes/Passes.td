@@ -54,6 +54,45 @@ def ExpandLayers : Pass<"moe-expand-layers", "::mlir::ModuleOp"> {
   let dependentDialects = ["::moe::MoEDialect", "::moe::pipe::PipeDialect"];
 }
 
+def FreezeParameters : Pass<"moe-freeze-parameters", "::mlir::ModuleOp"> {
+  let summary = "mark parameters that are not trained";
+  let description = [{
+    Makes the parameters that `parameters` names not trainable, and marks the
+    blocks before which nothing is trained as `detached`: no gradient of their
+    input is needed. Differentiation then makes gradients for the values that
+    need them, and saves for those only: a frozen prefix of the model has no
+    backward and keeps nothing, and where everything is frozen only forwards are
+    left, which is how a model is evaluated.
+
+    `parameters` is a list of patterns, each of which matches names of parameters
+    or of blocks by their first parts; `*` stands for any characters and `0-3`
+    for a range of numbers: `embedding,layers.0-3`, `layers.*.moe.router`, `*`.
+    Copies (`tied_to`) follow their originals. A pattern that matches nothing is
+    an error.
+
+    Before (`parameters=embedding`):
+
+    ```mlir
+    moe.parameter @embedding : tensor<64x16xbf16> dense normal 2.0e-02
+    moe.block @embedding ...
+    moe.block @layers.0 decoder inputs(hidden) outputs(hidden) ...
+    ```
+
+    After:
+
+    ```mlir
+    moe.parameter @embedding : tensor<64x16xbf16> ... trainable = false ...
+    moe.block @embedding ...
+    moe.block @layers.0 decoder inputs(hidden) outputs(hidden) detached ...
+    ```
+  }];
+  let options = [Option<"parameters", "parameters", "std::string",
+                        /*default=*/"\"\"",
+                        "Patterns of names of parameters or blocks, separated "
+                        "by commas">];
+  let dependentDialects = ["::moe::MoEDialect"];
+}
+
 def Differentiate : Pass<"moe-differentiate", "::moe::BlockOp"> {
   let summary = "derive backward and weight-gradient regions with saved values";
   let description = [{
@@ -62,6 +101,10 @@ def Differentiate : Pass<"moe-differentiate", "::moe::BlockOp"> {
     region that the other two use become the `saved` operands of its `moe.yield`
     and arguments of the backward region; nothing else is kept. Gradients of a
     value with several users are summed with `moe.add` in reverse program order.
+
+    A value gets a gradient if it needs one: it is computed from a trainable
+    parameter, or from a hidden input of a block that is not `detached`. A block
+    without such values keeps its regions empty.
 
     Before:
 
@@ -371,13 +414,25 @@ def VerifyPlan : Pass<"pipe-verify-plan", "::mlir::ModuleOp"> {
   let summary = "prove that no value is used after its release, none leaks, "
                 "and transfers match";
   let description = [{
-    Fails, with a note at the other end of the problem, when
+    Fails, with notes along the way of the value, when a rule is broken. Rules R1
+    to R8 have names that diagnostics end with (`passes/Verify/StageRules.h`):
 
-    * a value is used after its release, released twice, or released although
-      its region yields it;
-    * a value is neither released nor yielded (a leak);
-    * an operand or a result of an exchange is released before an op has waited
-      for it;
+    * R1 `linear-handle`: every value, and a handle above all, has one owner. On
+      every path it is released once or yielded once: training, forward only,
+      stages without a backward, and replays that are cut short;
+    * R2 `replay-handle`: a replayed dispatch makes a handle of its own, which
+      its region uses for the replayed rows and ends;
+    * R3 `last-use`: a value is released behind its last use on any stream; what
+      an exchange reads or makes, behind an op that waits for it;
+    * R4 `needed-only`: a backward reads what forward keeps;
+    * R5 `declared-effects`: every op is a kernel with declared effects;
+    * R6 `replayable`: no replay takes a decision again (routing, counts);
+    * R7 `handle-capacity`: at every step at most one handle is live for each
+      dispatch of a microbatch in flight, and none at the end;
+    * R8 `applied-once`: nothing is added to state twice, by a replay or else.
+
+    It also fails when
+
     * a stage is run without its inputs, more than once, or not at all for a
       microbatch;
     * a region is run by no step, or a `pipe.interleaving` has no order;

@@ -40,6 +40,11 @@ Status ScheduleProblem::check() const {
   MOE_RETURN_IF_ERROR(positive("the number of pipeline ranks", ranks));
   MOE_RETURN_IF_ERROR(positive("the number of microbatches", microbatches));
   MOE_RETURN_IF_ERROR(positive("the number of stages per rank", stagesPerRank));
+  if (firstBackward < 0 || firstBackward > stagesPerReplica())
+    return Error{"schedule: the first stage with a backward must be one of 0 "
+                 "to " +
+                 std::to_string(stagesPerReplica()) + ", is " +
+                 std::to_string(firstBackward)};
   switch (placement) {
   case Placement::loop:
     if (ranks == 1 && stagesPerRank > 1)
@@ -62,6 +67,31 @@ Status ScheduleProblem::check() const {
     break;
   }
   return {};
+}
+
+Schedule leaveOutUntrained(const Schedule &schedule, int64_t firstBackward,
+                           const std::vector<bool> &hasWeightGradients) {
+  Schedule result = schedule;
+  result.problem.firstBackward = firstBackward;
+  for (std::vector<Action> &actions : result.ranks) {
+    std::vector<Action> left;
+    for (Action action : actions) {
+      bool forward = action.phase == Phase::forward;
+      bool splits = hasWeightGradients[static_cast<size_t>(action.stage)];
+      if ((!forward && !result.problem.hasBackward(action.stage)) ||
+          (action.phase == Phase::weight_grad && !splits)) {
+        // What it was to run together with runs alone.
+        if (!left.empty() && left.back().overlapsNext)
+          left.back().overlapsNext = false;
+        continue;
+      }
+      if (action.phase == Phase::backward_input && !splits)
+        action.phase = Phase::backward;
+      left.push_back(action);
+    }
+    actions = std::move(left);
+  }
+  return result;
 }
 
 int64_t maxInFlight(const Schedule &schedule, int64_t rank) {

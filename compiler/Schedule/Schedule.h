@@ -45,6 +45,9 @@ struct ScheduleProblem {
   Placement placement = Placement::loop;
   /// What the last stage loads: roles of `load` steps.
   std::vector<std::string> labelRoles = {"labels"};
+  /// The place, in its copy of the model, of the first stage that runs
+  /// backward: nothing before it is trained. stagesPerReplica(): no stage does.
+  int64_t firstBackward = 0;
 
   int64_t stages() const { return ranks * stagesPerRank; }
   /// Copies of the model.
@@ -60,6 +63,16 @@ struct ScheduleProblem {
   bool isLast(int64_t stage) const {
     return positionOf(stage) == stagesPerReplica() - 1;
   }
+  bool hasBackward(int64_t stage) const {
+    return positionOf(stage) >= firstBackward;
+  }
+  /// Whether the backward of a stage has a gradient to send on.
+  bool sendsGradient(int64_t stage) const {
+    return positionOf(stage) > firstBackward;
+  }
+  /// Whether anything is trained: only then do ranks reduce gradients and
+  /// update.
+  bool trains() const { return firstBackward < stagesPerReplica(); }
   /// The copy of the model that a microbatch runs through, and whether a stage
   /// belongs to it.
   int64_t replicaOf(int64_t microbatch) const;
@@ -94,9 +107,18 @@ struct Schedule {
   bool operator==(const Schedule &) const = default;
 };
 
-/// Whether the schedule is legal: every microbatch runs on every stage forward
-/// and backward exactly once (backward, or backward_input and weight_grad), on
-/// the rank that holds the stage; backwards of a stage take microbatches in
+/// The same order for a model of which parts are not trained: without the
+/// backwards of stages before `firstBackward`, and with a backward in place of
+/// backward_input and weight_grad on stages that `hasWeightGradients`, one
+/// entry a stage, says to have no weight gradients. Where nothing is trained
+/// the forwards are left. The result passes verify() if `schedule` does.
+Schedule leaveOutUntrained(const Schedule &schedule, int64_t firstBackward,
+                           const std::vector<bool> &hasWeightGradients);
+
+/// Whether the schedule is legal: every microbatch runs forward on every stage
+/// exactly once, and on stages with a backward also backward (backward, or
+/// backward_input and weight_grad), on the rank that holds the stage;
+/// backwards of a stage take microbatches in
 /// ascending order; and the order of actions can be executed, each action
 /// waiting for the stage before (forward) or after (backward) it.
 Status verify(const Schedule &schedule);
@@ -164,9 +186,9 @@ enum class ReceiveAhead : uint8_t {
 /// needed, or when the ranks could not go on otherwise. A gradient that a rank
 /// hands over to itself is received right behind its send when its buffer is
 /// free, unless `ahead` is never.
-/// reduce_gradients and update end every rank. The schedule must pass verify();
-/// the steps then do too, unless the ranks would need more buffers to follow
-/// the schedule, which verify() reports.
+/// reduce_gradients and update end every rank if anything is trained. The
+/// schedule must pass verify(); the steps then do too, unless the ranks would
+/// need more buffers to follow the schedule, which verify() reports.
 StepSchedule insertTransfers(const Schedule &schedule,
                              ReceiveAhead ahead = ReceiveAhead::inFreeSlots);
 
@@ -176,10 +198,10 @@ StepSchedule insertTransfers(const Schedule &schedule,
 /// gradient is received before the stage has used the one before; the k-th send
 /// from one rank to another is the k-th receive there; the loss of each
 /// microbatch is collected once; each rank ends with reduce_gradients and
-/// update; and execution cannot deadlock when sends and receives post and
-/// return, run and overlap block until their messages were sent, and wait_send
-/// blocks until the receive was posted. A deadlock is reported as the circle of
-/// ranks and steps.
+/// update if anything is trained, and has neither otherwise; and execution
+/// cannot deadlock when sends and receives post and return, run and overlap
+/// block until their messages were sent, and wait_send blocks until the receive
+/// was posted. A deadlock is reported as the circle of ranks and steps.
 Status verify(const StepSchedule &steps);
 
 /// Which of a stage's slots each microbatch uses.

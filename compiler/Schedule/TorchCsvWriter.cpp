@@ -147,6 +147,10 @@ Result<std::string> writeTorchCsv(const Schedule &schedule,
     return Error{"schedule " + schedule.name +
                  " has two copies of the model; a torch schedule file can "
                  "place every stage on one rank only"};
+  if (schedule.problem.firstBackward > 0)
+    return Error{"schedule " + schedule.name +
+                 " leaves out the backwards of stages in which nothing is "
+                 "trained; torch's schedules need one for every forward"};
   return Writer(schedule, format == TorchCsvFormat::compute_comms).run();
 }
 

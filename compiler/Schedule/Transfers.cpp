@@ -126,7 +126,7 @@ private:
     bool forward = action.phase == Phase::forward;
     if (action.phase == Phase::weight_grad ||
         (forward ? problem.isLast(action.stage)
-                 : problem.isFirst(action.stage)))
+                 : !problem.sendsGradient(action.stage)))
       return std::nullopt;
     return Message{forward, action.stage + (forward ? 1 : -1),
                    action.microbatch};
@@ -402,8 +402,10 @@ private:
     for (size_t buffer : states[rank].order)
       if (!waitForBuffer(rank, buffer))
         return false;
-    push(rank, StepKind::reduce_gradients, {Phase::forward, -1, -1});
-    push(rank, StepKind::update, {Phase::forward, -1, -1});
+    if (problem.trains()) {
+      push(rank, StepKind::reduce_gradients, {Phase::forward, -1, -1});
+      push(rank, StepKind::update, {Phase::forward, -1, -1});
+    }
     states[rank].done = true;
     return true;
   }

@@ -10,7 +10,7 @@ namespace {
 struct Done {
   bool forward = false, backward = false, input = false, weight = false;
   bool anyBackward() const { return backward || input; }
-  bool complete() const { return forward && (backward || (input && weight)); }
+  bool hasGradients() const { return backward || (input && weight); }
 };
 
 class Checker {
@@ -87,6 +87,9 @@ private:
                   std::to_string(problem.rankOf(action.stage)));
     if (!problem.runsOn(action.microbatch, action.stage))
       return fail("the microbatch runs through the other copy of the model");
+    if (action.phase != Phase::forward && !problem.hasBackward(action.stage))
+      return fail("nothing at or before the stage is trained, so it has no "
+                  "backward");
     Done &state = of(action.stage, action.microbatch);
     auto ascending = [&](std::vector<int64_t> &newest) -> Status {
       int64_t &last = newest[static_cast<size_t>(action.stage)];
@@ -126,7 +129,9 @@ private:
     for (int64_t stage = 0; stage < problem.stages(); ++stage)
       for (int64_t m = 0; m < problem.microbatches; ++m) {
         const Done &state = of(stage, m);
-        if (state.complete() || !problem.runsOn(m, stage))
+        if (!problem.runsOn(m, stage) ||
+            (state.forward &&
+             (state.hasGradients() || !problem.hasBackward(stage))))
           continue;
         const char *missing = !state.forward         ? "forward"
                               : !state.anyBackward() ? "backward"

@@ -81,16 +81,19 @@ private:
 
   Status checkRank(size_t rank) {
     const std::vector<Step> &steps = schedule.ranks[rank];
-    size_t count = steps.size();
-    if (count < 2 || steps[count - 2].kind != StepKind::reduce_gradients ||
-        steps[count - 1].kind != StepKind::update)
+    size_t count = steps.size(), atEnd = problem.trains() ? 2 : 0;
+    if (problem.trains() &&
+        (count < 2 || steps[count - 2].kind != StepKind::reduce_gradients ||
+         steps[count - 1].kind != StepKind::update))
       return Error{"steps: rank " + std::to_string(rank) +
                    " must end with reduce_gradients and update"};
-    for (size_t i = 0; i + 2 < count; ++i) {
+    for (size_t i = 0; i + atEnd < count; ++i) {
       const Step &step = steps[i];
       if (step.kind == StepKind::reduce_gradients ||
           step.kind == StepKind::update)
-        return fail(rank, i, "belongs at the end of the rank");
+        return fail(rank, i,
+                    problem.trains() ? "belongs at the end of the rank"
+                                     : "has nothing to do: nothing is trained");
       MOE_RETURN_IF_ERROR(checkPlace(rank, i, step.stage, step.microbatch));
       MOE_RETURN_IF_ERROR(checkStep(rank, i, step));
     }
@@ -192,6 +195,8 @@ private:
       return fail(rank, i, "transfers are forward or backward");
     if (forward ? problem.isFirst(step.stage) : problem.isLast(step.stage))
       return fail(rank, i, "there is no stage that it could come from");
+    if (!forward && !problem.hasBackward(step.stage))
+      return fail(rank, i, "the stage has no backward that could take it");
     int64_t peer = problem.rankOf(step.stage + (forward ? -1 : 1));
     if (step.peer != peer)
       return fail(rank, i, "must come from rank " + std::to_string(peer));
@@ -252,7 +257,7 @@ private:
       lossPending[stage] = true;
       return {};
     }
-    if (!forward && problem.isFirst(action.stage))
+    if (!forward && !problem.sendsGradient(action.stage))
       return {};
     SendBuffer &buffer = buffers[bufferIndex(action.stage, action.phase)];
     if (buffer.state != SendBuffer::State::empty)
@@ -270,6 +275,8 @@ private:
       return fail(rank, i, "transfers are forward or backward");
     if (forward ? problem.isLast(step.stage) : problem.isFirst(step.stage))
       return fail(rank, i, "there is no stage that it could go to");
+    if (!forward && !problem.sendsGradient(step.stage))
+      return fail(rank, i, "no stage before this one takes a gradient");
     int64_t peer = problem.rankOf(step.stage + (forward ? 1 : -1));
     if (step.peer != peer)
       return fail(rank, i, "must go to rank " + std::to_string(peer));

@@ -1,5 +1,6 @@
 //===- Differentiate.cpp - backward regions from forward regions ----------===//
 
+#include "passes/Differentiate/GradientNeeds.h"
 #include "passes/Passes.h"
 
 #include "mlir/IR/Builders.h"
@@ -20,14 +21,17 @@ namespace {
 /// Derives the gradients of one block. All new ops are first appended to the
 /// forward block, where every forward value can be used as it stands; then they
 /// are moved to their regions, and what they use of the forward region becomes
-/// saved.
+/// saved. What needs no gradient gets none, so that nothing is saved for it.
 class BlockDifferentiator {
 public:
   explicit BlockDifferentiator(BlockOp op)
       : op(op), forward(op.getForward().front()),
-        yield(cast<YieldOp>(forward.getTerminator())), builder(yield) {}
+        yield(cast<YieldOp>(forward.getTerminator())), builder(yield),
+        needs(op) {}
 
   LogicalResult run() {
+    if (!needs.any())
+      return success();
     SmallVector<Operation *> forwardOps;
     for (Operation &each : forward.without_terminator())
       forwardOps.push_back(&each);
@@ -35,10 +39,11 @@ public:
     for (Operation *each : llvm::reverse(forwardOps))
       if (failed(differentiate(each)))
         return failure();
-    for (unsigned position : BlockOp::getPositions(op.getInputs(), "hidden"))
+    for (unsigned position : hiddenInputsWithGradient())
       if (!gradients.lookup(forward.getArgument(position)))
         return op.emitOpError() << "has no gradient for input " << position
                                 << ": nothing differentiable uses it";
+    eraseUnused();
     moveToRegions();
     return success();
   }
@@ -66,22 +71,57 @@ private:
     if (!reached && !differentiable.isSeed())
       return success();
 
-    SmallVector<Value> operandGradients(each->getNumOperands());
-    if (failed(differentiable.buildInputGradients(builder, resultGradients,
-                                                  operandGradients)))
-      return failure();
-    for (auto [operand, gradient] :
-         llvm::zip(each->getOperands(), operandGradients))
-      if (gradient)
-        accumulate(operand, gradient);
+    if (llvm::any_of(each->getOperands(),
+                     [&](Value operand) { return needs.of(operand); })) {
+      SmallVector<Value> operandGradients(each->getNumOperands());
+      if (failed(differentiable.buildInputGradients(builder, resultGradients,
+                                                    operandGradients)))
+        return failure();
+      for (auto [operand, gradient] :
+           llvm::zip(each->getOperands(), operandGradients))
+        if (gradient && needs.of(operand))
+          accumulate(operand, gradient);
+    }
 
     Operation *last = yield->getPrevNode();
     if (failed(differentiable.buildWeightGradients(builder, resultGradients)))
       return failure();
-    for (Operation *made = last->getNextNode(); made != yield;
-         made = made->getNextNode())
-      weightGradients.insert(made);
+    SmallVector<Operation *> made;
+    for (Operation *next = last->getNextNode(); next != yield;
+         next = next->getNextNode())
+      made.push_back(next);
+    for (Operation *next : made) {
+      FailureOr<bool> isTrained = needs.trainsAll(next);
+      if (failed(isTrained))
+        return failure();
+      if (*isTrained)
+        weightGradients.insert(next);
+      else
+        next->erase();
+    }
     return success();
+  }
+
+  SmallVector<unsigned> hiddenInputsWithGradient() {
+    if (op.getDetached())
+      return {};
+    return BlockOp::getPositions(op.getInputs(), "hidden");
+  }
+
+  /// Erases gradients that were made along with others and that nothing needs.
+  void eraseUnused() {
+    llvm::SmallDenseSet<Value> leaving;
+    for (unsigned position : hiddenInputsWithGradient())
+      leaving.insert(gradients.lookup(forward.getArgument(position)));
+    SmallVector<Operation *> made;
+    for (Operation &each : forward.without_terminator())
+      if (isNew(&each) && !weightGradients.contains(&each))
+        made.push_back(&each);
+    for (Operation *each : llvm::reverse(made))
+      if (each->use_empty() &&
+          llvm::none_of(each->getResults(),
+                        [&](Value value) { return leaving.contains(value); }))
+        each->erase();
   }
 
   void accumulate(Value value, Value gradient) {
@@ -108,11 +148,8 @@ private:
     Block &backward = op.getBackward().emplaceBlock();
     Block &weightGrad = op.getWeightGrad().emplaceBlock();
     SmallVector<Value> inputGradients;
-    for (auto [role, argument] :
-         llvm::zip(op.getInputs().getAsValueRange<StringAttr>(),
-                   forward.getArguments()))
-      if (role == "hidden")
-        inputGradients.push_back(gradients.lookup(argument));
+    for (unsigned position : hiddenInputsWithGradient())
+      inputGradients.push_back(gradients.lookup(forward.getArgument(position)));
 
     SmallVector<Operation *> made;
     for (Operation &each : forward.without_terminator())
@@ -196,6 +233,7 @@ private:
   Block &forward;
   YieldOp yield;
   OpBuilder builder;
+  GradientNeeds needs;
   llvm::SmallDenseSet<Operation *> original = collectOriginal();
   DenseMap<Operation *, int64_t> originalIndex = numberOriginal();
   DenseMap<Value, Value> gradients;

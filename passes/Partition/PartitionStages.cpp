@@ -3,6 +3,7 @@
 #include "passes/Partition/PartitionStages.h"
 
 #include "compiler/Optimize/Partition.h"
+#include "passes/Differentiate/GradientNeeds.h"
 #include "passes/Passes.h"
 
 #include "mlir/IR/AttrTypeSubElements.h"
@@ -35,8 +36,14 @@ public:
         builder.getStrArrayAttr(names()), builder.getArrayAttr({}),
         builder.getArrayAttr({}));
     mergeForward();
-    mergeBackwardInput();
-    mergeWeightGrad();
+    // Gradients end before the first block that has a backward.
+    while (firstTrained < blocks.size() &&
+           blocks[firstTrained].getBackward().empty())
+      ++firstTrained;
+    if (firstTrained < blocks.size()) {
+      mergeBackwardInput();
+      mergeWeightGrad();
+    }
     SmallVector<Attribute> inputs, outputs;
     for (auto &[role, argument] : roles)
       inputs.push_back(builder.getStringAttr(role));
@@ -124,7 +131,7 @@ private:
       argument = target.addArgument(value.getType(), value.getLoc());
 
     deferredOf.resize(blocks.size());
-    for (size_t number = blocks.size(); number-- > 0;) {
+    for (size_t number = blocks.size(); number-- > firstTrained;) {
       BlockOp block = blocks[number];
       Block &source = block.getBackward().front();
       unsigned entering = 0;
@@ -144,7 +151,7 @@ private:
     SmallVector<Value> results;
     if (gradient && roles.contains("hidden"))
       results.push_back(gradient);
-    for (size_t number = blocks.size(); number-- > 0;)
+    for (size_t number = blocks.size(); number-- > firstTrained;)
       for (Value value : deferredOf[number])
         deferred.insert({value, nullptr});
     SmallVector<Value> deferredValues;
@@ -158,7 +165,7 @@ private:
     Block &target = stage.getWeightGrad().emplaceBlock();
     for (auto &[value, argument] : deferred)
       argument = target.addArgument(value.getType(), value.getLoc());
-    for (size_t number = blocks.size(); number-- > 0;) {
+    for (size_t number = blocks.size(); number-- > firstTrained;) {
       Block &source = blocks[number].getWeightGrad().front();
       for (auto [argument, value] :
            llvm::zip(source.getArguments(), deferredOf[number]))
@@ -181,6 +188,7 @@ private:
   /// Backward value -> argument of the stage's weight_grad region.
   llvm::MapVector<Value, Value> deferred;
   SmallVector<SmallVector<Value>> savedOf, deferredOf;
+  size_t firstTrained = 0; ///< of the blocks
 };
 
 /// The second copy of a model: stages like those of the first, with parameters
@@ -243,10 +251,19 @@ LogicalResult checkBlocks(ModuleOp module, ArrayRef<BlockOp> blocks) {
                << "has " << count << " hidden "
                << (roles == block.getInputs() ? "inputs" : "outputs")
                << "; stages pass on one";
-  for (BlockOp block : blocks)
-    if (block.getBackward().empty() || block.getWeightGrad().empty())
+  BlockOp trained;
+  for (BlockOp block : blocks) {
+    if (block.getDetached() && trained)
+      return (block.emitOpError()
+              << "is detached, but something before it is trained")
+                 .attachNote(trained.getLoc())
+             << "this block has a backward";
+    if (!block.getBackward().empty() && !block.getWeightGrad().empty())
+      trained = block;
+    else if (GradientNeeds(block).any())
       return block.emitOpError()
              << "is not differentiated; run moe-differentiate first";
+  }
   return success();
 }
 

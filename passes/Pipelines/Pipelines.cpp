@@ -45,6 +45,9 @@ void moe::buildDifferentiation(OpPassManager &manager,
   expand.capacityFactor = options.capacityFactor;
   expand.mtpWeight = options.mtpWeight;
   manager.addPass(createExpandLayers(expand));
+  if (!options.frozen.empty())
+    manager.addPass(
+        createFreezeParameters(FreezeParametersOptions{options.frozen}));
   manager.addNestedPass<BlockOp>(createDifferentiate());
 }
 

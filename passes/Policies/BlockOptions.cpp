@@ -28,7 +28,8 @@ public:
       : symbols(symbols), stream(text) {}
 
   std::string run(BlockOp block) {
-    stream << block.getKind() << block.getInputs() << block.getOutputs();
+    stream << block.getKind() << block.getInputs() << block.getOutputs()
+           << block.getDetached();
     for (Region &region : block->getRegions()) {
       stream << '{';
       for (Block &body : region)
@@ -114,7 +115,8 @@ public:
     auto copy = cast<BlockOp>(builder.clone(*block));
     pipe::StageOp stage = mergeBlocks(builder, 0, 0, copy);
     copy.erase();
-    addFusedBackward(stage);
+    if (!stage.getBackwardInput().empty())
+      addFusedBackward(stage);
   }
 
   FailureOr<BlockOptions> run(Techniques techniques) {
@@ -219,7 +221,8 @@ private:
 
   static Figures figuresOf(const plan::Stage &stage) {
     const plan::Program &forward = *programOf(stage, plan::Phase::forward);
-    const plan::Program &backward = *programOf(stage, plan::Phase::backward);
+    const plan::Program *whole = programOf(stage, plan::Phase::backward);
+    const plan::Program backward = whole ? *whole : plan::Program();
     Figures figures;
     figures.forwardNs = schedule::durationNs(forward);
     figures.backwardNs = schedule::durationNs(backward);
@@ -260,9 +263,6 @@ FailureOr<ModelOptions> moe::findModelOptions(ModuleOp module,
   ModelOptions options;
   llvm::StringMap<int64_t> known;
   for (BlockOp block : module.getOps<BlockOp>()) {
-    if (block.getBackward().empty() || block.getWeightGrad().empty())
-      return block.emitOpError()
-             << "is not differentiated; run moe-differentiate first";
     auto [entry, isNew] = known.try_emplace(Fingerprint(symbols).run(block),
                                             options.kinds.size());
     if (isNew) {

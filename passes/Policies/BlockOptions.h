@@ -40,7 +40,7 @@ struct Techniques {
 /// Measures the differentiated blocks of `module`, which is left as it is: each
 /// kind as a stage of its own, under the treatments that optimize::findOptions
 /// asks for, by the passes that will treat the model. Emits an error and fails
-/// where there are no blocks, or they are not differentiated.
+/// where there are no blocks.
 mlir::FailureOr<ModelOptions> findModelOptions(mlir::ModuleOp module,
                                                const TimingInputs &timing,
                                                Techniques techniques);

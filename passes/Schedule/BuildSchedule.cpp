@@ -39,6 +39,8 @@ struct BuildSchedule : public moe::impl::BuildScheduleBase<BuildSchedule> {
         readProblem(module, layout, stages);
     if (failed(problem))
       return failure();
+    // What is not trained is left out of the order behind.
+    problem->firstBackward = 0;
     FailureOr<schedule::Schedule> order = choose(module, *problem);
     if (failed(order))
       return failure();

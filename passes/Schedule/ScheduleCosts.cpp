@@ -119,7 +119,8 @@ moe::measureCosts(ModuleOp module, const schedule::ScheduleProblem &problem,
   std::vector<plan::Stage> stages;
   schedule::Costs costs;
   for (pipe::StageOp stage : copy->getOps<pipe::StageOp>())
-    addFusedBackward(stage);
+    if (!stage.getBackwardInput().empty())
+      addFusedBackward(stage);
   {
     // The plan's own stages get the same remarks.
     ScopedDiagnosticHandler quiet(module.getContext(), [](Diagnostic &each) {
@@ -141,11 +142,12 @@ moe::measureCosts(ModuleOp module, const schedule::ScheduleProblem &problem,
   if (problem.stagesPerRank > 1)
     for (int64_t forward = 0; forward < problem.stages(); ++forward)
       for (int64_t backward = 0; backward < problem.stages(); ++backward) {
-        if (problem.rankOf(forward) != problem.rankOf(backward))
+        const plan::Program *second =
+            programOf(stages[backward], plan::Phase::backward);
+        if (problem.rankOf(forward) != problem.rankOf(backward) || !second)
           continue;
         schedule::Interleaving pair = schedule::interleave(
-            *programOf(stages[forward], plan::Phase::forward),
-            *programOf(stages[backward], plan::Phase::backward));
+            *programOf(stages[forward], plan::Phase::forward), *second);
         costs.overlaps.push_back({forward, backward, pair.ns});
       }
   if (budgetBytes == 0)

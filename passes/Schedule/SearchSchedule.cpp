@@ -126,9 +126,26 @@ moe::searchSchedules(ModuleOp module,
   return std::move(*found);
 }
 
+/// The order without the backwards that the stages have no region for.
+static schedule::Schedule trained(ArrayRef<pipe::StageOp> stages,
+                                  const schedule::Schedule &order) {
+  auto copy = stages.take_front(order.problem.stagesPerReplica());
+  auto *first = llvm::find_if(copy, [](pipe::StageOp stage) {
+    return !stage.getFirstBackward().empty();
+  });
+  std::vector<bool> hasWeightGradients;
+  for (pipe::StageOp stage : stages)
+    hasWeightGradients.push_back(
+        !stage.getWeightGrad().empty() &&
+        !stage.getWeightGrad().front().without_terminator().empty());
+  return schedule::leaveOutUntrained(order, first - copy.begin(),
+                                     hasWeightGradients);
+}
+
 LogicalResult moe::emitSchedule(ModuleOp module, ArrayRef<pipe::StageOp> stages,
                                 const schedule::Schedule &order) {
-  schedule::StepSchedule steps = schedule::insertTransfers(order);
+  schedule::StepSchedule steps =
+      schedule::insertTransfers(trained(stages, order));
   if (Status legal = schedule::verify(steps); !legal)
     return module.emitError()
            << "schedule " << order.name

@@ -13,8 +13,8 @@ searchSchedules(mlir::ModuleOp module,
                 llvm::ArrayRef<schedule::Structure> structures);
 
 /// Writes the steps of `order` for `stages`, which are those of `module` in
-/// model order, and the schedule's name. Emits an error and fails where they
-/// cannot be executed.
+/// model order, and the schedule's name; backwards that a stage has no region
+/// for are left out. Emits an error and fails where they cannot be executed.
 mlir::LogicalResult emitSchedule(mlir::ModuleOp module,
                                  llvm::ArrayRef<pipe::StageOp> stages,
                                  const schedule::Schedule &order);

@@ -45,6 +45,8 @@ public:
   int64_t vocabulary() const { return smallestVocabulary; }
   /// The largest shift of what the plan loads, at least 1: see TokenRole.h.
   int64_t furthestShift() const;
+  /// Whether a step ends with an update of the parameters.
+  bool updates() const;
 
 private:
   const plan::Plan *source = nullptr;

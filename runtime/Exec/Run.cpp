@@ -50,8 +50,11 @@ Status runRank(Executor &executor, const RunOptions &options,
     StepReport report;
     report.step = step;
     report.loss = result->loss;
-    report.gradientNorm = result->gradientNorm;
-    report.learningRate = options.executor.optimizer.rate(step);
+    report.updates = executor.binding().updates();
+    if (report.updates) {
+      report.gradientNorm = result->gradientNorm;
+      report.learningRate = options.executor.optimizer.rate(step);
+    }
     report.seconds =
         std::chrono::duration<double>(Clock::now() - begin).count();
     report.tokensPerSecond = tokens / report.seconds;

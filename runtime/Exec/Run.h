@@ -7,11 +7,12 @@
 
 namespace moe::exec {
 
-/// What is known after a training step.
+/// What is known after a step.
 struct StepReport {
   int64_t step = 0; ///< from 1
   double loss = 0;
-  double gradientNorm = 0;
+  bool updates = true;     ///< false: the plan trains nothing
+  double gradientNorm = 0; ///< 0 without an update, like the following
   double learningRate = 0;
   double seconds = 0;
   double tokensPerSecond = 0;
@@ -36,9 +37,10 @@ struct RunReport {
   std::vector<Peak> peaks; ///< measured, by world rank
 };
 
-/// Trains `options.steps` steps, with one thread (of options.executor.threads)
-/// for each rank. The error of a failed run is that of the rank that failed
-/// first, and names it. Peaks that differ from the plan's are an error.
+/// Trains, or with a plan that only runs forward evaluates, `options.steps`
+/// steps, with one thread (of options.executor.threads) for each rank. The
+/// error of a failed run is that of the rank that failed first, and names it.
+/// Peaks that differ from the plan's are an error.
 Result<RunReport> run(const Binding &binding, const Dataset &data,
                       const RunOptions &options);
 

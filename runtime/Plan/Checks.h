@@ -61,6 +61,9 @@ Status checkPersistentBuffers(const Plan &plan, int64_t rank);
 /// arena beside each other.
 Status checkStructure(const Plan &plan);
 
+/// The rest of check(), behind checkStructure().
+Status checkMeaning(const Plan &plan);
+
 /// The part of checkStructure() that the replay of one rank relies on.
 Status checkStructureOfRank(const Plan &plan, int64_t rank);
 

@@ -409,6 +409,9 @@ struct Plan {
 /// "$.stages[2].values[17].bytes: must be a multiple of 256, is 100".
 Result<Plan> parse(std::string_view json);
 
+/// The part of parse() before its checks: syntax, keys and types only.
+Result<Plan> parseUnchecked(std::string_view json);
+
 /// Reads and parses a file.
 Result<Plan> read(const std::string &path);
 

@@ -188,6 +188,10 @@ Status checkFits(const Plan &plan) {
 
 Status check(const Plan &plan) {
   MOE_RETURN_IF_ERROR(checkStructure(plan));
+  return checkMeaning(plan);
+}
+
+Status checkMeaning(const Plan &plan) {
   MOE_RETURN_IF_ERROR(checkPrograms(plan));
   for (size_t i = 0; i < plan.ranks.size(); ++i)
     MOE_RETURN_IF_ERROR(checkRank(plan, static_cast<int64_t>(i)));

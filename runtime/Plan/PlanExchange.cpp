@@ -73,9 +73,54 @@ Status checkPair(const Plan &plan, End send, End receive) {
   return {};
 }
 
-/// Runs all ranks against each other, as far as messages hold them up: posting
-/// a send or a receive never waits. A program waits until what it has among its
-/// inputs was sent, and wait_send until it was taken.
+/// Whether all ranks meet in this step.
+bool isMeeting(StepKind kind) {
+  return kind == StepKind::reduce_gradients || kind == StepKind::update;
+}
+
+/// All ranks meet in the same steps in the same order: tied parameters are
+/// summed, and the norm of the gradient is, over all of them.
+Status checkMeetings(const Plan &plan) {
+  auto meetingsOf = [&](int64_t rank) {
+    std::vector<int64_t> meetings;
+    const std::vector<Step> &steps = plan.ranks[rank].steps;
+    for (size_t i = 0; i < steps.size(); ++i)
+      if (isMeeting(steps[i].kind))
+        meetings.push_back(static_cast<int64_t>(i));
+    return meetings;
+  };
+  std::vector<int64_t> first = meetingsOf(0);
+  for (size_t r = 1; r < plan.ranks.size(); ++r) {
+    auto rank = static_cast<int64_t>(r);
+    std::vector<int64_t> own = meetingsOf(rank);
+    for (size_t i = 0; i < std::max(first.size(), own.size()); ++i) {
+      auto describe = [&](int64_t rank, const std::vector<int64_t> &meetings) {
+        if (i >= meetings.size())
+          return "rank " + std::to_string(rank) + " has none";
+        const Step &step = plan.ranks[rank].steps[meetings[i]];
+        return "rank " + std::to_string(rank) + " has " +
+               quoted(name(step.kind)) + " (" + stepPath(rank, meetings[i]) +
+               ")";
+      };
+      bool both = i < first.size() && i < own.size();
+      if (both && plan.ranks[0].steps[first[i]].kind ==
+                      plan.ranks[rank].steps[own[i]].kind)
+        continue;
+      return errorAt(element("$.ranks", rank) + ".steps",
+                     "ranks meet in different steps: as number " +
+                         std::to_string(i + 1) +
+                         " of reduce_gradients and "
+                         "update, " +
+                         describe(0, first) + " and " + describe(rank, own));
+    }
+  }
+  return {};
+}
+
+/// Runs all ranks against each other, as far as messages and meetings hold them
+/// up: posting a send or a receive never waits. A program waits until what it
+/// has among its inputs was sent, wait_send until it was taken, and
+/// reduce_gradients and update until every rank has come there.
 class Progress {
 public:
   explicit Progress(const Plan &plan)
@@ -101,7 +146,7 @@ public:
     }
     for (size_t r = 0; r < plan.ranks.size(); ++r)
       if (!isAtEnd(static_cast<int64_t>(r)))
-        return deadlock(static_cast<int64_t>(r));
+        return deadlock();
     return {};
   }
 
@@ -116,6 +161,8 @@ private:
   struct State {
     int64_t next = 0; ///< step
     bool isReady = false;
+    bool isMeeting = false; ///< has come to the meeting that is next
+    int64_t met = 0;        ///< meetings that are over
     std::map<Key, Message> arriving;
     std::map<std::pair<Key, int64_t>, int64_t> posted; ///< by value and peer
   };
@@ -165,6 +212,22 @@ private:
         states[r].arriving.erase({stage, microbatch, input});
   }
 
+  /// Whether the meeting that is next for rank `r` is over: all have come.
+  bool meet(int64_t r) {
+    State &state = states[r];
+    if (!state.isMeeting) {
+      state.isMeeting = true;
+      if (++came[state.met] == static_cast<int64_t>(states.size()))
+        for (size_t other = 0; other < states.size(); ++other)
+          wake(static_cast<int64_t>(other));
+    }
+    if (came[state.met] < static_cast<int64_t>(states.size()))
+      return false;
+    state.isMeeting = false;
+    ++state.met;
+    return true;
+  }
+
   /// Whether the next step of rank `r` can be done; does it.
   bool advance(int64_t r) {
     const Rank &rank = plan.ranks[r];
@@ -194,24 +257,64 @@ private:
         take(r, stage, phase, step.secondMicrobatch);
       }
       return true;
+    case StepKind::reduce_gradients:
+    case StepKind::update:
+      return meet(r);
     default:
       return true;
     }
   }
 
-  /// The error of a rank that cannot get on.
-  Error deadlock(int64_t r) const {
+  /// Whom rank `r`, which cannot get on, waits for.
+  int64_t blockerOf(int64_t r) const {
     const Step &step = plan.ranks[r].steps[states[r].next];
-    int64_t peer = step.peer;
     if (isExecution(step.kind))
       if (std::optional<Message> missing = firstMissing(r))
-        peer = missing->peer;
-    std::string reason = "deadlock: waits for rank " + std::to_string(peer);
-    if (peer == r)
-      reason += " itself";
-    else if (!isAtEnd(peer))
-      reason += ", which never gets past " + stepPath(peer, states[peer].next);
-    return errorAt(stepPath(r, states[r].next), reason);
+        return missing->peer;
+    if (isMeeting(step.kind))
+      for (size_t other = 0; other < states.size(); ++other)
+        if (states[other].met == states[r].met && !states[other].isMeeting)
+          return static_cast<int64_t>(other);
+    return step.peer;
+  }
+
+  /// The ranks that wait for each other: the shortest circle, or the shortest
+  /// way to a rank that has ended.
+  std::vector<int64_t> findCircle() const {
+    std::vector<int64_t> shortest;
+    for (size_t r = 0; r < states.size(); ++r) {
+      std::vector<int64_t> way;
+      auto at = static_cast<int64_t>(r);
+      auto seen = way.end();
+      while (!isAtEnd(at) &&
+             (seen = std::find(way.begin(), way.end(), at)) == way.end()) {
+        way.push_back(at);
+        at = blockerOf(at);
+      }
+      if (!isAtEnd(at))
+        way.erase(way.begin(), seen);
+      if (!way.empty() && (shortest.empty() || way.size() < shortest.size()))
+        shortest = way;
+    }
+    return shortest;
+  }
+
+  Error deadlock() const {
+    std::vector<int64_t> way = findCircle();
+    std::string reason = "deadlock";
+    for (size_t i = 0; i < way.size(); ++i) {
+      int64_t blocker = blockerOf(way[i]);
+      reason += (i ? " and waits for rank " : ": waits for rank ") +
+                std::to_string(blocker);
+      if (blocker == way[i])
+        reason += " itself";
+      else if (isAtEnd(blocker))
+        reason += ", which has ended";
+      else if (i == 0 || blocker != way.front())
+        reason += ", which never gets past " +
+                  stepPath(blocker, states[blocker].next);
+    }
+    return errorAt(stepPath(way.front(), states[way.front()].next), reason);
   }
 
   const Plan &plan;
@@ -222,6 +325,7 @@ private:
   // Messages posted from one rank to another.
   std::map<std::pair<int64_t, int64_t>, int64_t> sends;
   std::map<std::pair<int64_t, int64_t>, int64_t> receives;
+  std::map<int64_t, int64_t> came; ///< ranks at a meeting, by its number
 };
 
 /// Each microbatch runs through one copy of the model: it has one loss.
@@ -266,6 +370,7 @@ Status checkExchange(const Plan &plan) {
                           : "rank " + std::to_string(ends.first) +
                                 " has no send for this receive");
   }
+  MOE_RETURN_IF_ERROR(checkMeetings(plan));
   MOE_RETURN_IF_ERROR(Progress(plan).run());
   return checkLosses(plan);
 }

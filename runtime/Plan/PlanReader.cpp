@@ -506,7 +506,7 @@ void Reader::read(const json::Node &node, const Path &path, Plan &out) {
 
 } // namespace
 
-Result<Plan> parse(std::string_view text) {
+Result<Plan> parseUnchecked(std::string_view text) {
   Result<json::Node> tree = json::parse(text);
   if (!tree)
     return tree.error();
@@ -515,7 +515,13 @@ Result<Plan> parse(std::string_view text) {
   Reader(diagnosis).read(*tree, Path{}, plan);
   if (diagnosis.error)
     return *diagnosis.error;
-  MOE_RETURN_IF_ERROR(check(plan));
+  return plan;
+}
+
+Result<Plan> parse(std::string_view text) {
+  Result<Plan> plan = parseUnchecked(text);
+  if (plan)
+    MOE_RETURN_IF_ERROR(check(*plan));
   return plan;
 }
 

@@ -5,6 +5,7 @@
 //===----------------------------------------------------------------------===//
 
 #include "driver/Driver.h"
+#include "runtime/Plan/Proof.h"
 
 #include <benchmark/benchmark.h>
 
@@ -57,5 +58,16 @@ static void parsePlan(benchmark::State &state) {
     benchmark::DoNotOptimize(plan::parse(text));
 }
 BENCHMARK(parsePlan)->Unit(benchmark::kMillisecond);
+
+static void provePlan(benchmark::State &state) {
+  driver::PlanRequest request = deepSeekV3();
+  request.schedule = state.range(0) ? "dualpipe-v" : "1f1b";
+  Result<driver::PlanAnswer> answer = driver::makePlan(request);
+  if (!answer)
+    return state.SkipWithError(answer.error().message.c_str());
+  for (auto _ : state)
+    benchmark::DoNotOptimize(plan::prove(answer->plan));
+}
+BENCHMARK(provePlan)->Arg(0)->Arg(1)->Unit(benchmark::kMillisecond);
 
 BENCHMARK_MAIN();

@@ -10,6 +10,7 @@
 #include "tools/Validators.h"
 #include "tools/moe-plan/Simulate.h"
 #include "tools/moe-plan/Sweep.h"
+#include "tools/moe-plan/Verify.h"
 
 #include <cstdio>
 #include <iostream>
@@ -18,7 +19,7 @@ using namespace moe;
 
 namespace {
 
-enum ExitCode { success = 0, badInput = 2, doesNotFit = 3 };
+enum ExitCode { success = 0, notProven = 1, badInput = 2, doesNotFit = 3 };
 
 constexpr const char *kGenerator = "moe-plan " MOE_VERSION;
 
@@ -153,6 +154,17 @@ void declareInputs(CLI::App &app, Options &options) {
       ->check(finite())
       ->check(CLI::Range(1e-6, 1e6))
       ->capture_default_str();
+  CLI::Option *freeze =
+      app.add_option("--freeze", request.frozen,
+                     "What is not trained: patterns of names of blocks or "
+                     "parameters, e.g. embedding,layers.0-3 or "
+                     "layers.*.moe.router")
+          ->type_name("NAME,...")
+          ->check(notEmpty());
+  app.add_flag_callback(
+         "--forward-only", [&request] { request.frozen = "*"; },
+         "Plan an evaluation: losses only, nothing is kept or updated")
+      ->excludes(freeze);
 }
 
 void declareOutputs(CLI::App &app, Options &options) {
@@ -273,7 +285,7 @@ int run(int argc, char **argv) {
   CLI::App app("Plans the memory of a mixture-of-experts training run: what "
                "lies where on every pipeline rank, and whether it fits.\n"
                "Exit status: 0 the plan fits; 2 bad input; 3 the plan does not "
-               "fit the budget.\n",
+               "fit the budget; of verify, 1 the plan is not proven.\n",
                "moe-plan");
   app.set_version_flag("--version", kGenerator);
   Options options;
@@ -296,6 +308,8 @@ int run(int argc, char **argv) {
   declareInputs(*sweep, options);
   SimulateOptions simulated;
   CLI::App *simulation = declareSimulate(app, simulated);
+  VerifyOptions verified;
+  CLI::App *verification = declareVerify(app, verified);
   app.get_formatter()->column_width(34);
   try {
     app.parse(argc, argv);
@@ -316,6 +330,12 @@ int run(int argc, char **argv) {
   if (simulation->parsed()) {
     Status done = runSimulate(simulated);
     return done ? success : fail(done.error());
+  }
+  if (verification->parsed()) {
+    Result<bool> holds = runVerify(verified);
+    if (!holds)
+      return fail(holds.error());
+    return *holds ? success : notProven;
   }
   return show->parsed() ? showPlan(options.shown) : makePlan(options);
 }

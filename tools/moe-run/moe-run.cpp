@@ -145,11 +145,13 @@ void printStep(const exec::StepReport &report) {
     largest = std::max(largest, bytes);
     each += (each.empty() ? "" : " ") + mebibytes(bytes);
   }
-  std::printf("step %lld  loss %.6f  grad_norm %.6f  tokens/s %.0f  peak %s "
-              "MiB (by pipeline rank: %s)\n",
-              static_cast<long long>(report.step), report.loss,
-              report.gradientNorm, report.tokensPerSecond,
-              mebibytes(largest).c_str(), each.c_str());
+  char norm[64] = "";
+  if (report.updates)
+    std::snprintf(norm, sizeof(norm), "  grad_norm %.6f", report.gradientNorm);
+  std::printf("step %lld  loss %.6f%s  tokens/s %.0f  peak %s MiB (by pipeline "
+              "rank: %s)\n",
+              static_cast<long long>(report.step), report.loss, norm,
+              report.tokensPerSecond, mebibytes(largest).c_str(), each.c_str());
   std::fflush(stdout);
 }
 
@@ -157,8 +159,10 @@ std::string asJson(const exec::StepReport &report) {
   nlohmann::ordered_json line;
   line["step"] = report.step;
   line["loss"] = report.loss;
-  line["gradient_norm"] = report.gradientNorm;
-  line["learning_rate"] = report.learningRate;
+  if (report.updates) {
+    line["gradient_norm"] = report.gradientNorm;
+    line["learning_rate"] = report.learningRate;
+  }
   line["seconds"] = report.seconds;
   line["tokens_per_second"] = report.tokensPerSecond;
   line["peak_bytes"] = report.peakBytes;

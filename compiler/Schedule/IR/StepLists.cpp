@@ -131,6 +131,42 @@ void moe::writeSteps(ModuleOp module, ArrayRef<StringAttr> stages,
   StepWriter(module, stages).run(steps);
 }
 
+/// Where the backwards of each copy of the model end: the first stage has no
+/// gradient for a stage before it, all others have one.
+static LogicalResult readFirstBackward(ArrayRef<pipe::StageOp> stages,
+                                       schedule::ScheduleProblem &problem) {
+  auto copy = stages.take_front(problem.stagesPerReplica());
+  auto *first = llvm::find_if(copy, [](pipe::StageOp stage) {
+    return !stage.getFirstBackward().empty();
+  });
+  problem.firstBackward = first - copy.begin();
+  int64_t index = -1;
+  for (pipe::StageOp stage : stages) {
+    ++index;
+    bool isThere = !stage.getFirstBackward().empty();
+    if (isThere != problem.hasBackward(index)) {
+      pipe::StageOp other =
+          copy[isThere ? problem.positionOf(index) : problem.firstBackward];
+      return (stage.emitOpError()
+              << "has " << (isThere ? "a" : "no")
+              << " backward region, where the stages of a model have one from "
+                 "the first on in which something is trained")
+                 .attachNote(other.getLoc())
+             << (isThere ? "the same stage of the other copy"
+                         : "this one has the first");
+    }
+    // A first stage may have a hidden input of its own: it belongs to no model.
+    bool sends = isThere && stage.yieldsGradients();
+    if (problem.positionOf(index) > 0 && sends != problem.sendsGradient(index))
+      return stage.emitOpError()
+             << (sends ? "yields a gradient of its input, which no stage "
+                         "before it takes"
+                       : "yields no gradient of its input, which the stage "
+                         "before it needs");
+  }
+  return success();
+}
+
 FailureOr<schedule::ScheduleProblem>
 moe::readProblem(ModuleOp module, pipe::LayoutAttr layout,
                  ArrayRef<pipe::StageOp> stages) {
@@ -169,6 +205,8 @@ moe::readProblem(ModuleOp module, pipe::LayoutAttr layout,
              << ", stage number " << index << " lies on rank " << rank
              << ", not on rank " << stage.getRank();
   }
+  if (failed(readFirstBackward(stages, problem)))
+    return failure();
   return problem;
 }
 

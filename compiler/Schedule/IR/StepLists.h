@@ -19,8 +19,9 @@ std::vector<std::string> labelRoles(pipe::StageOp last);
 
 /// The problem that `stages`, in model order, and `layout` make. The placement
 /// is what the ranks of the stages say; two copies of the model are told from
-/// two passes through the ranks by the second half's own "tokens". Emits an
-/// error at the module and fails where the ranks fit no placement.
+/// two passes through the ranks by the second half's own "tokens". Which stages
+/// run backward is what their regions say. Emits an error and fails where the
+/// ranks fit no placement, or the regions no model.
 mlir::FailureOr<schedule::ScheduleProblem>
 readProblem(mlir::ModuleOp module, pipe::LayoutAttr layout,
             llvm::ArrayRef<pipe::StageOp> stages);

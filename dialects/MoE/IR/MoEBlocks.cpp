@@ -293,6 +293,8 @@ LogicalResult BlockOp::verifyRegions() {
     return success();
   }
   YieldOp backward = getYieldOf(getBackward());
+  if (getDetached())
+    hiddenInputs.clear();
   llvm::append_range(expected, forward.getSaved().getTypes());
   if (failed(verifyTypes(*this,
                          "arguments of backward (gradients of hidden outputs, "

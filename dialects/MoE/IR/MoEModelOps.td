@@ -231,10 +231,12 @@ def MoE_BlockOp : MoE_Op<"block", [
     - `backward` takes the gradients of the outputs with role `hidden`, then
       forward's saved values; yields the gradients of the inputs with role
       `hidden`, and the values that the weight gradient needs as `saved`.
+      A `detached` block yields no gradients: nothing before it is trained.
     - `weight_grad` takes backward's saved values and yields nothing.
 
-    A region may be empty before differentiation has filled it; a weight gradient
-    needs a backward region. Roles are `hidden`, `tokens`, `labels` (the tokens
+    A region may be empty before differentiation has filled it, and where no
+    value of the block needs a gradient; a weight gradient needs a backward
+    region. Roles are `hidden`, `tokens`, `labels` (the tokens
     one position later), `labels_2` (two), ... and, of outputs only, `loss`. A loss has no incoming gradient: differentiation starts
     there.
 
@@ -254,13 +256,15 @@ def MoE_BlockOp : MoE_Op<"block", [
     SymbolNameAttr:$sym_name,
     MoE_BlockKindAttr:$kind,
     StrArrayAttr:$inputs,
-    StrArrayAttr:$outputs);
+    StrArrayAttr:$outputs,
+    UnitAttr:$detached);
   let regions = (region MaxSizedRegion<1>:$forward,
                         MaxSizedRegion<1>:$backward,
                         MaxSizedRegion<1>:$weight_grad);
   let assemblyFormat = [{
     $sym_name `` $kind `inputs` `` custom<Roles>($inputs)
-    `outputs` `` custom<Roles>($outputs) attr-dict-with-keyword
+    `outputs` `` custom<Roles>($outputs) (`detached` $detached^)?
+    attr-dict-with-keyword
     `` custom<Programs>($forward, $backward, $weight_grad)
   }];
   let builders = [

@@ -106,6 +106,12 @@ Region &StageOp::getFirstBackward() {
   return getBackward().empty() ? getBackwardInput() : getBackward();
 }
 
+bool StageOp::yieldsGradients() {
+  Region &backward = getFirstBackward();
+  return !backward.empty() &&
+         !cast<YieldOp>(backward.front().getTerminator()).getResults().empty();
+}
+
 static unsigned countHidden(ArrayAttr roles) {
   return llvm::count_if(roles.getAsValueRange<StringAttr>(),
                         [](StringRef role) { return role == "hidden"; });
@@ -193,9 +199,10 @@ LogicalResult StageOp::verifyRegions() {
     std::string name = stringifyPhase(phase).str();
     if (failed(verifySameTypes(*this, "values entering the " + name + " region",
                                entering, region.getArgumentTypes())) ||
-        failed(verifySameTypes(
-            *this, name + " region, gradients of the hidden inputs",
-            TypeRange(yieldOf(region).getResults()), leaving)))
+        (!yieldOf(region).getResults().empty() &&
+         failed(verifySameTypes(
+             *this, name + " region, gradients of the hidden inputs",
+             TypeRange(yieldOf(region).getResults()), leaving))))
       return failure();
   }
   if (!getBackward().empty() && !yieldOf(getBackward()).getKept().empty())

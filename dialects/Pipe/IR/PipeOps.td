@@ -21,15 +21,17 @@ def Pipe_StageOp : Pipe_Op<"stage", [Symbol, IsolatedFromAbove,
       `tokens`, `labels`, `labels_2`, ...) and yields one value for each role in
       `outputs` (`hidden`, `loss`), then, as `kept`, what the backward needs;
     * `backward` takes the gradients of the `hidden` outputs and then the kept
-      values, and yields the gradients of the `hidden` inputs. It accumulates
-      the gradients of the weights, too;
+      values, and yields the gradients of the `hidden` inputs; none where
+      nothing before the stage is trained. It accumulates the gradients of the
+      weights, too;
     * `backward_input` takes and yields the same, then, as `kept`, what the
       weight gradients need, which it leaves to
     * `weight_grad`, which takes those and yields nothing.
 
     The last two go together. A schedule may use both ways, for different
     microbatches; a stage holds the regions that some step runs
-    (`--pipe-fuse-weight-gradients`).
+    (`--pipe-fuse-weight-gradients`). A stage in which and before which nothing
+    is trained only has `forward`, which keeps nothing.
 
     Example:
 
@@ -73,6 +75,8 @@ def Pipe_StageOp : Pipe_Op<"stage", [Symbol, IsolatedFromAbove,
     /// The region that takes what the forward region keeps: `backward`, or
     /// `backward_input` where that is empty.
     ::mlir::Region &getFirstBackward();
+    /// Whether the backward yields gradients of the hidden inputs.
+    bool yieldsGradients();
     /// Number of arguments/results of the forward region with role `hidden`.
     unsigned getNumHiddenInputs();
     unsigned getNumHiddenOutputs();
