@@ -1,5 +1,7 @@
 #include "compiler/Optimize/Offsets.h"
 
+#include "compiler/Optimize/PackingSearch.h"
+
 #include <algorithm>
 #include <array>
 #include <cassert>
@@ -290,6 +292,70 @@ std::vector<uint32_t> sorted(const std::vector<Buffer> &buffers,
   return order;
 }
 
+/// Where the members of a component lie, and what is known of that.
+struct Packed {
+  int64_t height = std::numeric_limits<int64_t>::max();
+  int64_t bound = 0;
+  std::string_view order;
+  std::vector<int64_t> offsets; ///< of the members
+};
+
+/// The lowest of the greedy packings; any that does not reach above `enough` is
+/// as good as the lowest.
+Packed packGreedily(const std::vector<Buffer> &buffers,
+                    const Overlaps &overlaps, const Component &component,
+                    int64_t enough, std::vector<int64_t> &offsets) {
+  Packed best;
+  best.bound = component.bound;
+  for (const Order &candidate : kOrders) {
+    for (uint32_t i : component.buffers)
+      offsets[i] = kUnplaced;
+    int64_t height = placeInOrder(
+        buffers, overlaps, sorted(buffers, component, candidate), offsets);
+    if (height < best.height) {
+      best.height = height;
+      best.order = candidate.name;
+      best.offsets.clear();
+      for (uint32_t i : component.buffers)
+        best.offsets.push_back(offsets[i]);
+    }
+    if (best.height <= enough)
+      break;
+  }
+  return best;
+}
+
+/// Lowers a packing, as long as there are steps and a gap above `enough`.
+void improve(const PackingProblem &problem, const Component &component,
+             int64_t enough, int64_t &steps, Packed &packed) {
+  constexpr int64_t triesForGap = 16;
+  int64_t share = std::max<int64_t>(1, steps / 2 / triesForGap);
+  int64_t missed = std::max(packed.bound, enough);
+  auto tryHeight = [&](int64_t height, int64_t limit) {
+    FitAnswer answer = fitUnder(problem, component.buffers, height, limit);
+    steps -= std::max<int64_t>(1, answer.steps);
+    if (answer.fit == Fit::yes) {
+      packed.offsets = std::move(answer.offsets);
+      packed.order = "search";
+      packed.height = 0;
+      for (size_t i = 0; i < component.buffers.size(); ++i)
+        packed.height = std::max(
+            packed.height,
+            packed.offsets[i] + problem.buffers[component.buffers[i]].size);
+      return;
+    }
+    if (answer.fit == Fit::no)
+      packed.bound = std::max(packed.bound, height + 1);
+    missed = height;
+  };
+  // The lowest there could be, for half of the steps; then the middle between
+  // what was not found and what was.
+  if (steps > 0 && packed.height > missed)
+    tryHeight(missed, std::max<int64_t>(1, steps / 2));
+  while (steps > 0 && packed.height > missed + 1)
+    tryHeight(missed + (packed.height - missed) / 2, std::min(steps, share));
+}
+
 } // namespace
 
 int64_t maxLive(const PackingProblem &problem) {
@@ -298,7 +364,7 @@ int64_t maxLive(const PackingProblem &problem) {
   return maxLiveOf(problem.buffers, all);
 }
 
-PackingSolution pack(const PackingProblem &problem) {
+PackingSolution pack(const PackingProblem &problem, int64_t searchSteps) {
   assert(problem.check().ok());
   const std::vector<Buffer> &buffers = problem.buffers;
   Overlaps overlaps = findOverlaps(buffers);
@@ -306,31 +372,17 @@ PackingSolution pack(const PackingProblem &problem) {
   solution.order = kOrders[0].name;
   solution.offsets.assign(buffers.size(), kUnplaced);
   for (const Component &component : findComponents(buffers, overlaps)) {
-    solution.lowerBound = std::max(solution.lowerBound, component.bound);
-    int64_t best = std::numeric_limits<int64_t>::max();
-    std::string_view bestOrder;
-    std::vector<int64_t> bestOffsets;
-    for (const Order &candidate : kOrders) {
-      for (uint32_t i : component.buffers)
-        solution.offsets[i] = kUnplaced;
-      int64_t height =
-          placeInOrder(buffers, overlaps, sorted(buffers, component, candidate),
-                       solution.offsets);
-      if (height < best) {
-        best = height;
-        bestOrder = candidate.name;
-        bestOffsets.clear();
-        for (uint32_t i : component.buffers)
-          bestOffsets.push_back(solution.offsets[i]);
-      }
-      if (best <= std::max(component.bound, solution.height))
-        break; // no order makes the whole lower
-    }
+    // What does not reach above the others does not make the whole lower.
+    Packed packed = packGreedily(buffers, overlaps, component,
+                                 std::max(component.bound, solution.height),
+                                 solution.offsets);
+    improve(problem, component, solution.height, searchSteps, packed);
     for (size_t i = 0; i < component.buffers.size(); ++i)
-      solution.offsets[component.buffers[i]] = bestOffsets[i];
-    if (best > solution.height) {
-      solution.height = best;
-      solution.order = bestOrder;
+      solution.offsets[component.buffers[i]] = packed.offsets[i];
+    solution.lowerBound = std::max(solution.lowerBound, packed.bound);
+    if (packed.height > solution.height) {
+      solution.height = packed.height;
+      solution.order = packed.order;
     }
   }
   for (int64_t &offset : solution.offsets)

@@ -2,8 +2,8 @@
 //
 // Buffers with known sizes and lifetimes get offsets in one arena, such that
 // buffers that live at the same time do not share bytes. NP-hard; the greedy
-// here is exact enough for regular programs and reports the bound it is
-// measured against.
+// here is good enough for regular programs, a search finds what it does not,
+// and both report the bound they are measured against.
 //
 //===----------------------------------------------------------------------===//
 #pragma once
@@ -46,8 +46,10 @@ struct PackingProblem {
 struct PackingSolution {
   std::vector<int64_t> offsets; ///< one for each buffer of the problem
   int64_t height = 0;           ///< end of the highest buffer
-  int64_t lowerBound = 0;       ///< maxLive of the problem
-  std::string_view order;       ///< the greedy order that gave the height
+  /// No packing is lower: maxLive of the problem, or more where the search has
+  /// proven that.
+  int64_t lowerBound = 0;
+  std::string_view order; ///< the greedy order that gave the height, "search"
 };
 
 /// The most bytes live at any time: no packing is lower. O(n log n) for n
@@ -65,6 +67,10 @@ Status verify(const PackingProblem &problem, const PackingSolution &solution);
 /// chain of overlapping lifetimes connects are packed apart. The problem must
 /// pass check(). O(n log n + k log k) for n lifetimes and k overlapping pairs
 /// of them.
-PackingSolution pack(const PackingProblem &problem);
+///
+/// Where that leaves a gap to the bound, a search (PackingSearch.h) with at
+/// most `searchSteps` decisions looks for something lower: first for the bound
+/// itself, then for heights between it and the best.
+PackingSolution pack(const PackingProblem &problem, int64_t searchSteps = 0);
 
 } // namespace moe::optimize
