@@ -102,6 +102,10 @@ std::vector<plan::Assumption> assumptions(const Machine &machine) {
   rate("both directions of the host link",
        "host_link.combined_bytes_per_second",
        machine.hostCombinedBytesPerSecond);
+  figure("devices that share the host link", "host_link.devices",
+         std::to_string(machine.hostLinkDevices));
+  figure("host memory for a device", "host_memory_bytes",
+         scaled(static_cast<double>(machine.hostMemoryBytes), 0x1p30, " GiB"));
   latency("kernel latency", "kernel_latency_ns", machine.kernelLatencyNs);
   auto rule = [&](const char *name, const char *value) {
     list.push_back({name, value, "cost model"});
@@ -122,8 +126,12 @@ std::vector<plan::Assumption> assumptions(const Machine &machine) {
        "the network port of every member");
   rule("placement of ranks",
        "expert-parallel ranks are neighbours, pipeline ranks outermost");
-  rule("interference", "none: kernels, exchanges and copies that run at the "
-                       "same time do not slow each other down");
+  rule("time of a copy to or from the host",
+       "the whole value, at the rate of its direction, plus the start of a "
+       "kernel; copies in both directions at once share what the link carries "
+       "together");
+  rule("interference", "none else: kernels, exchanges and copies that run at "
+                       "the same time do not slow each other down");
   return list;
 }
 

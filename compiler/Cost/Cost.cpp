@@ -127,13 +127,22 @@ Link localLink(const Machine &machine) {
   return {machine.kernelLatencyNs, hbmRate(machine) / 2};
 }
 
+std::optional<HostCopy> parseHostCopy(std::string_view text) {
+  if (text == "to_device")
+    return HostCopy::to_device;
+  if (text == "to_host")
+    return HostCopy::to_host;
+  return std::nullopt;
+}
+
 Link hostLink(const Machine &machine, HostCopy direction, bool bothBusy) {
   double rate = direction == HostCopy::to_device
                     ? machine.hostToDeviceBytesPerSecond
                     : machine.deviceToHostBytesPerSecond;
   if (bothBusy)
     rate = std::min(rate, machine.hostCombinedBytesPerSecond / 2);
-  return {machine.kernelLatencyNs, rate};
+  return {machine.kernelLatencyNs,
+          rate / static_cast<double>(machine.hostLinkDevices)};
 }
 
 int64_t transferNs(const Link &link, int64_t bytes) {
@@ -147,8 +156,9 @@ int64_t hostCopyNs(const Machine &machine, int64_t toDeviceBytes,
                    int64_t toHostBytes) {
   if (toDeviceBytes <= 0 && toHostBytes <= 0)
     return 0;
-  double in = static_cast<double>(toDeviceBytes);
-  double out = static_cast<double>(toHostBytes);
+  auto devices = static_cast<double>(machine.hostLinkDevices);
+  double in = static_cast<double>(toDeviceBytes) * devices;
+  double out = static_cast<double>(toHostBytes) * devices;
   return machine.kernelLatencyNs +
          toNs(std::max({in / machine.hostToDeviceBytesPerSecond,
                         out / machine.deviceToHostBytesPerSecond,

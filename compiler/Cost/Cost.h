@@ -104,8 +104,10 @@ Link pipelineLink(const Machine &machine, int64_t pipelineRanks,
 Link localLink(const Machine &machine);
 
 /// A copy between device and host. While the other direction is busy too, a
-/// direction gets no more than half of what both have together.
+/// direction gets no more than half of what both have together. Devices that
+/// share the link get equal parts.
 enum class HostCopy : uint8_t { to_device, to_host };
+std::optional<HostCopy> parseHostCopy(std::string_view text);
 Link hostLink(const Machine &machine, HostCopy direction, bool bothBusy);
 
 /// Nanoseconds for `bytes` to pass an idle link.

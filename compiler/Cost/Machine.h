@@ -82,6 +82,7 @@ struct Machine {
   int64_t memoryBytes = 0;
   /// Taken outside the plan: context, libraries, communicators' own buffers.
   int64_t reserveBytes = 0;
+  int64_t hostMemoryBytes = 0; ///< of the host, for one device
 
   /// Dense FLOP/s, a multiply-add counted as two.
   double bf16FlopsPerSecond = 0;
@@ -103,6 +104,9 @@ struct Machine {
   double hostToDeviceBytesPerSecond = 0;
   double deviceToHostBytesPerSecond = 0;
   double hostCombinedBytesPerSecond = 0; ///< sum while both directions run
+  /// That share these rates: they copy at the same time, since they do the same
+  /// steps.
+  int64_t hostLinkDevices = 1;
 
   int64_t kernelLatencyNs = 0;  ///< start of one kernel
   int64_t nvlinkLatencyNs = 0;  ///< start of one message or exchange

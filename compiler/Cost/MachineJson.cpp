@@ -257,6 +257,7 @@ template <typename Visitor, typename M> void visit(Visitor &to, M &machine) {
   to.text("description", machine.description);
   to.figure("memory_bytes", machine.memoryBytes, Range::positive);
   to.figure("reserve_bytes", machine.reserveBytes, Range::notNegative);
+  to.figure("host_memory_bytes", machine.hostMemoryBytes, Range::positive);
   to.figure("flops_per_second.bf16", machine.bf16FlopsPerSecond,
             Range::positive);
   to.figure("flops_per_second.f32", machine.f32FlopsPerSecond, Range::positive);
@@ -282,6 +283,7 @@ template <typename Visitor, typename M> void visit(Visitor &to, M &machine) {
             machine.deviceToHostBytesPerSecond, Range::positive);
   to.figure("host_link.combined_bytes_per_second",
             machine.hostCombinedBytesPerSecond, Range::positive);
+  to.figure("host_link.devices", machine.hostLinkDevices, Range::positive);
   to.figure("kernel_latency_ns", machine.kernelLatencyNs, Range::notNegative);
 }
 

@@ -43,6 +43,13 @@ public:
       data["critical"].push_back({segment.rank, static_cast<int>(segment.lane),
                                   segment.time.beginNs, segment.time.endNs,
                                   nameOf(segment)});
+    for (const plan::Decision &each : plan.decisions)
+      data["decisions"].push_back(
+          {std::string(plan::name(each.action)) + " " +
+               plan.stages[each.stage].values[each.value].name,
+           formatBytes(each.bytes) + " for each microbatch in flight, " +
+               formatNanoseconds(each.timeNs),
+           each.reason});
     for (const plan::Assumption &each : plan.assumptions)
       data["assumptions"].push_back({each.name, each.value, each.source});
     return std::move(data);
@@ -88,7 +95,7 @@ private:
     data["op_lanes"] = plan::kStreamCount; // the first of them
     // Filled as they are met.
     for (const char *list : {"kinds", "stages", "programs", "executions",
-                             "ranks", "critical", "assumptions"})
+                             "ranks", "critical", "decisions", "assumptions"})
       data[list] = Json::array();
   }
 
@@ -255,6 +262,8 @@ private:
                               rank.arenaBytes},
          {"busy_ns", times.busyNs},
          {"exposed_ns", times.exposedCommunicationNs},
+         {"exposed_copy_ns", times.exposedCopyNs},
+         {"host_bytes", rank.hostArenaBytes},
          {"runs", runs},
          {"messages", arrivals}});
     return {};

@@ -120,7 +120,7 @@ std::string memoryTable(const plan::Plan &plan) {
     bool used = std::any_of(
         plan.ranks.begin(), plan.ranks.end(),
         [&](const plan::Rank &rank) { return rank.peak[memoryClass] != 0; });
-    if (!used)
+    if (!used || memoryClass == plan::MemoryClass::host)
       continue;
     classes.push_back(memoryClass);
     table.addColumn(heading(memoryClass), Align::right);
@@ -138,11 +138,20 @@ std::string memoryTable(const plan::Plan &plan) {
          table.print(2, kWidth);
 }
 
+bool usesHost(const plan::Plan &plan) {
+  return std::any_of(
+      plan.ranks.begin(), plan.ranks.end(),
+      [](const plan::Rank &rank) { return rank.hostArenaBytes > 0; });
+}
+
 std::string rankTable(const plan::Plan &plan) {
+  bool hasHost = usesHost(plan);
   Table table;
   table.addColumn("rank", Align::right);
   table.addColumn("arena", Align::right);
   table.addColumn("margin", Align::right);
+  if (hasHost)
+    table.addColumn("host", Align::right);
   table.addColumn("busy", Align::right);
   table.addColumn("layers", Align::left);
   table.addColumn("peak at step", Align::left);
@@ -151,11 +160,19 @@ std::string rankTable(const plan::Plan &plan) {
                       ? static_cast<double>(rank.busyNs) /
                             static_cast<double>(plan.prediction.stepNs)
                       : 0;
-    table.addRow({std::to_string(rank.rank), compact(rank.arenaBytes),
-                  compact(margin(plan, rank)), formatPercent(busy),
-                  blocksOf(plan, rank), peakPlace(rank)});
+    std::vector<std::string> cells = {std::to_string(rank.rank),
+                                      compact(rank.arenaBytes),
+                                      compact(margin(plan, rank))};
+    if (hasHost)
+      cells.push_back(compact(rank.hostArenaBytes));
+    cells.push_back(formatPercent(busy));
+    cells.push_back(blocksOf(plan, rank));
+    cells.push_back(peakPlace(rank));
+    table.addRow(std::move(cells));
   }
-  return "Ranks (margin = budget - reserve - arena)\n" + table.print(2, kWidth);
+  return std::string("Ranks (margin = budget - reserve - arena") +
+         (hasHost ? "; host = pinned host memory for each device" : "") +
+         ")\n" + table.print(2, kWidth);
 }
 
 std::string verdict(const plan::Plan &plan) {
@@ -182,6 +199,13 @@ std::string verdict(const plan::Plan &plan) {
     text = "Fits: every rank stays within " + budget + "; the tightest, rank " +
            std::to_string(tightest->rank) + ", has " +
            formatBytes(margin(plan, *tightest)) + " left";
+  for (const plan::Rank &rank : plan.ranks)
+    if (plan.machine.hostMemoryBytes > 0 &&
+        rank.hostArenaBytes > plan.machine.hostMemoryBytes)
+      text += "; DOES NOT FIT: rank " + std::to_string(rank.rank) + " needs " +
+              formatBytes(rank.hostArenaBytes) +
+              " of the host for each device, which has " +
+              formatBytes(plan.machine.hostMemoryBytes);
   std::string lines;
   for (const std::string &line : wrap(text, kWidth))
     lines += line + "\n";
@@ -207,31 +231,40 @@ std::string timeLine(const plan::Plan &plan) {
          " per device)\n";
 }
 
-/// Model FLOPs utilization and exposed communication, as far as known.
+/// "14.1 % of it on average, at most 14.4 % (rank 0)".
+std::string exposed(const plan::Plan &plan, int64_t plan::Rank::*ns) {
+  double sum = 0;
+  const plan::Rank *most = &plan.ranks.front();
+  for (const plan::Rank &rank : plan.ranks) {
+    sum += static_cast<double>(rank.*ns);
+    if (rank.*ns > most->*ns)
+      most = &rank;
+  }
+  auto stepNs = static_cast<double>(plan.prediction.stepNs);
+  std::string text =
+      formatPercent(sum / static_cast<double>(plan.ranks.size()) / stepNs) +
+      " of it on average";
+  if (most->*ns > 0)
+    text += ", at most " +
+            formatPercent(static_cast<double>(most->*ns) / stepNs) + " (rank " +
+            std::to_string(most->rank) + ")";
+  return text;
+}
+
+/// Model FLOPs utilization and exposed communication and copies, as far as
+/// known.
 std::string efficiencyLine(const plan::Plan &plan) {
   const plan::Prediction &prediction = plan.prediction;
   if (prediction.stepNs <= 0 || plan.ranks.empty())
     return "";
-  double sum = 0;
-  const plan::Rank *most = &plan.ranks.front();
-  for (const plan::Rank &rank : plan.ranks) {
-    sum += static_cast<double>(rank.exposedCommunicationNs);
-    if (rank.exposedCommunicationNs > most->exposedCommunicationNs)
-      most = &rank;
-  }
-  auto stepNs = static_cast<double>(prediction.stepNs);
-  std::string text =
-      "Exposed communication: " +
-      formatPercent(sum / static_cast<double>(plan.ranks.size()) / stepNs) +
-      " of it on average";
-  if (most->exposedCommunicationNs > 0)
-    text += ", at most " +
-            formatPercent(static_cast<double>(most->exposedCommunicationNs) /
-                          stepNs) +
-            " (rank " + std::to_string(most->rank) + ")";
+  std::string text = "Exposed communication: " +
+                     exposed(plan, &plan::Rank::exposedCommunicationNs);
   if (prediction.modelFlopsUtilization > 0)
     text += "; model FLOPs utilization " +
             formatPercent(prediction.modelFlopsUtilization);
+  if (usesHost(plan))
+    text += "\nExposed copies to and from the host: " +
+            exposed(plan, &plan::Rank::exposedCopyNs);
   return text + "\n";
 }
 

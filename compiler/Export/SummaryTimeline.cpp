@@ -65,8 +65,16 @@ std::string kindOf(const plan::Plan &plan,
   case StepKind::overlap: {
     std::string what(step.kind == StepKind::run ? name(step.phase)
                                                 : name(step.kind));
-    return what + (segment.lane == Lane::compute ? ", compute"
-                                                 : ", expert communication");
+    switch (segment.lane) {
+    case Lane::compute:
+      return what + ", compute";
+    case Lane::copy_out:
+      return what + ", copy to host";
+    case Lane::copy_in:
+      return what + ", copy from host";
+    default:
+      return what + ", expert communication";
+    }
   }
   case StepKind::receive:
     return segment.lane == Lane::local_copy ? "copy within a rank"
@@ -97,17 +105,30 @@ std::vector<KindTime> criticalKinds(const plan::Plan &plan,
   return kinds;
 }
 
+bool isUsed(const simulate::Timeline &timeline, Lane lane) {
+  return std::any_of(timeline.ranks.begin(), timeline.ranks.end(),
+                     [&](const simulate::RankTimeline &rank) {
+                       return rank.laneBusyNs[static_cast<size_t>(lane)] > 0;
+                     });
+}
+
+bool usesHost(const simulate::Timeline &timeline) {
+  return isUsed(timeline, Lane::copy_out) || isUsed(timeline, Lane::copy_in);
+}
+
 std::string rankTable(const plan::Plan &plan,
                       const simulate::Timeline &timeline) {
-  bool hasLocal = false;
-  for (const simulate::RankTimeline &rank : timeline.ranks)
-    hasLocal |= rank.laneBusyNs[static_cast<size_t>(Lane::local_copy)] > 0;
+  bool hasLocal = isUsed(timeline, Lane::local_copy);
+  bool hasHost = usesHost(timeline);
   Table table;
   for (const char *heading :
        {"rank", "busy", "compute", "experts", "exposed", "receive"})
     table.addColumn(heading, Align::right);
   if (hasLocal)
     table.addColumn("copy", Align::right);
+  if (hasHost)
+    for (const char *heading : {"to host", "from host", "waited"})
+      table.addColumn(heading, Align::right);
   table.addColumn("ends", Align::right);
   table.addColumn("peak", Align::right);
   table.addColumn("at", Align::right);
@@ -130,6 +151,11 @@ std::string rankTable(const plan::Plan &plan,
                                       lane(Lane::pipeline_communication)};
     if (hasLocal)
       cells.push_back(lane(Lane::local_copy));
+    if (hasHost) {
+      cells.push_back(lane(Lane::copy_out));
+      cells.push_back(lane(Lane::copy_in));
+      cells.push_back(share(rank.exposedCopyNs));
+    }
     cells.push_back(formatNanoseconds(rank.endNs));
     cells.push_back(formatBytes(rank.peakBytes));
     cells.push_back(formatNanoseconds(rank.peakNs));
@@ -166,7 +192,10 @@ std::string summarizeTimeline(const plan::Plan &plan,
   text +=
       "\n\nRanks, in percent of the step time (busy = in programs, gradient "
       "reduction and update;\nexposed = communication of these while "
-      "compute is idle; receive = bytes from other ranks)\n";
+      "compute is idle; receive = bytes from other ranks";
+  if (usesHost(timeline))
+    text += ";\nto host, from host = copies; waited = for these alone";
+  text += ")\n";
   return text + rankTable(plan, timeline) + criticalTable(plan, timeline);
 }
 
@@ -184,6 +213,7 @@ std::string printTimeline(const plan::Plan &plan,
                      {"end_ns", rank.endNs},
                      {"busy_ns", rank.busyNs},
                      {"exposed_communication_ns", rank.exposedCommunicationNs},
+                     {"exposed_copy_ns", rank.exposedCopyNs},
                      {"lane_busy_ns", std::move(lanes)},
                      {"peak_bytes", rank.peakBytes},
                      {"peak_ns", rank.peakNs},

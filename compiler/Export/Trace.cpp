@@ -47,8 +47,12 @@ const char *threadName(int64_t thread) {
   case 1:
     return "expert communication";
   case 2:
-    return "pipeline receive";
+    return "copy to host";
   case 3:
+    return "copy from host";
+  case 4:
+    return "pipeline receive";
+  case 5:
     return "local copy";
   default:
     return "pipeline send";
@@ -176,8 +180,23 @@ private:
         addSlice(rank, threadOf(event.lane), op.name, "op", event.time,
                  "\"kind\":" + quoted(op.kind) +
                      ",\"microbatch\":" + std::to_string(microbatch));
+        writeCopy(rank, member.stage, microbatch, op, event);
         return;
       }
+  }
+
+  /// An arrow from the copy of a value to the host to each copy back.
+  void writeCopy(size_t rank, int64_t stage, int64_t microbatch,
+                 const plan::Op &op, const simulate::Event &event) {
+    bool isOut = op.stream == plan::Stream::copy_out;
+    const std::vector<plan::ValueIndex> &held = isOut ? op.outputs : op.inputs;
+    if ((!isOut && op.stream != plan::Stream::copy_in) || held.empty())
+      return;
+    std::string id = std::to_string(stage) + "." + std::to_string(held[0]) +
+                     "." + std::to_string(microbatch);
+    add(isOut ? "s" : "t", rank, threadOf(event.lane), "offload",
+        ",\"cat\":\"offload\",\"id\":\"" + id +
+            "\",\"ts\":" + microseconds(event.time.beginNs));
   }
 
   /// A counter for each class, where it changes, and for the total.
@@ -195,7 +214,7 @@ private:
           count(plan::name(static_cast<plan::MemoryClass>(c)),
                 sample.live.bytes[c]);
       if (shownTotal != sample.live.total())
-        count("total", sample.live.total());
+        count("total", sample.live.total()); // of the device
       shown = sample.live;
       shownTotal = shown.total();
     }

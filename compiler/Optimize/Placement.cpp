@@ -43,7 +43,8 @@ struct Context {
 /// How far the lifetimes of buffers reach that ops of a context begin or end,
 /// so that nothing on another stream can still use the bytes or use them
 /// already. Ops of the compute stream keep their places: those of the others
-/// give way.
+/// give way. Two of the others are only known to follow each other where a
+/// compute op lies between them: copies reach one further to either side.
 struct Reach {
   std::vector<int64_t> begin; ///< by position
   std::vector<int64_t> end;
@@ -61,6 +62,7 @@ Reach reachOf(const Context &context, Reuse reuse) {
     return reach;
   constexpr auto compute = static_cast<size_t>(plan::Stream::compute);
   std::vector<StreamPositions> done = doneBefore(issued);
+  std::vector<IssuedTime> times = estimateTimes(issued);
   std::vector<int64_t> computes;
   for (int64_t i = 0; i < count; ++i)
     if (issued[i].op->stream == plan::Stream::compute)
@@ -69,9 +71,12 @@ Reach reachOf(const Context &context, Reuse reuse) {
     if (issued[i].op->stream == plan::Stream::compute)
       continue;
     auto stream = static_cast<size_t>(issued[i].op->stream);
+    bool isCopy = issued[i].op->stream != plan::Stream::expert_communication;
     // Compute ops from here on may still run when this one begins.
     auto next =
         std::upper_bound(computes.begin(), computes.end(), done[i][compute]);
+    if (isCopy && next != computes.begin())
+      --next;
     if (next != computes.end())
       reach.begin[i] = std::min(reach.begin[i], *next);
     // Compute ops before this one may begin before it has ended. Clocks only
@@ -81,6 +86,14 @@ Reach reachOf(const Context &context, Reuse reuse) {
         std::partition_point(later, computes.end(), [&](int64_t position) {
           return done[position][stream] < i;
         });
+    if (issued[i].op->stream == plan::Stream::copy_out)
+      knows = std::min(knows, std::partition_point(
+                                  later, computes.end(), [&](int64_t position) {
+                                    return times[position].beginNs <
+                                           times[i].endNs;
+                                  }));
+    if (isCopy && knows != computes.end())
+      ++knows;
     if (later != computes.end())
       reach.end[i] = knows == computes.end() ? count : *knows;
   }
@@ -150,6 +163,7 @@ public:
     for (int64_t stage : rank.stages)
       placeParameters(plan.stages[stage], cursor);
     int64_t behindSlots = placeSlots(plan, rank, cursor.offset);
+    placeFixedOnHost();
     int64_t arena = placeOthers(behindSlots);
     // A slot is as large as its stage's values need, also where no microbatch
     // in it comes to use the last of them.
@@ -157,7 +171,7 @@ public:
       const plan::Stage &stage = plan.stages[index];
       int64_t size = 0;
       for (const plan::Value &value : stage.values)
-        if (value.placement == plan::Placement::slot)
+        if (value.placement == plan::Placement::slot && !value.isOnHost())
           size = std::max(size, value.offset + value.bytes);
       for (int64_t slot : stage.slots)
         arena = std::max(arena, slot + size);
@@ -219,12 +233,23 @@ private:
     }
   }
 
+  /// Behind the slots there. What lives in one program only is rare.
+  void placeFixedOnHost() {
+    Cursor cursor{rank.hostArenaBytes};
+    for (int64_t stage : rank.stages)
+      for (plan::Value &value : plan.stages[stage].values)
+        if (value.isOnHost() && value.placement == plan::Placement::fixed)
+          value.offset = cursor.take(value.bytes);
+    rank.hostArenaBytes = cursor.offset;
+  }
+
   Context programContext(int64_t stage, plan::Program &program) const {
     return {{{stage, &program}}, issueProgram(plan.stages[stage], program)};
   }
 
   bool isFixed(int64_t stage, plan::ValueIndex value) const {
-    return plan.stages[stage].values[value].placement == plan::Placement::fixed;
+    const plan::Value &at = plan.stages[stage].values[value];
+    return at.placement == plan::Placement::fixed && !at.isOnHost();
   }
 
   void addValue(int64_t stage, plan::ValueIndex index, Lifetime life,

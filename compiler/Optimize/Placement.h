@@ -9,15 +9,18 @@ namespace moe::optimize {
 enum class Reuse : uint8_t {
   /// By an op that begins after their last use even if ops wait for their data
   /// only: reuse adds no waits between streams, and takes from nothing that can
-  /// run at the same time.
+  /// run at the same time. Nothing else ever waits for a copy to the host: it
+  /// counts as done where by the estimated times it is, so that a wait for it
+  /// costs nothing.
   withoutWaits,
   /// By any op that is issued later: fewest bytes, and waits where streams have
   /// to be kept apart.
   inIssueOrder,
 };
 
-/// Gives every buffer of a rank its place in one arena and returns the arena's
-/// size, at most 2^53 bytes; more is an error. From the bottom: parameters,
+/// Gives every buffer of a rank its place, those of class host in one arena and
+/// all others in another, the rank its hostArenaBytes, and returns the size of
+/// the other arena. Each has at most 2^53 bytes; more is an error. From the bottom: parameters,
 /// gradients and optimizer state; slots (SlotPlacement.h), which the steps are
 /// given, too; and a region for all else, packed by when the steps and the
 /// issue order of programs and overlaps have it live. What arrives for several

@@ -27,6 +27,11 @@ struct Layout {
   Range pending;       ///< from then to its weight gradients
 };
 
+/// Whether it lies in the part of a slot on the device.
+bool isInSlot(const plan::Value &value) {
+  return value.placement == plan::Placement::slot && !value.isOnHost();
+}
+
 /// Places the values of a slot one behind the other by how long they are
 /// needed; `isMirrored`: what is needed longest lies on top.
 Layout layOut(plan::Stage &stage, bool isMirrored) {
@@ -44,8 +49,7 @@ Layout layOut(plan::Stage &stage, bool isMirrored) {
     for (size_t i = 0; i < stage.values.size(); ++i) {
       plan::Value &value = stage.values[i];
       auto index = static_cast<plan::ValueIndex>(i);
-      if (value.placement != plan::Placement::slot ||
-          forWeights.contains(index) != forWeightGradients ||
+      if (!isInSlot(value) || forWeights.contains(index) != forWeightGradients ||
           added.contains(index) != isAdded)
         continue;
       value.offset = end;
@@ -69,13 +73,12 @@ Layout layOut(plan::Stage &stage, bool isMirrored) {
 /// bytes of what it has used up: the slot as a whole is small, but nothing of
 /// it is free meanwhile. No op has to wait for that.
 Layout layOutShared(plan::Stage &stage) {
-  auto isInSlot = [&](plan::ValueIndex value) {
-    return value != -1 &&
-           stage.values[value].placement == plan::Placement::slot;
+  auto isPacked = [&](plan::ValueIndex value) {
+    return value != -1 && isInSlot(stage.values[value]);
   };
   std::map<plan::ValueIndex, Lifetime> lives;
   for (size_t i = 0; i < stage.values.size(); ++i)
-    if (isInSlot(static_cast<plan::ValueIndex>(i)))
+    if (isPacked(static_cast<plan::ValueIndex>(i)))
       lives[static_cast<plan::ValueIndex>(i)] = {
           0, std::numeric_limits<int64_t>::max()};
   for (const plan::Program &program : stage.programs) {
@@ -91,10 +94,10 @@ Layout layOutShared(plan::Stage &stage) {
                  done[i][static_cast<size_t>(issued[begin].op->stream)])
         ++begin;
       for (plan::ValueIndex output : issued[i].op->outputs)
-        if (isInSlot(output))
+        if (isPacked(output))
           lives[output].begin = static_cast<int64_t>(begin);
       for (plan::ValueIndex released : issued[i].op->releases)
-        if (isInSlot(released))
+        if (isPacked(released))
           lives[released].end = static_cast<int64_t>(i) + 1;
     }
   }
@@ -116,12 +119,13 @@ struct Instance {
   size_t first = 0, last = 0; ///< steps
   int64_t split = -1;         ///< step of its backward_input, if any
   int64_t base = 0;
+  int64_t hostBase = -1; ///< -1: nothing there
 
   struct Piece {
     size_t begin, end; ///< steps
     Range range;
   };
-  std::array<Piece, 3> pieces;
+  std::array<Piece, 3> pieces{};
   size_t count = 0;
 
   void setPieces(const Layout &layout) {
@@ -147,8 +151,10 @@ public:
       : plan(plan), rank(rank), base(base) {}
 
   int64_t run() {
-    for (int64_t stage : rank.stages)
+    for (int64_t stage : rank.stages) {
       plan.stages[stage].slots.clear();
+      plan.stages[stage].hostSlots.clear();
+    }
     findInstances();
     Attempt best;
     for (Kind kind : {Kind::upward, Kind::downward, Kind::shared})
@@ -158,6 +164,7 @@ public:
           best = {kind, fromTheEnd, end};
       }
     place(best);
+    placeOnHost();
     writeSlots();
     return best.end;
   }
@@ -201,7 +208,7 @@ private:
   Instance &at(const Key &key, size_t step) {
     auto [known, isNew] = indices.try_emplace(key, instances.size());
     if (isNew)
-      instances.push_back({key.first, step, step, -1, 0, {}, 0});
+      instances.push_back({key.first, step, step});
     return instances[known->second];
   }
 
@@ -261,16 +268,55 @@ private:
     return end;
   }
 
+  /// Values on the host lie side by side, from the first step of a microbatch
+  /// to its last run: there is room.
+  void placeOnHost() {
+    std::map<int64_t, int64_t> sizes; ///< by stage
+    for (int64_t stage : rank.stages)
+      for (plan::Value &value : plan.stages[stage].values)
+        if (value.isOnHost() && value.placement == plan::Placement::slot) {
+          value.offset = sizes[stage];
+          sizes[stage] += plan::alignUp(value.bytes);
+        }
+    rank.hostArenaBytes = 0;
+    std::vector<const Instance *> inFlight;
+    for (Instance &instance : instances) {
+      int64_t size = sizes[instance.stage];
+      if (size == 0)
+        continue;
+      std::erase_if(inFlight, [&](const Instance *other) {
+        return other->last < instance.first;
+      });
+      std::sort(inFlight.begin(), inFlight.end(),
+                [](const Instance *a, const Instance *b) {
+                  return a->hostBase < b->hostBase;
+                });
+      instance.hostBase = 0;
+      for (const Instance *other : inFlight)
+        if (other->hostBase < instance.hostBase + size)
+          instance.hostBase = std::max(instance.hostBase,
+                                       other->hostBase + sizes[other->stage]);
+      inFlight.push_back(&instance);
+      rank.hostArenaBytes =
+          std::max(rank.hostArenaBytes, instance.hostBase + size);
+    }
+  }
+
   void writeSlots() {
-    std::map<Key, int64_t> slotOf;                         ///< of each instance
-    std::map<std::pair<int64_t, int64_t>, int64_t> slotAt; ///< stage and base
+    std::map<Key, int64_t> slotOf; ///< of each instance
+    /// Stage, base, base on the host.
+    std::map<std::array<int64_t, 3>, int64_t> slotAt;
     for (const auto &[key, index] : indices) {
-      std::vector<int64_t> &slots = plan.stages[key.first].slots;
-      int64_t place = instances[index].base;
-      auto [known, isNew] = slotAt.try_emplace(
-          {key.first, place}, static_cast<int64_t>(slots.size()));
-      if (isNew)
-        slots.push_back(place);
+      plan::Stage &stage = plan.stages[key.first];
+      const Instance &instance = instances[index];
+      auto [known, isNew] =
+          slotAt.try_emplace({key.first, instance.base, instance.hostBase},
+                             static_cast<int64_t>(stage.slots.size()));
+      if (isNew) {
+        stage.slots.push_back(instance.base);
+        if (instance.hostBase != -1)
+          stage.hostSlots.push_back(instance.hostBase);
+      }
       slotOf[key] = known->second;
     }
     for (plan::Step &step : rank.steps) {

@@ -104,7 +104,7 @@ private:
 class WaitFinder {
 public:
   WaitFinder(size_t members, bool isPlaced)
-      : isPlaced(isPlaced), values(members) {}
+      : isPlaced(isPlaced), values(members), lastComputed(members, -1) {}
 
   /// Issues `issued`, which waits for its own `waits`, and returns what it must
   /// wait for besides, rising.
@@ -131,6 +131,12 @@ public:
     for (plan::ValueIndex input : issued.op->inputs)
       if (input != -1)
         use(issued, stream, position, input);
+
+    int64_t &computed = lastComputed[issued.member];
+    if (issued.op->stream == plan::Stream::compute)
+      computed = position;
+    else if (issued.op->stream == plan::Stream::copy_in)
+      needed[kCompute] = std::max(needed[kCompute], computed);
 
     needed[stream] = -1;
     StreamPositions done = clocks.next(stream, issued.waits);
@@ -164,12 +170,12 @@ private:
   }
 
   /// Addresses of slots stand above those of the arena: members are in
-  /// different ones.
+  /// different ones. Those of the host follow, likewise.
   static int64_t addressOf(const IssuedOp &issued, const plan::Value &value) {
     constexpr int64_t arena = int64_t{1} << 53;
-    return value.offset +
-           (value.placement == plan::Placement::slot ? issued.member + 1 : 0) *
-               arena;
+    int64_t region =
+        value.placement == plan::Placement::slot ? issued.member + 1 : 0;
+    return value.offset + (region + (value.isOnHost() ? 4 : 0)) * arena;
   }
 
   void use(const IssuedOp &issued, size_t stream, int64_t position,
@@ -194,8 +200,11 @@ private:
     bytes.write(begin, begin + value.bytes, stream, position, needed);
   }
 
+  static constexpr auto kCompute = static_cast<size_t>(plan::Stream::compute);
+
   bool isPlaced;
   std::vector<std::vector<Known>> values; ///< by member and value
+  std::vector<int64_t> lastComputed;      ///< by member, its last compute op
   ByteUses bytes;
   Clocks clocks;
   size_t count = 0;
@@ -253,6 +262,26 @@ std::vector<StreamPositions> doneBefore(const std::vector<IssuedOp> &issued) {
     clocks.issue(streamOf(each), done.back());
   }
   return done;
+}
+
+std::vector<IssuedTime> estimateTimes(const std::vector<IssuedOp> &issued) {
+  std::vector<IssuedTime> times;
+  StreamPositions last = nowhere();
+  for (const IssuedOp &each : issued) {
+    IssuedTime time;
+    auto follow = [&](int64_t position) {
+      time.beginNs = std::max(time.beginNs, times[position].endNs);
+    };
+    int64_t &before = last[streamOf(each)];
+    if (before != -1)
+      follow(before);
+    for (int64_t position : each.waits)
+      follow(position);
+    time.endNs = time.beginNs + each.op->timeNs;
+    before = static_cast<int64_t>(times.size());
+    times.push_back(time);
+  }
+  return times;
 }
 
 void setDataWaits(const plan::Stage &stage, plan::Program &program) {

@@ -6,7 +6,10 @@
 // - reads what another stream wrote (data),
 // - gives back bytes that another stream uses (release),
 // - writes bytes that another stream used for something else (reuse; only known
-//   once values have offsets).
+//   once values have offsets);
+// - copies in: such an op needs nothing but its bytes on the host, so it waits
+//   for the op of the compute stream that its program issues before it. Its
+//   place in the order of issue says when it begins.
 // Everything else follows: an op that is known to be done carries along the
 // ops before it on its stream and whatever those waited for.
 //
@@ -42,6 +45,14 @@ std::vector<IssuedOp> issueOverlap(const plan::Plan &plan,
 /// For each position, the last op of every stream that is done when the op
 /// begins, by stream order and waits. Linear.
 std::vector<StreamPositions> doneBefore(const std::vector<IssuedOp> &issued);
+
+/// When an op runs by its estimated time, from the begin of the step.
+struct IssuedTime {
+  int64_t beginNs = 0, endNs = 0;
+};
+
+/// Of each position, by stream order and waits. Linear.
+std::vector<IssuedTime> estimateTimes(const std::vector<IssuedOp> &issued);
 
 /// Replaces the waits of a program's ops by those that data and releases need:
 /// at most one a stream, none that follows from others.

@@ -1,6 +1,7 @@
 #include "compiler/Simulate/Executions.h"
 
 #include <algorithm>
+#include <cmath>
 #include <tuple>
 
 namespace moe::simulate {
@@ -17,10 +18,9 @@ struct Issue {
   plan::ByteCounts live;     ///< while it runs
 };
 
-Lane laneOf(plan::Stream stream) {
-  return stream == plan::Stream::compute ? Lane::compute
-                                         : Lane::expert_communication;
-}
+static_assert(static_cast<size_t>(Lane::copy_in) + 1 == plan::kStreamCount,
+              "lanes begin with the streams");
+Lane laneOf(plan::Stream stream) { return static_cast<Lane>(stream); }
 
 Error opError(const Issue &issue, const std::string &reason) {
   return Error{"op " + issue.planOp->name + " of stage " + issue.stage->name +
@@ -59,10 +59,29 @@ Result<plan::ByteCounts> freedBy(const Issue &issue) {
   return freed;
 }
 
+/// The shares of their own rates that copies to the host and from it get while
+/// both run. As many devices as share the link do the same at the same time, so
+/// their number changes the rates, but not the shares.
+struct CopySpeeds {
+  double out = 1, in = 1;
+};
+
+CopySpeeds speedsTogether(const plan::Machine &machine) {
+  double half = machine.hostCombinedBytesPerSecond / 2;
+  auto share = [&](double alone) {
+    return half > 0 && alone > half ? half / alone : 1;
+  };
+  return {share(machine.toHostBytesPerSecond),
+          share(machine.toDeviceBytesPerSecond)};
+}
+
 /// Works out when the ops run, and what follows from it.
 class Streams {
 public:
-  explicit Streams(std::vector<Issue> issues) : issues(std::move(issues)) {}
+  Streams(const plan::Machine &machine, std::vector<Issue> issues)
+      : issues(std::move(issues)), speeds(speedsTogether(machine)) {
+    latest.fill(kNone);
+  }
 
   Result<Execution> run() {
     MOE_RETURN_IF_ERROR(runOps());
@@ -83,35 +102,131 @@ public:
 
 private:
   static constexpr size_t kNone = std::numeric_limits<size_t>::max();
+  static constexpr const char *kTooLong =
+      "takes a time that is negative or too long";
 
+  /// What is under way on a lane.
+  struct Running {
+    size_t issue = kNone;
+    double restNs = 0; ///< at full speed
+    int64_t endNs = 0; ///< at the speed of now
+  };
+
+  /// From moment to moment: where an op ends others can begin, and copies in
+  /// both directions slow each other down.
   Status runOps() {
-    std::array<size_t, kLaneCount> latest;
-    latest.fill(kNone);
     times.resize(issues.size());
     causes.assign(issues.size(), kNone);
-    for (size_t i = 0; i < issues.size(); ++i) {
-      const Issue &issue = issues[i];
-      auto lane = static_cast<size_t>(laneOf(issue.planOp->stream));
-      int64_t beginNs = 0;
-      auto follow = [&](size_t earlier) {
-        if (times[earlier].endNs > beginNs) {
-          beginNs = times[earlier].endNs;
-          causes[i] = earlier;
-        }
-      };
-      if (latest[lane] != kNone)
-        follow(latest[lane]);
-      for (size_t wait : issue.waits)
-        follow(wait);
-      latest[lane] = i;
-      int64_t ns = issue.planOp->timeNs;
-      if (ns < 0 || ns > kLongestNs || beginNs + ns > kLongestNs)
-        return opError(issue, "takes a time that is negative or too long");
-      times[i] = {beginNs, beginNs + ns};
-      result.durationNs = std::max(result.durationNs, times[i].endNs);
-      result.laneBusyNs[lane] += ns;
+    hasEnded.resize(issues.size());
+    for (size_t i = 0; i < issues.size(); ++i)
+      queues[laneIndex(i)].push_back(i);
+    while (true) {
+      MOE_RETURN_IF_ERROR(beginOps());
+      const Running *next = nullptr;
+      for (const Running &lane : running)
+        if (lane.issue != kNone && (!next || lane.endNs < next->endNs))
+          next = &lane;
+      if (!next)
+        break;
+      if (next->endNs > kLongestNs)
+        return opError(issues[next->issue], kTooLong);
+      advance(next->endNs);
     }
+    result.durationNs = nowNs;
     return {};
+  }
+
+  size_t laneIndex(size_t issue) const {
+    return static_cast<size_t>(laneOf(issues[issue].planOp->stream));
+  }
+
+  bool canBegin(size_t issue) const {
+    return std::all_of(issues[issue].waits.begin(), issues[issue].waits.end(),
+                       [&](size_t wait) { return hasEnded[wait]; });
+  }
+
+  /// Begins all that can, until that ends nothing more at this moment.
+  Status beginOps() {
+    bool hasBegun = true;
+    while (hasBegun) {
+      hasBegun = false;
+      for (size_t lane = 0; lane < queues.size(); ++lane) {
+        std::vector<size_t> &queue = queues[lane];
+        while (running[lane].issue == kNone && heads[lane] < queue.size() &&
+               canBegin(queue[heads[lane]])) {
+          MOE_RETURN_IF_ERROR(begin(lane, queue[heads[lane]++]));
+          hasBegun = true;
+        }
+      }
+    }
+    setEnds();
+    return {};
+  }
+
+  Status begin(size_t lane, size_t issue) {
+    int64_t ns = issues[issue].planOp->timeNs;
+    if (ns < 0 || ns > kLongestNs || nowNs + ns > kLongestNs)
+      return opError(issues[issue], kTooLong);
+    int64_t latestNs = 0;
+    auto follow = [&](size_t earlier) {
+      if (times[earlier].endNs > latestNs) {
+        latestNs = times[earlier].endNs;
+        causes[issue] = earlier;
+      }
+    };
+    if (latest[lane] != kNone)
+      follow(latest[lane]);
+    for (size_t wait : issues[issue].waits)
+      follow(wait);
+    latest[lane] = issue;
+    times[issue] = {nowNs, nowNs};
+    if (ns == 0)
+      hasEnded[issue] = true;
+    else
+      running[lane] = {issue, static_cast<double>(ns), nowNs + ns};
+    return {};
+  }
+
+  double speedOf(size_t lane) const {
+    constexpr auto out = static_cast<size_t>(Lane::copy_out);
+    constexpr auto in = static_cast<size_t>(Lane::copy_in);
+    if (running[out].issue == kNone || running[in].issue == kNone)
+      return 1;
+    return lane == out ? speeds.out : lane == in ? speeds.in : 1;
+  }
+
+  void setEnds() {
+    for (size_t lane = 0; lane < running.size(); ++lane)
+      if (running[lane].issue != kNone)
+        running[lane].endNs =
+            nowNs + static_cast<int64_t>(
+                        std::ceil(running[lane].restNs / speedOf(lane)));
+  }
+
+  void advance(int64_t nextNs) {
+    auto isRunning = [&](Lane lane) {
+      return running[static_cast<size_t>(lane)].issue != kNone;
+    };
+    int64_t ns = nextNs - nowNs;
+    if (!isRunning(Lane::compute))
+      (isRunning(Lane::expert_communication) ? result.exposedCommunicationNs
+                                             : result.exposedCopyNs) += ns;
+    std::array<double, plan::kStreamCount> speed{};
+    for (size_t lane = 0; lane < running.size(); ++lane)
+      speed[lane] = speedOf(lane);
+    nowNs = nextNs;
+    for (size_t lane = 0; lane < running.size(); ++lane) {
+      Running &at = running[lane];
+      if (at.issue == kNone)
+        continue;
+      at.restNs -= static_cast<double>(ns) * speed[lane];
+      if (at.endNs > nowNs)
+        continue;
+      times[at.issue].endNs = nowNs;
+      result.laneBusyNs[lane] += times[at.issue].ns();
+      hasEnded[at.issue] = true;
+      at.issue = kNone;
+    }
   }
 
   Status sampleMemory() {
@@ -163,8 +278,16 @@ private:
   }
 
   std::vector<Issue> issues;
+  CopySpeeds speeds; ///< while both directions run
   std::vector<Interval> times;
   std::vector<size_t> causes; ///< whose end was the op's begin
+  std::vector<bool> hasEnded;
+  // By lane: its ops in order, how many have begun, the last of these.
+  std::array<std::vector<size_t>, plan::kStreamCount> queues;
+  std::array<size_t, plan::kStreamCount> heads{};
+  std::array<size_t, plan::kStreamCount> latest;
+  std::array<Running, plan::kStreamCount> running;
+  int64_t nowNs = 0;
   Execution result;
 };
 
@@ -192,7 +315,7 @@ Result<Execution> execute(const plan::Plan &plan, int64_t stage,
     issue->live = program.ops[op].live;
     issues.push_back(std::move(*issue));
   }
-  return Streams(std::move(issues)).run();
+  return Streams(plan.machine, std::move(issues)).run();
 }
 
 Result<Execution> execute(const plan::Plan &plan,
@@ -239,7 +362,7 @@ Result<Execution> execute(const plan::Plan &plan,
     issues[static_cast<size_t>(wait.op)].waits.push_back(
         static_cast<size_t>(wait.on));
   }
-  return Streams(std::move(issues)).run();
+  return Streams(plan.machine, std::move(issues)).run();
 }
 
 } // namespace moe::simulate

@@ -33,6 +33,9 @@ struct Execution {
   std::vector<MemorySample> samples; ///< as RankTimeline::samples
   int64_t durationNs = 0;
   std::array<int64_t, kLaneCount> laneBusyNs{};
+  // While no op computes: with an exchange under way, with copies only.
+  int64_t exposedCommunicationNs = 0;
+  int64_t exposedCopyNs = 0;
   // The largest total of live bytes; without ops, the lowest number there is.
   int64_t peakBytes = std::numeric_limits<int64_t>::min();
   int64_t peakNs = 0;

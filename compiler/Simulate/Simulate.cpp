@@ -105,8 +105,8 @@ private:
       for (size_t lane = 0; lane < kLaneCount; ++lane)
         result.laneBusyNs[lane] += execution.laneBusyNs[lane];
       result.busyNs += ns;
-      result.exposedCommunicationNs +=
-          ns - execution.laneBusyNs[static_cast<size_t>(Lane::compute)];
+      result.exposedCommunicationNs += execution.exposedCommunicationNs;
+      result.exposedCopyNs += execution.exposedCopyNs;
     } else if (step.kind == StepKind::reduce_gradients) {
       busyOf(Lane::expert_communication) += ns;
       result.busyNs += ns;
@@ -264,6 +264,10 @@ std::string_view name(Lane lane) {
     return "compute";
   case Lane::expert_communication:
     return "expert_communication";
+  case Lane::copy_out:
+    return "copy_out";
+  case Lane::copy_in:
+    return "copy_in";
   case Lane::pipeline_communication:
     return "pipeline_communication";
   case Lane::local_copy:

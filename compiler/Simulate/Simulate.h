@@ -18,16 +18,19 @@
 
 namespace moe::simulate {
 
-/// What a rank does at the same time. The first two are the streams of ops;
+/// What a rank does at the same time. The first four are the streams of ops, in
+/// the order of plan::Stream;
 /// what arrives from other ranks and what the rank hands over to itself have
 /// their own. At most one thing at a time happens on each lane.
 enum class Lane : uint8_t {
   compute,                ///< ops, and the update
   expert_communication,   ///< ops, and the reduction of gradients
+  copy_out,               ///< ops, from device to host
+  copy_in,                ///< ops, from host to device
   pipeline_communication, ///< what arrives from other ranks
   local_copy,             ///< what the rank sends to itself
 };
-inline constexpr size_t kLaneCount = 4;
+inline constexpr size_t kLaneCount = 6;
 std::string_view name(Lane lane);
 
 /// From begin to end, in nanoseconds from the begin of the training step.
@@ -66,7 +69,9 @@ struct RankTimeline {
   std::vector<Interval> steps;
   std::array<int64_t, kLaneCount> laneBusyNs{};
   int64_t busyNs = 0; ///< in programs, gradient reduction and update
-  int64_t exposedCommunicationNs = 0; ///< of those, with compute idle
+  /// Of those, with compute idle and an exchange or reduction under way.
+  int64_t exposedCommunicationNs = 0;
+  int64_t exposedCopyNs = 0; ///< with nothing but copies under way
   int64_t endNs = 0;
   // The largest total of live bytes, the first time that it is reached.
   int64_t peakBytes = 0;
@@ -115,7 +120,9 @@ struct Options {
 ///   before is done and the bytes of every input that is being received are
 ///   there; they end when all their ops have ended.
 /// - An op begins when the op before it on its stream and all that it waits for
-///   have ended; it takes its time_ns.
+///   have ended; it takes its time_ns. While copies run in both directions,
+///   each gets at most half of what the link to the host carries together, and
+///   takes as much longer.
 /// - `receive` posts and returns, `send` posts and returns. A message is ready
 ///   when both are posted and those before it from the same rank to the same
 ///   rank have arrived. wait_send ends when it has arrived.

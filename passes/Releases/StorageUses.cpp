@@ -7,13 +7,14 @@
 
 using namespace mlir;
 
-static bool runsBesideCompute(Operation *op) {
+static bool isExchange(Operation *op) {
   auto stream = dyn_cast<moe::StreamOpInterface>(op);
-  return stream && stream.getStreamKind() != moe::StreamKind::compute;
+  return stream &&
+         stream.getStreamKind() == moe::StreamKind::expert_communication;
 }
 
 Operation *moe::getEndOfUse(Operation *user) {
-  if (!runsBesideCompute(user))
+  if (!isExchange(user))
     return user;
   Operation *waiter = nullptr;
   for (Operation *consumer : user->getUsers()) {

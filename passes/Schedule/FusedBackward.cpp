@@ -75,7 +75,7 @@ int64_t scratchOf(Operation *op) {
 
 bool isExchange(Operation *op) {
   auto stream = dyn_cast<StreamOpInterface>(op);
-  return stream && stream.getStreamKind() != StreamKind::compute;
+  return stream && stream.getStreamKind() == StreamKind::expert_communication;
 }
 
 /// Moves weight gradients behind exchanges, so that the compute stream has work

@@ -4,6 +4,7 @@
 #include "support/TokenRole.h"
 
 #include <limits>
+#include <set>
 
 namespace moe::exec {
 namespace {
@@ -169,6 +170,12 @@ private:
       return Error{"must be on stream " + std::string(plan::name(stream)) +
                    ", is on " + std::string(plan::name(op.op->stream))};
     };
+    if (op.signature->copies)
+      return mustBeOn(*op.signature->copies);
+    if (op.op->stream == plan::Stream::copy_out ||
+        op.op->stream == plan::Stream::copy_in)
+      return Error{"is no copy, hence cannot be on stream " +
+                   std::string(plan::name(op.op->stream))};
     if (op.signature->exchanges)
       return mustBeOn(plan::Stream::expert_communication);
     if (op.signature->accumulates)
@@ -195,6 +202,26 @@ private:
     return {};
   }
 
+  /// What copies hold was made by what made the original.
+  static void followCopies(Origins &origins) {
+    auto isCopy = [](const Origin &origin) {
+      return origin.op && origin.op->signature->copies;
+    };
+    for (auto &[value, list] : origins) {
+      std::set<const BoundOp *> followed;
+      for (size_t i = 0; i < list.size(); ++i) {
+        if (!isCopy(list[i]) || !followed.insert(list[i].op).second)
+          continue;
+        auto of = origins.find(list[i].op->op->inputs[0]);
+        if (of == origins.end())
+          continue;
+        std::vector<Origin> originals = of->second;
+        list.insert(list.end(), originals.begin(), originals.end());
+      }
+      std::erase_if(list, isCopy);
+    }
+  }
+
   /// Values that hold indices must come from where their numbers are in range.
   Status checkOrigins(size_t index) const {
     const plan::Stage &stage = plan.stages[index];
@@ -213,6 +240,7 @@ private:
               origins[op.op->outputs[i]].push_back(
                   {op.op->kind, &op,
                    parseOperand(op.signature->outputs[i]).name});
+    followCopies(origins);
     for (const auto &program : bound.programs)
       if (program)
         for (const BoundOp &op : *program)
@@ -232,7 +260,7 @@ private:
     if (pattern.from.empty() || value < 0)
       return {};
     auto found = origins.find(value);
-    if (found == origins.end())
+    if (found == origins.end() || found->second.empty())
       return comesFrom(pattern);
     for (const Origin &origin : found->second) {
       if (origin.kind != pattern.from ||

@@ -7,15 +7,20 @@ namespace moe::exec {
 
 using kernels::Tensor;
 
+/// An op that was issued: its number on its stream; of the compute stream,
+/// whose ops are done once they were issued, 0.
+struct Executor::Mark {
+  plan::Stream stream = plan::Stream::compute;
+  int64_t number = 0;
+};
+
 /// A program under way.
 struct Executor::Member {
   int64_t stage, microbatch, slot;
   const plan::Program *program;
   const std::vector<BoundOp> *ops;
   std::string suffix = {}; ///< of the names of its ops in errors
-  /// By op issued: its number on the communication stream; 0: a compute op,
-  /// which is done once it was issued.
-  std::vector<int64_t> numbers = {};
+  std::vector<Mark> issued = {}; ///< by op
 };
 
 /// An op with its operands, ready to be called on any thread.
@@ -59,9 +64,9 @@ Status Executor::run(int64_t index) {
   for (const BoundOp &op : *member->ops) {
     plan::ByteCounts expected = step.live;
     expected += op.op->live;
-    MOE_RETURN_IF_ERROR(issue(*member, expected, 0, index));
+    MOE_RETURN_IF_ERROR(issue(*member, expected, {}, index));
   }
-  return communication.join();
+  return joinStreams();
 }
 
 Status Executor::overlap(int64_t index) {
@@ -81,44 +86,60 @@ Status Executor::overlap(int64_t index) {
     MOE_RETURN_IF_ERROR(waitForInputs(*member));
     members.push_back(std::move(*member));
   }
-  std::vector<int64_t> numbers; // as in Member, by position
+  std::vector<Mark> issued; // by position
   auto wait = overlap.waits.begin();
   for (size_t position = 0; position < overlap.order.size(); ++position) {
     Member &member = members[static_cast<size_t>(overlap.order[position])];
-    int64_t after = 0;
+    std::vector<Mark> waits;
     for (; wait != overlap.waits.end() &&
            wait->op == static_cast<int64_t>(position);
          ++wait)
-      after = std::max(after, numbers[static_cast<size_t>(wait->on)]);
+      waits.push_back(issued[static_cast<size_t>(wait->on)]);
     plan::ByteCounts expected = step.live;
     expected += overlap.live[position];
-    MOE_RETURN_IF_ERROR(issue(member, expected, after, index));
-    numbers.push_back(member.numbers.back());
+    MOE_RETURN_IF_ERROR(issue(member, expected, std::move(waits), index));
+    issued.push_back(member.issued.back());
   }
-  return communication.join();
+  return joinStreams();
 }
 
 Status Executor::issue(Member &member, const plan::ByteCounts &expected,
-                       int64_t after, int64_t index) {
-  const BoundOp &op = (*member.ops)[member.numbers.size()];
+                       std::vector<Mark> waits, int64_t index) {
+  const BoundOp &op = (*member.ops)[member.issued.size()];
   Result<std::shared_ptr<Call>> call = prepare(member, op, expected, index);
   if (!call)
     return call.error();
-  int64_t number = 0;
-  if (op.op->stream == plan::Stream::compute) {
-    for (int64_t on : op.op->waits)
-      after = std::max(after, member.numbers[static_cast<size_t>(on)]);
-    MOE_RETURN_IF_ERROR(communication.wait(after));
+  for (int64_t on : op.op->waits)
+    waits.push_back(member.issued[static_cast<size_t>(on)]);
+  Mark mark{op.op->stream, 0};
+  if (mark.stream == plan::Stream::compute) {
+    MOE_RETURN_IF_ERROR(wait(waits));
     MOE_RETURN_IF_ERROR(compute(**call));
   } else {
-    // Computation that it waits for is done, since it was issued before.
-    Result<int64_t> issued = communicate(*call);
-    if (!issued)
-      return issued.error();
-    number = *issued;
+    Result<int64_t> number = handOver(*call, std::move(waits));
+    if (!number)
+      return number.error();
+    mark.number = *number;
   }
-  member.numbers.push_back(number);
+  member.issued.push_back(mark);
   return {};
+}
+
+Status Executor::wait(const std::vector<Mark> &marks) {
+  for (const Mark &mark : marks)
+    if (mark.stream != plan::Stream::compute)
+      MOE_RETURN_IF_ERROR(
+          streams[static_cast<size_t>(mark.stream)].wait(mark.number));
+  return {};
+}
+
+Status Executor::joinStreams() {
+  // Every one, also when another has failed: nothing may be under way.
+  Status joined;
+  for (StreamThread &stream : streams)
+    if (Status status = stream.join(); !status && joined)
+      joined = status;
+  return joined;
 }
 
 Status Executor::waitForInputs(const Member &member) {
@@ -158,8 +179,9 @@ Executor::prepare(const Member &member, const BoundOp &op,
         return made.error();
       call->scratch = *made;
     }
-    MOE_RETURN_IF_ERROR(LiveCheck::compare(expected, arena.live()));
-    check.note(arena.live(), index, op.op->name);
+    plan::ByteCounts now = live();
+    MOE_RETURN_IF_ERROR(LiveCheck::compare(expected, now));
+    check.note(now, index, op.op->name);
     for (size_t i = 0; i < op.op->inputs.size(); ++i)
       if (op.op->inputs[i] >= 0) {
         Result<Tensor> input = values.get(instance(op.op->inputs[i]));
@@ -205,11 +227,12 @@ Status Executor::compute(Call &call) {
 
 // The account moves on as if the op were done: whoever uses the bytes next
 // waits for it, or comes behind it on its stream.
-Result<int64_t> Executor::communicate(const std::shared_ptr<Call> &call) {
+Result<int64_t> Executor::handOver(const std::shared_ptr<Call> &call,
+                                   std::vector<Mark> waits) {
   const plan::Op &op = *call->op->op;
   if (call->scratch) {
     MOE_RETURN_IF_ERROR(arena.releaseUnspoiled(op.scratchOffset));
-    call->freed.push_back({op.scratchOffset, op.scratchBytes});
+    call->freed.push_back({&arena, op.scratchOffset, op.scratchBytes});
   }
   for (plan::ValueIndex value : op.releases) {
     Result<Place> place =
@@ -218,13 +241,16 @@ Result<int64_t> Executor::communicate(const std::shared_ptr<Call> &call) {
       return call->error(place.error());
     call->freed.push_back(*place);
   }
-  return communication.issue([this, call]() -> Status {
-    if (Status status = invoke(*call, {}); !status)
-      return call->error(status);
-    for (const Place &place : call->freed)
-      arena.spoil(place.offset, place.bytes);
-    return {};
-  });
+  // Computation that it waits for is done, since it was issued before.
+  return streams[static_cast<size_t>(op.stream)].issue(
+      [this, call, waits = std::move(waits)]() -> Status {
+        MOE_RETURN_IF_ERROR(wait(waits));
+        if (Status status = invoke(*call, {}); !status)
+          return call->error(status);
+        for (const Place &place : call->freed)
+          place.arena->spoil(place.offset, place.bytes);
+        return {};
+      });
 }
 
 Status Executor::invoke(const Call &call, const kernels::Parallel &threads) {

@@ -39,31 +39,39 @@ Executor::create(const Binding &binding, int64_t worldRank,
                  tokenRole(data.furthestShift()) + "', the plan loads '" +
                  tokenRole(binding.furthestShift()) + "'"};
   int64_t pipeline = binding.topology().coordinates(worldRank).pipeline;
-  Result<Arena> arena = Arena::create(
-      plan.ranks[static_cast<size_t>(pipeline)].arenaBytes, options.poison);
+  const plan::Rank &rank = plan.ranks[static_cast<size_t>(pipeline)];
+  Result<Arena> arena = Arena::create(rank.arenaBytes, options.poison);
   if (!arena)
     return arena.error();
-  return std::unique_ptr<Executor>(new Executor(binding, worldRank, transport,
-                                                kernels, data, options,
-                                                std::move(*arena)));
+  Result<Arena> host = Arena::create(rank.hostArenaBytes, options.poison);
+  if (!host)
+    return Error{"values on the host: " + host.error().message};
+  return std::unique_ptr<Executor>(
+      new Executor(binding, worldRank, transport, kernels, data, options,
+                   std::move(*arena), std::move(*host)));
 }
 
 Executor::Executor(const Binding &binding, int64_t worldRank,
                    comm::Transport &wire, const kernels::KernelTable &kernels,
                    const Dataset &data, const ExecutorOptions &options,
-                   Arena arenaOfRank)
+                   Arena arenaOfRank, Arena hostOfRank)
     : bound(binding), at(binding.topology().coordinates(worldRank)),
       rank(binding.plan().ranks[static_cast<size_t>(at.pipeline)]), wire(wire),
       kernels(kernels), data(data), options(options), pool(options.threads),
       parallel(pool.parallel()), arena(std::move(arenaOfRank)),
-      values(binding, arena), weights(binding, at, arena, wire, pool, kernels),
+      host(std::move(hostOfRank)), values(binding, arena, host), weights(binding, at, arena, wire, pool, kernels),
       check(rank), expertGroup(binding.topology().expertGroup(at)),
       world(binding.topology().world()) {}
 
+plan::ByteCounts Executor::live() const {
+  plan::ByteCounts both = arena.live();
+  both += host.live();
+  return both;
+}
+
 Status Executor::start() {
   MOE_RETURN_IF_ERROR(weights.create(options.seed));
-  if (Status status = LiveCheck::compare(rank.persistent, arena.live());
-      !status)
+  if (Status status = LiveCheck::compare(rank.persistent, live()); !status)
     return Error{"parameters: " + status.error().message};
   return {};
 }
@@ -103,11 +111,10 @@ Result<StepResult> Executor::train(int64_t number) {
                   describe(rank.steps[i]) + "): " + status.error().message};
       // What is under way may wait for a peer that waits for this rank.
       wire.abort(error);
-      (void)communication.join();
+      (void)joinStreams();
       return error;
     }
-  if (Status status = LiveCheck::compare(rank.persistent, arena.live());
-      !status)
+  if (Status status = LiveCheck::compare(rank.persistent, live()); !status)
     return Error{"after training step " + std::to_string(number) + ": " +
                  status.error().message};
   return summarize();
@@ -115,13 +122,13 @@ Result<StepResult> Executor::train(int64_t number) {
 
 Status Executor::runStep(int64_t index, int64_t number) {
   const plan::Step &step = rank.steps[static_cast<size_t>(index)];
-  MOE_RETURN_IF_ERROR(LiveCheck::compare(step.live, arena.live()));
+  MOE_RETURN_IF_ERROR(LiveCheck::compare(step.live, live()));
   using plan::StepKind;
   // Of steps that allocate, the moment that counts is the one after it.
   bool allocates =
       step.kind == StepKind::load || step.kind == StepKind::receive;
   if (!allocates)
-    check.note(arena.live(), index, {});
+    check.note(live(), index, {});
   switch (step.kind) {
   case StepKind::load:
     MOE_RETURN_IF_ERROR(load(step, number));
@@ -144,7 +151,7 @@ Status Executor::runStep(int64_t index, int64_t number) {
   case StepKind::update:
     return update(number);
   }
-  check.note(arena.live(), index, {});
+  check.note(live(), index, {});
   return {};
 }
 

@@ -6,9 +6,9 @@
 //
 // One thread, the caller's, issues all ops in the order of the plan and keeps
 // account of the bytes in that order. It computes by itself what is on the
-// compute stream; what is on the communication stream it hands to a thread of
-// its own, so that both go on at the same time as far as the plan's waits
-// allow. Nothing of a program is under way when its step ends.
+// compute stream; what is on another stream it hands to a thread of that
+// stream, so that all go on at the same time as far as the plan's waits allow.
+// Nothing of a program is under way when its step ends.
 //
 //===----------------------------------------------------------------------===//
 #pragma once
@@ -46,7 +46,7 @@ struct StepResult {
 
 class Executor {
 public:
-  /// Maps the arena of a world rank. Everything given must outlive the
+  /// Maps the arenas of a world rank. Everything given must outlive the
   /// executor, and the executor must live until every rank has returned from
   /// its last call, because peers read its arena.
   static Result<std::unique_ptr<Executor>>
@@ -71,7 +71,7 @@ public:
 private:
   Executor(const Binding &binding, int64_t worldRank, comm::Transport &wire,
            const kernels::KernelTable &kernels, const Dataset &data,
-           const ExecutorOptions &options, Arena arena);
+           const ExecutorOptions &options, Arena arena, Arena host);
 
   Status runStep(int64_t index, int64_t number);
   Status load(const plan::Step &step, int64_t number);
@@ -84,24 +84,31 @@ private:
   // Execution.cpp: run and overlap.
   struct Member;
   struct Call;
+  struct Mark;
   Status run(int64_t index);
   Status overlap(int64_t index);
   Result<Member> begin(const plan::Overlap::Member &what, int64_t microbatch,
                        int64_t slot);
   Status waitForInputs(const Member &member);
-  /// Starts the member's next op, which waits for what the plan says and, on
-  /// the communication stream, for the number `after`.
-  Status issue(Member &member, const plan::ByteCounts &expected, int64_t after,
-               int64_t index);
+  /// Starts the member's next op, which waits for what the plan says, and for
+  /// `waits` besides.
+  Status issue(Member &member, const plan::ByteCounts &expected,
+               std::vector<Mark> waits, int64_t index);
   /// Allocates what the op needs and compares what lives with `expected`.
   Result<std::shared_ptr<Call>> prepare(const Member &member, const BoundOp &op,
                                         const plan::ByteCounts &expected,
                                         int64_t index);
   Status compute(Call &call);
-  /// Hands the call to the communication stream; the number to wait for.
-  Result<int64_t> communicate(const std::shared_ptr<Call> &call);
+  /// Hands the call to the thread of its stream, behind `waits`; the number to
+  /// wait for.
+  Result<int64_t> handOver(const std::shared_ptr<Call> &call,
+                           std::vector<Mark> waits);
+  Status wait(const std::vector<Mark> &marks);
+  Status joinStreams();
   Status invoke(const Call &call, const kernels::Parallel &threads);
 
+  /// What lives now, in both arenas.
+  plan::ByteCounts live() const;
   Result<StepResult> summarize();
   std::string describe(const plan::Step &step) const;
 
@@ -114,7 +121,7 @@ private:
   const ExecutorOptions &options;
   ThreadPool pool;
   kernels::Parallel parallel;
-  Arena arena;
+  Arena arena, host;
   Values values;
   Parameters weights;
   LiveCheck check;
@@ -123,8 +130,9 @@ private:
   // Of the training step under way.
   std::vector<double> losses; ///< by microbatch
   double gradientNorm = 0;
-  /// Its tasks use the rest.
-  StreamThread communication;
+  /// Of all streams but compute. Their tasks use the rest, and wait for tasks
+  /// of each other.
+  std::array<StreamThread, plan::kStreamCount> streams;
 };
 
 } // namespace moe::exec

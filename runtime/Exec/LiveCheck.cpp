@@ -1,5 +1,7 @@
 #include "runtime/Exec/LiveCheck.h"
 
+#include <algorithm>
+
 namespace moe::exec {
 
 Status LiveCheck::compare(const plan::ByteCounts &expected,
@@ -15,11 +17,15 @@ Status LiveCheck::compare(const plan::ByteCounts &expected,
 
 void LiveCheck::note(const plan::ByteCounts &live, int64_t step,
                      std::string_view op) {
+  largest.hostBytes =
+      std::max(largest.hostBytes, live[plan::MemoryClass::host]);
   int64_t sum = live.total();
   if (largest.step >= 0 && sum <= total)
     return;
   total = sum;
-  largest = {live, step, std::string(op)};
+  largest.live = live;
+  largest.step = step;
+  largest.op = op;
 }
 
 static std::string describe(const plan::ByteCounts &live, int64_t step,
@@ -29,6 +35,10 @@ static std::string describe(const plan::ByteCounts &live, int64_t step,
 }
 
 Status LiveCheck::comparePeak() const {
+  if (largest.hostBytes != rank.hostPeakBytes)
+    return Error{"peak on the host: the plan says " +
+                 std::to_string(rank.hostPeakBytes) + " bytes, measured " +
+                 std::to_string(largest.hostBytes)};
   if (largest.live == rank.peak && largest.step == rank.peakStep &&
       largest.op == rank.peakOp)
     return {};

@@ -10,7 +10,8 @@ namespace moe::exec {
 struct Peak {
   plan::ByteCounts live;
   int64_t step = -1;
-  std::string op; ///< empty: the step itself
+  std::string op;        ///< empty: the step itself
+  int64_t hostBytes = 0; ///< most that lived on the host, at any moment
 };
 
 /// Compares what lives with what the plan says, at every op and step.

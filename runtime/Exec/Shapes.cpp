@@ -56,6 +56,11 @@ Status ShapeMatcher::matchType(const OperandPattern &pattern, DType type) {
     return type == wide ? Status() : expected(moe::name(wide));
   case 'i':
     return type == DType::i32 ? Status() : expected("i32");
+  case 'a':
+    if (any && *any != type)
+      return expected(moe::name(*any));
+    any = type;
+    return {};
   default: // either of the floating-point types
     break;
   }

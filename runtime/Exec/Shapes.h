@@ -32,7 +32,7 @@ private:
   Status matchDim(std::string_view expression, int64_t dim);
 
   DType storage, wide;
-  std::optional<DType> free;                 ///< of operands of type x
+  std::optional<DType> free, any;            ///< of operands of type x, a
   std::optional<kernels::Tensor> wholeShape; ///< of "*"
   Dimensions numbers;
 };

@@ -6,7 +6,8 @@ const Signature *findSignature(std::string_view kind) {
   static const std::map<std::string_view, Signature> table = [] {
     std::map<std::string_view, Signature> entries;
     for (auto part :
-         {denseSignatures(), attentionSignatures(), expertSignatures()})
+         {denseSignatures(), attentionSignatures(), expertSignatures(),
+          copySignatures()})
       for (Signature &signature : part)
         entries.emplace(signature.kind, signature);
     return entries;

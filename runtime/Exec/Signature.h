@@ -7,7 +7,8 @@
 // Operands are written "name type dims... [from=origin]":
 //   ?     in front: may be absent
 //   type  s: the plan's storage type; f: f32, or f64 when storage is f64;
-//         i: i32; x: s or f, the same for all x of an op
+//         i: i32; x: s or f, the same for all x of an op; a: any, the same
+//         for all a of an op
 //   dims  names, numbers and products ("2*F", "heads*n") that must hold at
 //         once; a name stands for one number within an op. "*" alone: any
 //         shape, the same for all such operands.
@@ -21,6 +22,7 @@
 #include "runtime/Exec/Attributes.h"
 
 #include <map>
+#include <optional>
 #include <span>
 #include <string>
 
@@ -68,6 +70,8 @@ struct Signature {
   Call call = nullptr;
   bool accumulates = false; ///< into the gradients of its parameters
   bool exchanges = false;   ///< meets the other ranks of its expert group
+  /// Of a copy between device and host: the stream that it must be on.
+  std::optional<plan::Stream> copies = std::nullopt;
   Check check = nullptr;
   Scratch scratch = nullptr;
 };
@@ -79,5 +83,6 @@ const Signature *findSignature(std::string_view kind);
 std::vector<Signature> denseSignatures();
 std::vector<Signature> attentionSignatures();
 std::vector<Signature> expertSignatures();
+std::vector<Signature> copySignatures();
 
 } // namespace moe::exec

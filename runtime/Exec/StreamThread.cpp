@@ -47,7 +47,7 @@ void StreamThread::work() {
       failure = status.error();
       stopping = true;
     }
-    finished.notify_one();
+    finished.notify_all();
   }
 }
 

@@ -14,8 +14,8 @@
 namespace moe::exec {
 
 /// A thread that runs tasks one after the other, in the order in which they
-/// were issued. It begins with the first task. All functions are for one other
-/// thread.
+/// were issued. It begins with the first task. One other thread issues them;
+/// any may wait for them but this one.
 class StreamThread {
 public:
   using Task = std::function<Status()>;

@@ -10,8 +10,8 @@ static size_t slotsOf(const plan::Stage &stage) {
   return std::max<size_t>(stage.slots.size(), 1);
 }
 
-Values::Values(const Binding &binding, Arena &arena)
-    : binding(binding), arena(arena) {
+Values::Values(const Binding &binding, Arena &device, Arena &host)
+    : binding(binding), device(device), host(host) {
   for (const plan::Stage &stage : binding.plan().stages)
     states.emplace_back(stage.values.size() * slotsOf(stage));
 }
@@ -30,13 +30,17 @@ size_t Values::index(const Instance &instance) const {
   return static_cast<size_t>(instance.value) * slotsOf(stage) + slot;
 }
 
-int64_t Values::offset(const Instance &instance) const {
+Place Values::placeOf(const Instance &instance) const {
   const plan::Value &v = value(instance);
+  Place place{v.isOnHost() ? &host : &device, v.offset, v.bytes};
   if (v.placement == plan::Placement::fixed)
-    return v.offset;
+    return place;
   const plan::Stage &stage =
       binding.plan().stages[static_cast<size_t>(instance.stage)];
-  return stage.slots[static_cast<size_t>(instance.slot)] + v.offset;
+  const std::vector<int64_t> &slots =
+      v.isOnHost() ? stage.hostSlots : stage.slots;
+  place.offset += slots[static_cast<size_t>(instance.slot)];
+  return place;
 }
 
 Error Values::error(const Instance &instance, const std::string &reason) const {
@@ -45,8 +49,9 @@ Error Values::error(const Instance &instance, const std::string &reason) const {
 
 Result<Tensor> Values::allocate(const Instance &instance) {
   const plan::Value &v = value(instance);
+  Place place = placeOf(instance);
   Result<std::byte *> data =
-      arena.allocate(offset(instance), v.bytes, v.memoryClass, v.name);
+      place.arena->allocate(place.offset, v.bytes, v.memoryClass, v.name);
   if (!data)
     return data.error();
   state(instance).live = true;
@@ -70,13 +75,14 @@ Status Values::end(const Instance &instance) {
 
 Status Values::release(const Instance &instance) {
   MOE_RETURN_IF_ERROR(end(instance));
-  return arena.release(offset(instance));
+  Place place = placeOf(instance);
+  return place.arena->release(place.offset);
 }
 
 Result<Place> Values::releaseUnspoiled(const Instance &instance) {
   MOE_RETURN_IF_ERROR(end(instance));
-  Place place{offset(instance), value(instance).bytes};
-  MOE_RETURN_IF_ERROR(arena.releaseUnspoiled(place.offset));
+  Place place = placeOf(instance);
+  MOE_RETURN_IF_ERROR(place.arena->releaseUnspoiled(place.offset));
   return place;
 }
 
@@ -87,7 +93,8 @@ Result<Tensor> Values::get(const Instance &instance) const {
     return error(instance, "is read while it is being received");
   Tensor tensor =
       binding.stage(instance.stage).values[static_cast<size_t>(instance.value)];
-  tensor.data = arena.at(offset(instance));
+  Place place = placeOf(instance);
+  tensor.data = place.arena->at(place.offset);
   return tensor;
 }
 

@@ -14,15 +14,17 @@ struct Instance {
   int64_t slot = -1;
 };
 
-/// Bytes of the arena.
+/// Bytes of an arena.
 struct Place {
+  Arena *arena = nullptr;
   int64_t offset = 0, bytes = 0;
 };
 
-/// Which values live, and where; every change goes through the arena.
+/// Which values live, and where; every change goes through the arena that they
+/// lie in: `host` for those of class host, `device` for all others.
 class Values {
 public:
-  Values(const Binding &binding, Arena &arena);
+  Values(const Binding &binding, Arena &device, Arena &host);
 
   Result<kernels::Tensor> allocate(const Instance &instance);
   /// Errors when the value does not live, or is being sent or received.
@@ -59,13 +61,13 @@ private:
   const State &state(const Instance &instance) const {
     return states[static_cast<size_t>(instance.stage)][index(instance)];
   }
-  int64_t offset(const Instance &instance) const;
+  Place placeOf(const Instance &instance) const;
   /// Ends the life of the value for this class, not for the arena.
   Status end(const Instance &instance);
   Error error(const Instance &instance, const std::string &reason) const;
 
   const Binding &binding;
-  Arena &arena;
+  Arena &device, &host;
   /// [stage][value * slots + slot]; values of fixed placement use slot 0.
   std::vector<std::vector<State>> states;
 };

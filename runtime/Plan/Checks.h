@@ -72,10 +72,28 @@ Status checkStructureOfRank(const Plan &plan, int64_t rank);
 /// each microbatch is collected once. Needs checkStructure().
 Status checkExchange(const Plan &plan);
 
-/// The reader of a value at a slot: where its bytes begin in the arena.
+/// Places of bytes are numbered through: those of the device arena are its
+/// offsets, those of the host arena lie behind all that a device arena can
+/// have. So ranges of the two never meet, and each is accounted for alike.
+inline constexpr int64_t kHostPlaces = int64_t{1} << 55;
+
+/// Where the slot's values begin, those on the host or the others.
+inline int64_t slotPlace(const Stage &stage, int64_t slot, bool onHost) {
+  return onHost ? kHostPlaces + stage.hostSlots[slot] : stage.slots[slot];
+}
+
+/// Where the bytes of a value begin for a microbatch in this slot.
 inline int64_t placeOf(const Stage &stage, const Value &value, int64_t slot) {
-  return value.placement == Placement::fixed ? value.offset
-                                             : stage.slots[slot] + value.offset;
+  if (value.placement == Placement::slot)
+    return slotPlace(stage, slot, value.isOnHost()) + value.offset;
+  return (value.isOnHost() ? kHostPlaces : 0) + value.offset;
+}
+
+/// "bytes 256 to 512", of the host where that is where they lie.
+inline std::string describeBytes(int64_t begin, int64_t end) {
+  int64_t base = begin >= kHostPlaces ? kHostPlaces : 0;
+  return std::string(base ? "host bytes " : "bytes ") +
+         std::to_string(begin - base) + " to " + std::to_string(end - base);
 }
 
 /// The index of the program of a stage that has this phase: there is one.

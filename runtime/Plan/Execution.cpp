@@ -76,7 +76,7 @@ Status Execution::addMember(int64_t stage, int64_t program) {
   Result<ProgramAccount> account = accountProgram(*plan, stage, program);
   if (!account)
     return account.error();
-  memberList.push_back({stage, program, std::move(*account), {}, {0, 0}});
+  memberList.push_back({stage, program, std::move(*account), {}});
   return {};
 }
 
@@ -96,18 +96,21 @@ void Execution::finish() {
     soFar[at.member] = account.after[at.op];
     if (peak == -1 || live.total() > liveList[peak].total())
       peak = static_cast<int64_t>(liveList.size());
+    hostPeak = std::max(hostPeak, live[MemoryClass::host]);
     liveList.push_back(live);
   }
   for (Member &member : memberList) {
     const Stage &stage = plan->stages[member.stage];
-    std::vector<Extent> used;
+    std::array<std::vector<Extent>, 2> used; // in the slot
     auto use = [&](ValueIndex index, bool isAllocated) {
       const Value &value = stage.values[index];
-      Extent extent{value.offset, value.offset + value.bytes};
       bool isInSlot = value.placement == Placement::slot;
-      (isInSlot ? used : fixedUsed).push_back(extent);
+      int64_t begin = isInSlot ? value.offset : placeOf(stage, value, -1);
+      Extent extent{begin, begin + value.bytes};
+      (isInSlot ? used[value.isOnHost()] : fixedUsed).push_back(extent);
       if (isAllocated)
-        (isInSlot ? member.allocatedInSlot : fixedAllocated).push_back(extent);
+        (isInSlot ? member.inSlot[value.isOnHost()].allocated : fixedAllocated)
+            .push_back(extent);
     };
     for (ValueIndex input : programOf(member).inputs)
       use(input, false);
@@ -119,10 +122,13 @@ void Execution::finish() {
         fixedAllocated.push_back(
             {op.scratchOffset, op.scratchOffset + op.scratchBytes});
     }
-    member.allocatedInSlot = coalesce(std::move(member.allocatedInSlot));
-    used = coalesce(std::move(used));
-    if (!used.empty())
-      member.usedInSlot = {used.front().begin, used.back().end};
+    for (bool onHost : {false, true}) {
+      Member::InSlot &inSlot = member.inSlot[onHost];
+      inSlot.allocated = coalesce(std::move(inSlot.allocated));
+      std::vector<Extent> all = coalesce(std::move(used[onHost]));
+      if (!all.empty())
+        inSlot.used = {all.front().begin, all.back().end};
+    }
   }
   fixedAllocated = coalesce(std::move(fixedAllocated));
   fixedUsed.insert(fixedUsed.end(), fixedAllocated.begin(),
@@ -131,20 +137,25 @@ void Execution::finish() {
 }
 
 bool Execution::touchesNothingElse(const Slots &slots) const {
-  std::array<Extent, 2> regions{};
-  for (size_t m = 0; m < memberList.size(); ++m) {
-    const Member &member = memberList[m];
-    if (member.usedInSlot.begin == member.usedInSlot.end)
-      continue;
-    int64_t base = plan->stages[member.stage].slots[slots[m]];
-    regions[m] = {base + member.usedInSlot.begin, base + member.usedInSlot.end};
-    auto next = std::lower_bound(
-        fixedUsed.begin(), fixedUsed.end(), regions[m].begin,
-        [](const Extent &extent, int64_t at) { return extent.end <= at; });
-    if (next != fixedUsed.end() && intersect(*next, regions[m]))
+  for (bool onHost : {false, true}) {
+    std::array<Extent, 2> regions{};
+    for (size_t m = 0; m < memberList.size(); ++m) {
+      const Member &member = memberList[m];
+      const Extent &used = member.inSlot[onHost].used;
+      if (used.begin == used.end)
+        continue;
+      int64_t base = slotPlace(plan->stages[member.stage], slots[m], onHost);
+      regions[m] = {base + used.begin, base + used.end};
+      auto next = std::lower_bound(
+          fixedUsed.begin(), fixedUsed.end(), regions[m].begin,
+          [](const Extent &extent, int64_t at) { return extent.end <= at; });
+      if (next != fixedUsed.end() && intersect(*next, regions[m]))
+        return false;
+    }
+    if (intersect(regions[0], regions[1]))
       return false;
   }
-  return !intersect(regions[0], regions[1]);
+  return true;
 }
 
 /// Walks through the ops in issue order for given slots.
@@ -227,11 +238,10 @@ private:
                             const LiveRanges::Map::value_type &other) const {
     const Instance &owner = other.second.owner;
     std::string reason =
-        describe(m, value) + " at bytes " + std::to_string(extent.begin) +
-        " to " + std::to_string(extent.end) + " overlaps " +
-        describe(static_cast<size_t>(owner.microbatch), owner.value) +
-        " at bytes " + std::to_string(other.first) + " to " +
-        std::to_string(other.second.end);
+        describe(m, value) + " at " + describeBytes(extent.begin, extent.end) +
+        " overlaps " +
+        describe(static_cast<size_t>(owner.microbatch), owner.value) + " at " +
+        describeBytes(other.first, other.second.end);
     if (slots[m] != -1)
       reason += " (slot " + std::to_string(slots[m]) + ")";
     return reason;
@@ -314,9 +324,8 @@ private:
     if (int64_t blocker = order.write(extent.begin, extent.end); blocker != -1)
       return errorAt(pathOf(position, key, index),
                      earlyReason(position,
-                                 "writes " + describe(m, value) + " at bytes " +
-                                     std::to_string(extent.begin) + " to " +
-                                     std::to_string(extent.end),
+                                 "writes " + describe(m, value) + " at " +
+                                     describeBytes(extent.begin, extent.end),
                                  blocker, "using them"));
     return {};
   }

@@ -11,11 +11,12 @@
 #include "runtime/Plan/LiveRanges.h"
 #include "runtime/Plan/ProgramReplay.h"
 
+#include <limits>
 #include <set>
 
 namespace moe::plan {
 
-/// A range of bytes.
+/// A range of places (Checks.h).
 struct Extent {
   int64_t begin;
   int64_t end;
@@ -27,11 +28,13 @@ public:
     int64_t stage;
     int64_t program;
     ProgramAccount account;
-    /// Bytes that the program allocates in its slot at any time, relative to
-    /// the slot's base: as few as possible, rising.
-    std::vector<Extent> allocatedInSlot;
-    /// All that it uses there.
-    Extent usedInSlot;
+    /// Bytes of its slot, relative to where that begins.
+    struct InSlot {
+      /// What the program allocates at any time: as few as possible, rising.
+      std::vector<Extent> allocated;
+      Extent used{0, 0}; ///< all that it uses
+    };
+    std::array<InSlot, 2> inSlot; ///< on the device, on the host
   };
   /// Slots of the members, -1: none; the second is for overlaps.
   using Slots = std::array<int64_t, 2>;
@@ -51,7 +54,9 @@ public:
   int64_t peakPosition() const { return peak; }
   /// The op at a place of the issue order.
   const Op &op(int64_t position) const;
-  /// Bytes that it allocates outside slots at any time, rising.
+  /// Most bytes of the host that live during an op, relative to the start.
+  int64_t hostPeakBytes() const { return hostPeak; }
+  /// Places that it allocates outside slots at any time, rising.
   const std::vector<Extent> &allocatedFixed() const { return fixedAllocated; }
 
   /// Checks, for microbatches in these slots, that no two buffers share bytes
@@ -83,6 +88,7 @@ private:
   std::vector<std::vector<int64_t>> waits; ///< of each position, on positions
   std::vector<ByteCounts> liveList;
   int64_t peak = -1;
+  int64_t hostPeak = std::numeric_limits<int64_t>::min();
   std::vector<Extent> fixedAllocated;
   std::vector<Extent> fixedUsed; ///< inputs as well
   /// Whether slots that touch nothing else were checked: one stands for all.

@@ -68,6 +68,8 @@ Status checkPersistentBuffers(const Plan &plan, int64_t rank) {
     int64_t slotBytes = 0;
     for (size_t i = 0; i < stage.values.size(); ++i) {
       const Value &value = stage.values[i];
+      if (value.isOnHost())
+        continue;
       if (value.placement == Placement::slot)
         slotBytes = std::max(slotBytes, value.offset + value.bytes);
       else

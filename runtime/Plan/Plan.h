@@ -36,7 +36,8 @@ constexpr int64_t alignUp(int64_t bytes) {
   return (bytes + kAlignment - 1) / kAlignment * kAlignment;
 }
 
-/// What a device byte is spent on. Budgets and counters are kept per class.
+/// What a byte is spent on. Budgets and counters are kept per class. All
+/// classes but `host` are of device memory.
 enum class MemoryClass : uint8_t {
   parameters,
   gradients,
@@ -48,8 +49,9 @@ enum class MemoryClass : uint8_t {
   expert_communication, ///< staging of dispatch and combine
   handles,              ///< dispatch handles
   workspace,            ///< scratch of kernels
+  host, ///< pinned host memory: values that were copied out of the device
 };
-inline constexpr size_t kMemoryClassCount = 10;
+inline constexpr size_t kMemoryClassCount = 11;
 std::string_view name(MemoryClass memoryClass);
 std::optional<MemoryClass> parseMemoryClass(std::string_view text);
 
@@ -66,11 +68,12 @@ struct ByteCounts {
       bytes[i] += other.bytes[i];
     return *this;
   }
+  /// Bytes of the device: all classes but host.
   int64_t total() const {
     int64_t sum = 0;
     for (int64_t b : bytes)
       sum += b;
-    return sum;
+    return sum - (*this)[MemoryClass::host];
   }
   bool operator==(const ByteCounts &) const = default;
 };
@@ -85,13 +88,14 @@ using ParameterIndex = int64_t;
 /// Where a value's bytes lie.
 enum class Placement : uint8_t {
   fixed, ///< at `offset` in the rank's arena, whatever the microbatch
-  slot,  ///< at `offset` behind the base of the microbatch's slot
+  slot,  ///< at `offset` behind the base of the microbatch's slot there
 };
 std::string_view name(Placement placement);
 std::optional<Placement> parsePlacement(std::string_view text);
 
 /// A buffer of a stage: one instance for each microbatch that is in flight when
-/// `placement` is slot, a single one otherwise.
+/// `placement` is slot, a single one otherwise. Those of class host lie in the
+/// rank's host arena, all others in its device arena.
 struct Value {
   std::string name; ///< unique in its stage, e.g. "layers.3.self_attn.q_rope"
   DType dtype = DType::bf16;
@@ -101,6 +105,7 @@ struct Value {
   MemoryClass memoryClass = MemoryClass::transient;
   Placement placement = Placement::fixed;
   int64_t offset = 0;
+  bool isOnHost() const { return memoryClass == MemoryClass::host; }
   bool operator==(const Value &) const = default;
 };
 
@@ -139,9 +144,15 @@ struct Parameter {
   bool operator==(const Parameter &) const = default;
 };
 
-/// The stream that an op is issued on.
-enum class Stream : uint8_t { compute, expert_communication };
-inline constexpr size_t kStreamCount = 2;
+/// The stream that an op is issued on. Ops that copy a value to the host are on
+/// `copy_out` and those that copy one back on `copy_in`, and no others are.
+enum class Stream : uint8_t {
+  compute,
+  expert_communication,
+  copy_out,
+  copy_in
+};
+inline constexpr size_t kStreamCount = 4;
 std::string_view name(Stream stream);
 std::optional<Stream> parseStream(std::string_view text);
 
@@ -196,6 +207,9 @@ struct Stage {
   std::vector<Parameter> parameters;
   std::vector<Value> values;
   std::vector<int64_t> slots; ///< base offset of each slot in the arena
+  /// The same in the host arena: as many, or none where no value of class host
+  /// lies in a slot.
+  std::vector<int64_t> hostSlots;
   std::vector<Program> programs;
   bool operator==(const Stage &) const = default;
 };
@@ -293,18 +307,22 @@ struct Rank {
   std::vector<int64_t> stages;
   std::vector<Overlap> overlaps;
   std::vector<Step> steps;
-  int64_t arenaBytes = 0; ///< size of the one arena
-  // Predicted peak of live bytes, and where it occurs.
+  int64_t arenaBytes = 0;     ///< size of the arena in device memory
+  int64_t hostArenaBytes = 0; ///< of the one in host memory; 0: there is none
+  // Predicted peak of live bytes of the device, and where it occurs.
   ByteCounts peak;
   int64_t peakStep = -1; ///< index into steps
   std::string peakOp;    ///< name of the op, empty when it is the step itself
-  ByteCounts persistent; ///< parameters, gradients and optimizer state
+  int64_t hostPeakBytes = 0; ///< most bytes of class host that live at a time
+  ByteCounts persistent;     ///< parameters, gradients and optimizer state
   int64_t reduceGradientsNs = 0; ///< estimate, of the step of that kind
   int64_t updateNs = 0;          ///< estimate, of the step of that kind
   // What the simulation of the plan says (compiler/Simulate).
   int64_t busyNs = 0; ///< in programs, gradient reduction and update
   /// Of those, waiting for communication while the compute stream was idle.
   int64_t exposedCommunicationNs = 0;
+  /// The same for copies to and from the host: nothing else was running.
+  int64_t exposedCopyNs = 0;
   bool operator==(const Rank &) const = default;
 };
 
@@ -364,8 +382,23 @@ struct Machine {
   int64_t linkLatencyNs = 0;
   double linkBytesPerSecond = 0;
   double localBytesPerSecond = 0;
+  int64_t hostMemoryBytes = 0; ///< of one device's share; 0: unknown
+  // The link to the host, one direction alone and the sum while both run, which
+  // as many devices share as `hostLinkDevices`. A rate of 0: no limit.
+  double toHostBytesPerSecond = 0;
+  double toDeviceBytesPerSecond = 0;
+  double hostCombinedBytesPerSecond = 0;
+  int64_t hostLinkDevices = 1;
   bool operator==(const Machine &) const = default;
 };
+
+/// Whether a rank's arenas fit: with the reserve into the budget of the device,
+/// and into the host's memory where that is known.
+inline bool fitsMachine(const Machine &machine, const Rank &rank) {
+  return rank.arenaBytes + machine.reserveBytes <= machine.budgetBytes &&
+         (machine.hostMemoryBytes == 0 ||
+          rank.hostArenaBytes <= machine.hostMemoryBytes);
+}
 
 struct Layout {
   int64_t pipeline = 1, expert = 1, data = 1, tensor = 1, context = 1;
@@ -383,7 +416,7 @@ struct Prediction {
   double modelFlops = 0;
   /// modelFlops / (devices * flopsPerSecond * step time); 0 when unknown.
   double modelFlopsUtilization = 0;
-  bool fits = false; ///< arena + reserve <= budget on every rank
+  bool fits = false; ///< fitsMachine() of every rank
   bool operator==(const Prediction &) const = default;
 };
 

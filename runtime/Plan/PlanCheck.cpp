@@ -167,21 +167,27 @@ Status checkRank(const Plan &plan, int64_t index) {
     if (rank.steps[i].live != replayed->stepLive[i])
       return compare(element(path + ".steps", i) + ".live", rank.steps[i].live,
                      replayed->stepLive[i]);
+  if (rank.hostPeakBytes != replayed->hostPeakBytes)
+    return errorAt(path + ".host_peak_bytes",
+                   "claims " + std::to_string(rank.hostPeakBytes) +
+                       " bytes, the replay has " +
+                       std::to_string(replayed->hostPeakBytes));
   return checkPeak(plan, rank, *replayed, path);
 }
 
 Status checkFits(const Plan &plan) {
   bool fits = true;
   for (const Rank &rank : plan.ranks)
-    fits &=
-        rank.arenaBytes + plan.machine.reserveBytes <= plan.machine.budgetBytes;
+    fits &= fitsMachine(plan.machine, rank);
   if (plan.prediction.fits == fits)
     return {};
   return errorAt("$.prediction.fits",
                  fits ? "claims false, but arena and reserve of every rank "
-                        "are within the budget"
+                        "are within the budget, and host arenas within the "
+                        "host's memory"
                       : "claims true, but arena and reserve of some rank "
-                        "exceed the budget");
+                        "exceed the budget, or its host arena the host's "
+                        "memory");
 }
 
 } // namespace

@@ -11,10 +11,11 @@ template <size_t N> using Names = std::array<std::string_view, N>;
 constexpr Names<kMemoryClassCount> kMemoryClasses = {
     "parameters", "gradients", "optimizer", "saved",
     "transient",  "receive",   "send",      "expert_communication",
-    "handles",    "workspace"};
+    "handles",    "workspace", "host"};
 constexpr Names<2> kPlacements = {"fixed", "slot"};
 constexpr Names<2> kReplications = {"dense", "expert"};
-constexpr Names<kStreamCount> kStreams = {"compute", "expert_communication"};
+constexpr Names<kStreamCount> kStreams = {"compute", "expert_communication",
+                                          "copy_out", "copy_in"};
 constexpr Names<kPhaseCount> kPhases = {"forward", "backward", "backward_input",
                                         "weight_grad"};
 constexpr Names<3> kActions = {"keep", "recompute", "offload"};

@@ -48,7 +48,8 @@ public:
     readName(node, path, parseReplication, R"("dense" or "expert")", out);
   }
   void read(const json::Node &node, const Path &path, Stream &out) {
-    readName(node, path, parseStream, R"("compute" or "expert_communication")",
+    readName(node, path, parseStream,
+             R"("compute", "expert_communication", "copy_out" or "copy_in")",
              out);
   }
   void read(const json::Node &node, const Path &path, Phase &out) {
@@ -234,6 +235,12 @@ void Reader::read(const json::Node &node, const Path &path, Machine &out) {
   object.member("link_latency_ns", out.linkLatencyNs);
   object.member("link_bytes_per_second", out.linkBytesPerSecond);
   object.member("local_bytes_per_second", out.localBytesPerSecond);
+  object.member("host_memory_bytes", out.hostMemoryBytes);
+  object.member("to_host_bytes_per_second", out.toHostBytesPerSecond);
+  object.member("to_device_bytes_per_second", out.toDeviceBytesPerSecond);
+  object.member("host_combined_bytes_per_second",
+                out.hostCombinedBytesPerSecond);
+  object.member("host_link_devices", out.hostLinkDevices);
   object.finish();
 }
 
@@ -365,6 +372,7 @@ void Reader::read(const json::Node &node, const Path &path, Stage &out) {
   object.member("parameters", out.parameters);
   object.member("values", out.values);
   object.member("slots", out.slots);
+  object.member("host_slots", out.hostSlots);
   object.member("programs", out.programs);
   object.finish();
 }
@@ -449,15 +457,18 @@ void Reader::read(const json::Node &node, const Path &path, Rank &out) {
   object.member("rank", out.rank);
   object.member("stages", out.stages);
   object.member("arena_bytes", out.arenaBytes);
+  object.member("host_arena_bytes", out.hostArenaBytes);
   readNamedCounts(object.take("persistent"), Path{&path, "persistent"},
                   out.persistent);
   readNamedCounts(object.take("peak"), Path{&path, "peak"}, out.peak);
   object.member("peak_step", out.peakStep);
   object.member("peak_op", out.peakOp);
+  object.member("host_peak_bytes", out.hostPeakBytes);
   object.member("reduce_gradients_ns", out.reduceGradientsNs);
   object.member("update_ns", out.updateNs);
   object.member("busy_ns", out.busyNs);
   object.member("exposed_communication_ns", out.exposedCommunicationNs);
+  object.member("exposed_copy_ns", out.exposedCopyNs);
   object.member("overlaps", out.overlaps);
   object.member("steps", out.steps);
   object.finish();

@@ -76,8 +76,18 @@ Status checkHeader(const Plan &plan) {
   for (auto [key, rate] :
        {std::pair{"flops_per_second", plan.machine.flopsPerSecond},
         std::pair{"link_bytes_per_second", plan.machine.linkBytesPerSecond},
-        std::pair{"local_bytes_per_second", plan.machine.localBytesPerSecond}})
+        std::pair{"local_bytes_per_second", plan.machine.localBytesPerSecond},
+        std::pair{"to_host_bytes_per_second",
+                  plan.machine.toHostBytesPerSecond},
+        std::pair{"to_device_bytes_per_second",
+                  plan.machine.toDeviceBytesPerSecond},
+        std::pair{"host_combined_bytes_per_second",
+                  plan.machine.hostCombinedBytesPerSecond}})
     MOE_RETURN_IF_ERROR(machine.real(key, rate, 0, kLargestReal));
+  MOE_RETURN_IF_ERROR(machine.range("host_memory_bytes",
+                                    plan.machine.hostMemoryBytes, 0, kLargest));
+  MOE_RETURN_IF_ERROR(machine.range("host_link_devices",
+                                    plan.machine.hostLinkDevices, 1, kLargest));
 
   Fields layout("$.layout");
   const Layout &l = plan.layout;
@@ -171,6 +181,26 @@ Status checkValue(const Value &value, const Fields &fields) {
   return fields.buffer("offset", value.offset, value.bytes, kLargest);
 }
 
+/// Copies read on one side and write on the other; nothing else touches the
+/// host.
+Status checkSides(const Stage &stage, const Op &op, const Fields &fields) {
+  for (auto [key, list, mustBeOnHost] :
+       {std::tuple{"inputs", &op.inputs, op.stream == Stream::copy_in},
+        std::tuple{"outputs", &op.outputs, op.stream == Stream::copy_out}})
+    for (size_t i = 0; i < list->size(); ++i) {
+      ValueIndex index = (*list)[i];
+      if (index == -1 || stage.values[index].isOnHost() == mustBeOnHost)
+        continue;
+      return fields.fail(element(key, i),
+                         "must be a value on the " +
+                             std::string(mustBeOnHost ? "host" : "device") +
+                             " for an op on stream " + quoted(name(op.stream)) +
+                             "; " + quoted(stage.values[index].name) +
+                             " is not");
+    }
+  return {};
+}
+
 Status checkOp(const Stage &stage, const Op &op, const Fields &fields,
                int64_t arenaBytes) {
   MOE_RETURN_IF_ERROR(fields.name("kind", op.kind));
@@ -218,6 +248,9 @@ Status checkOp(const Stage &stage, const Op &op, const Fields &fields,
   if (isPersistent(op.scratchClass))
     return fields.fail("scratch_class", quoted(name(op.scratchClass)) +
                                             " is for buffers of parameters");
+  if (op.scratchClass == MemoryClass::host)
+    return fields.fail("scratch_class", "scratch lies on the device");
+  MOE_RETURN_IF_ERROR(checkSides(stage, op, fields));
   MOE_RETURN_IF_ERROR(fields.buffer("scratch_offset", op.scratchOffset,
                                     op.scratchBytes, arenaBytes));
   return fields.range("time_ns", op.timeNs, 0, kLargest);
@@ -284,23 +317,40 @@ Status checkStage(const Plan &plan, const Stage &stage,
     MOE_RETURN_IF_ERROR(checkParameter(
         stage.parameters[i], Fields(parameters, static_cast<int64_t>(i)),
         arenaBytes));
+  int64_t hostArenaBytes = plan.ranks[stage.rank].hostArenaBytes;
   UniqueNames valueNames;
-  int64_t slotBytes = 0;
+  int64_t slotBytes = 0, hostSlotBytes = 0;
   for (size_t i = 0; i < stage.values.size(); ++i) {
     const Value &value = stage.values[i];
     std::string valuePath = element(path + ".values", i);
     Fields valueFields(valuePath);
     MOE_RETURN_IF_ERROR(checkValue(value, valueFields));
     MOE_RETURN_IF_ERROR(valueNames.add(value.name, valuePath));
-    if (value.placement == Placement::slot)
-      slotBytes = std::max(slotBytes, value.offset + value.bytes);
-    else
+    if (value.placement == Placement::slot) {
+      int64_t &bytes = value.isOnHost() ? hostSlotBytes : slotBytes;
+      bytes = std::max(bytes, value.offset + value.bytes);
+    } else {
       MOE_RETURN_IF_ERROR(
-          valueFields.buffer("offset", value.offset, value.bytes, arenaBytes));
+          valueFields.buffer("offset", value.offset, value.bytes,
+                             value.isOnHost() ? hostArenaBytes : arenaBytes));
+    }
   }
   for (size_t i = 0; i < stage.slots.size(); ++i)
     MOE_RETURN_IF_ERROR(fields.buffer(element("slots", i), stage.slots[i],
                                       slotBytes, arenaBytes));
+  if (stage.hostSlots.size() != (hostSlotBytes > 0 ? stage.slots.size() : 0))
+    return fields.fail(
+        "host_slots",
+        hostSlotBytes > 0
+            ? "must be as many as slots, because values on the host lie in "
+              "slots: " +
+                  std::to_string(stage.slots.size()) + ", are " +
+                  std::to_string(stage.hostSlots.size())
+            : "must be empty, because no value on the host lies in a slot");
+  for (size_t i = 0; i < stage.hostSlots.size(); ++i)
+    MOE_RETURN_IF_ERROR(fields.buffer(element("host_slots", i),
+                                      stage.hostSlots[i], hostSlotBytes,
+                                      hostArenaBytes));
   UniqueNames opNames;
   for (size_t p = 0; p < stage.programs.size(); ++p) {
     const Program &program = stage.programs[p];
@@ -331,10 +381,13 @@ Status checkFrame(const Plan &plan) {
                                   std::to_string(plan.layout.pipeline) +
                                   " pipeline ranks of $.layout, there are " +
                                   std::to_string(plan.ranks.size()));
-  for (size_t i = 0; i < plan.ranks.size(); ++i)
+  for (size_t i = 0; i < plan.ranks.size(); ++i) {
+    Fields fields("$.ranks", static_cast<int64_t>(i));
     MOE_RETURN_IF_ERROR(
-        Fields("$.ranks", static_cast<int64_t>(i))
-            .buffer("arena_bytes", plan.ranks[i].arenaBytes, 0, kLargest));
+        fields.buffer("arena_bytes", plan.ranks[i].arenaBytes, 0, kLargest));
+    MOE_RETURN_IF_ERROR(fields.buffer(
+        "host_arena_bytes", plan.ranks[i].hostArenaBytes, 0, kLargest));
+  }
   return {};
 }
 

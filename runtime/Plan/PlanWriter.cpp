@@ -191,6 +191,12 @@ void emitHeader(Emitter &emit, const Plan &plan) {
   emit.member("link_latency_ns", machine.linkLatencyNs);
   emit.member("link_bytes_per_second", machine.linkBytesPerSecond);
   emit.member("local_bytes_per_second", machine.localBytesPerSecond);
+  emit.member("host_memory_bytes", machine.hostMemoryBytes);
+  emit.member("to_host_bytes_per_second", machine.toHostBytesPerSecond);
+  emit.member("to_device_bytes_per_second", machine.toDeviceBytesPerSecond);
+  emit.member("host_combined_bytes_per_second",
+              machine.hostCombinedBytesPerSecond);
+  emit.member("host_link_devices", machine.hostLinkDevices);
   emit.end();
 
   const Layout &layout = plan.layout;
@@ -309,6 +315,7 @@ void emitStage(Emitter &emit, const Stage &stage) {
   emitLines(emit, "parameters", stage.parameters, emitParameter);
   emitLines(emit, "values", stage.values, emitValue);
   emit.member("slots", stage.slots);
+  emit.member("host_slots", stage.hostSlots);
   emitLines(emit, "programs", stage.programs,
             [](Emitter &emit, const Program &program) {
               emit.beginObject(Spread::lines);
@@ -378,14 +385,17 @@ void emitRank(Emitter &emit, const Rank &rank) {
   emit.member("rank", rank.rank);
   emit.member("stages", rank.stages);
   emit.member("arena_bytes", rank.arenaBytes);
+  emit.member("host_arena_bytes", rank.hostArenaBytes);
   emitNamedCounts(emit, "persistent", rank.persistent);
   emitNamedCounts(emit, "peak", rank.peak);
   emit.member("peak_step", rank.peakStep);
   emit.member("peak_op", rank.peakOp);
+  emit.member("host_peak_bytes", rank.hostPeakBytes);
   emit.member("reduce_gradients_ns", rank.reduceGradientsNs);
   emit.member("update_ns", rank.updateNs);
   emit.member("busy_ns", rank.busyNs);
   emit.member("exposed_communication_ns", rank.exposedCommunicationNs);
+  emit.member("exposed_copy_ns", rank.exposedCopyNs);
   emitLines(emit, "overlaps", rank.overlaps, emitOverlap);
   emitLines(emit, "steps", rank.steps, emitStep);
   emit.end();

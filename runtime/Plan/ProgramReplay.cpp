@@ -26,7 +26,8 @@ public:
   Accountant(const Plan &plan, int64_t stageIndex, int64_t programIndex)
       : stage(plan.stages[stageIndex]), program(stage.programs[programIndex]),
         stageIndex(stageIndex), programIndex(programIndex),
-        arenaBytes(plan.ranks[stage.rank].arenaBytes),
+        device{plan.ranks[stage.rank].arenaBytes, "arena"},
+        host{plan.ranks[stage.rank].hostArenaBytes, "host arena"},
         states(stage.values.size(), State::absent) {
     account.isInput.resize(stage.values.size());
   }
@@ -36,7 +37,7 @@ public:
       states[input] = State::live;
       account.isInput[input] = true;
       MOE_RETURN_IF_ERROR(
-          grow(stage.values[input].bytes,
+          grow(sideOf(input), stage.values[input].bytes,
                programPath(stageIndex, programIndex) + ".inputs"));
       noteSlot(input);
     }
@@ -53,11 +54,11 @@ public:
 
 private:
   /// By offset, so that values of one slot, and fixed ones, are gone through in
-  /// rising order.
+  /// rising order, in each arena.
   void sortByPlace(std::vector<ValueIndex> &list) const {
     auto key = [&](ValueIndex index) {
       const Value &value = stage.values[index];
-      return std::tuple(value.placement, value.offset, index);
+      return std::tuple(value.isOnHost(), value.placement, value.offset, index);
     };
     std::sort(list.begin(), list.end(),
               [&](ValueIndex a, ValueIndex b) { return key(a) < key(b); });
@@ -79,14 +80,24 @@ private:
       account.usesSlot = true;
   }
 
+  /// One of the rank's arenas.
+  struct Side {
+    int64_t arenaBytes;
+    const char *name;
+    int64_t total = 0; ///< bytes of inputs and what the program allocated
+  };
+  Side &sideOf(ValueIndex value) {
+    return stage.values[value].isOnHost() ? host : device;
+  }
+
   /// Counts bytes that must be in the arena together; this also keeps sums far
   /// from overflow.
-  Status grow(int64_t bytes, const std::string &path) {
-    total += bytes;
-    if (total > arenaBytes)
-      return errorAt(path, "with it " + std::to_string(total) +
-                               " bytes are live, the arena has " +
-                               std::to_string(arenaBytes));
+  static Status grow(Side &side, int64_t bytes, const std::string &path) {
+    side.total += bytes;
+    if (side.total > side.arenaBytes)
+      return errorAt(path, "with it " + std::to_string(side.total) +
+                               " bytes are live, the " + side.name + " has " +
+                               std::to_string(side.arenaBytes));
     return {};
   }
 
@@ -108,16 +119,16 @@ private:
       states[output] = State::live;
       noteSlot(output);
       const Value &value = stage.values[output];
-      MOE_RETURN_IF_ERROR(
-          grow(value.bytes, opPath(stageIndex, programIndex, index)));
+      MOE_RETURN_IF_ERROR(grow(sideOf(output), value.bytes,
+                               opPath(stageIndex, programIndex, index)));
       relative[value.memoryClass] += value.bytes;
     }
     MOE_RETURN_IF_ERROR(
-        grow(op.scratchBytes, opPath(stageIndex, programIndex, index)));
+        grow(device, op.scratchBytes, opPath(stageIndex, programIndex, index)));
     ByteCounts live = relative;
     live[op.scratchClass] += op.scratchBytes;
     account.live.push_back(live);
-    total -= op.scratchBytes;
+    device.total -= op.scratchBytes;
 
     for (size_t i = 0; i < op.releases.size(); ++i) {
       ValueIndex released = op.releases[i];
@@ -125,7 +136,7 @@ private:
         return failOp(index, "releases", i, whyNotLive(index, released));
       states[released] = State::released;
       const Value &value = stage.values[released];
-      total -= value.bytes;
+      sideOf(released).total -= value.bytes;
       relative[value.memoryClass] -= value.bytes;
       if (account.isInput[released])
         account.freed.push_back(released);
@@ -175,11 +186,11 @@ private:
   const Program &program;
   int64_t stageIndex;
   int64_t programIndex;
-  int64_t arenaBytes;
+  Side device;
+  Side host;
   std::vector<State> states;
   ProgramAccount account;
   ByteCounts relative;
-  int64_t total = 0; ///< bytes of inputs and what the program allocated
 };
 
 } // namespace

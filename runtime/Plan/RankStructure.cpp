@@ -186,6 +186,9 @@ Status checkStep(const Plan &plan, int64_t rank, const Step &step,
   MOE_RETURN_IF_ERROR(fields.index("value", step.value, stage.values.size(),
                                    "the stage's values"));
   const Value &value = stage.values[step.value];
+  if (value.isOnHost())
+    return fields.fail("value", "must lie on the device; " +
+                                    quoted(value.name) + " is on the host");
   if (value.placement == Placement::slot && step.slot == -1)
     return fields.fail("slot", "must not be -1, because value " +
                                    quoted(value.name) + " lies in a slot");
@@ -240,6 +243,8 @@ Status checkRankStructure(const Plan &plan, int64_t index) {
   MOE_RETURN_IF_ERROR(fields.range("busy_ns", rank.busyNs, 0, kLargest));
   MOE_RETURN_IF_ERROR(fields.range(
       "exposed_communication_ns", rank.exposedCommunicationNs, 0, rank.busyNs));
+  MOE_RETURN_IF_ERROR(fields.range("exposed_copy_ns", rank.exposedCopyNs, 0,
+                                   rank.busyNs - rank.exposedCommunicationNs));
   for (size_t i = 0; i < rank.overlaps.size(); ++i)
     MOE_RETURN_IF_ERROR(checkOverlap(plan, index, rank.overlaps[i],
                                      element(path + ".overlaps", i)));

@@ -4,6 +4,7 @@
 #include "runtime/Plan/Execution.h"
 #include "runtime/Plan/PhaseOrder.h"
 
+#include <algorithm>
 #include <set>
 #include <tuple>
 
@@ -170,9 +171,8 @@ private:
       return describe(instance) + " is live already";
     return (instance.value == -1 ? std::string("the program")
                                  : describe(instance)) +
-           " overlaps " + describe(other.second.owner) +
-           ", which lives at bytes " + std::to_string(other.first) + " to " +
-           std::to_string(other.second.end);
+           " overlaps " + describe(other.second.owner) + ", which lives at " +
+           describeBytes(other.first, other.second.end);
   }
 
   Status requireLive(int64_t index, int64_t stageIndex, int64_t microbatch,
@@ -276,6 +276,9 @@ private:
       ByteCounts moment = live;
       moment += execution->live()[at];
       notePeak(moment, index, &execution->op(at));
+      result.hostPeakBytes =
+          std::max(result.hostPeakBytes,
+                   live[MemoryClass::host] + execution->hostPeakBytes());
     }
     for (size_t m = 0; m < runs.size(); ++m)
       for (ValueIndex freed : execution->members()[m].account.freed)
@@ -319,9 +322,15 @@ private:
     for (size_t m = 0; m < runs.size(); ++m) {
       if (runs[m].slot == -1)
         continue;
-      int64_t base = plan.stages[runs[m].stage].slots[runs[m].slot];
-      for (const Extent &extent : execution.members()[m].allocatedInSlot)
-        MOE_RETURN_IF_ERROR(check(base + extent.begin, base + extent.end));
+      for (bool onHost : {false, true}) {
+        const auto &inSlot = execution.members()[m].inSlot[onHost];
+        if (inSlot.allocated.empty())
+          continue;
+        int64_t base =
+            slotPlace(plan.stages[runs[m].stage], runs[m].slot, onHost);
+        for (const Extent &extent : inSlot.allocated)
+          MOE_RETURN_IF_ERROR(check(base + extent.begin, base + extent.end));
+      }
     }
     return {};
   }

@@ -36,11 +36,14 @@ struct Replay {
   ByteCounts persistent;
   /// Bytes live before each step.
   std::vector<ByteCounts> stepLive;
-  /// The live bytes at the moment when their total is largest, the first such
+  /// The live bytes at the moment when their total (of the device, that is) is
+  /// largest, the first such
   /// moment when there are several.
   ByteCounts peak;
   int64_t peakStep = -1; ///< -1 when the rank has no steps
   std::string peakOp;    ///< empty: the step itself
+  /// Most bytes of class host that are live at a time.
+  int64_t hostPeakBytes = 0;
 };
 
 /// Replays the schedule of a rank. Errors name the path of the step or op that

@@ -17,6 +17,7 @@ static plan::Plan makeHeader(pipe::LayoutAttr layout,
   plan.machine.name = inputs.machine.name;
   plan.machine.memoryBytes = inputs.machine.memoryBytes;
   plan.machine.reserveBytes = inputs.machine.reserveBytes;
+  plan.machine.hostMemoryBytes = inputs.machine.hostMemoryBytes;
   plan.machine.budgetBytes = inputs.budgetBytes;
   plan.layout = {layout.getPipelineRanks(),  layout.getExpertRanks(),
                  layout.getDataRanks(),      layout.getTensorRanks(),

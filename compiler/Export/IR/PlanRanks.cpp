@@ -167,6 +167,7 @@ static LogicalResult account(ModuleOp module, const plan::Plan &plan,
   rank.peak = replay->peak;
   rank.peakStep = replay->peakStep;
   rank.peakOp = replay->peakOp;
+  rank.hostPeakBytes = replay->hostPeakBytes;
   return success();
 }
 

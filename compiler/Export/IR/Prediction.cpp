@@ -126,6 +126,10 @@ LogicalResult moe::predict(ModuleOp module, const StepLists &lists,
   plan.machine.linkLatencyNs = link.latencyNs;
   plan.machine.linkBytesPerSecond = link.bytesPerSecond;
   plan.machine.localBytesPerSecond = cost::localLink(machine).bytesPerSecond;
+  plan.machine.toHostBytesPerSecond = machine.deviceToHostBytesPerSecond;
+  plan.machine.toDeviceBytesPerSecond = machine.hostToDeviceBytesPerSecond;
+  plan.machine.hostCombinedBytesPerSecond = machine.hostCombinedBytesPerSecond;
+  plan.machine.hostLinkDevices = machine.hostLinkDevices;
   estimateEndOfStep(machine, link, plan);
   plan.prediction.modelFlops = modelFlops(lists, plan);
 
@@ -136,13 +140,13 @@ LogicalResult moe::predict(ModuleOp module, const StepLists &lists,
   for (auto [rank, line] : llvm::zip(plan.ranks, timeline->ranks)) {
     rank.busyNs = line.busyNs;
     rank.exposedCommunicationNs = line.exposedCommunicationNs;
+    rank.exposedCopyNs = line.exposedCopyNs;
   }
   plan.prediction.stepNs = timeline->stepNs;
   plan.prediction.bubble = timeline->bubble;
   plan.prediction.modelFlopsUtilization = timeline->modelFlopsUtilization;
   plan.prediction.fits = llvm::all_of(plan.ranks, [&](plan::Rank &rank) {
-    return rank.arenaBytes + plan.machine.reserveBytes <=
-           plan.machine.budgetBytes;
+    return plan::fitsMachine(plan.machine, rank);
   });
   return success();
 }

@@ -14,6 +14,7 @@ using namespace mlir;
 using namespace moe;
 
 static DType toDType(Type type) {
+  type = pipe::getContent(type);
   if (isa<HandleType>(type))
     return DType::i32;
   Type element = cast<RankedTensorType>(type).getElementType();
@@ -25,6 +26,7 @@ static DType toDType(Type type) {
 }
 
 static std::vector<int64_t> toShape(Type type) {
+  type = pipe::getContent(type);
   if (auto handle = dyn_cast<HandleType>(type))
     return {handle.getElements()};
   SmallVector<int64_t> shape = getCapacityShape(cast<RankedTensorType>(type));
@@ -126,7 +128,8 @@ private:
     for (Operation &each : region.front()) {
       for (OpResult result : each.getResults()) {
         plan::MemoryClass memoryClass =
-            isa<HandleType>(result.getType()) ? plan::MemoryClass::handles
+            isa<pipe::HostType>(result.getType()) ? plan::MemoryClass::host
+            : isa<HandleType>(result.getType())   ? plan::MemoryClass::handles
             : kept.contains(result)           ? plan::MemoryClass::saved
                                               : plan::MemoryClass::transient;
         add(result, getResultName(result, suffix), memoryClass,
@@ -143,7 +146,8 @@ private:
     entry.name = std::move(name);
     entry.dtype = toDType(value.getType());
     entry.shape = toShape(value.getType());
-    entry.bytes = plan::alignUp(getByteSize(value.getType()));
+    entry.bytes =
+        plan::alignUp(getByteSize(pipe::getContent(value.getType())));
     entry.memoryClass = memoryClass;
     entry.placement = kept ? plan::Placement::slot : plan::Placement::fixed;
     index[value] = stage.values.size();
@@ -205,8 +209,8 @@ private:
       made.attributes[attribute.getName().str()] =
           toAttribute(attribute.getValue());
     if (auto stream = dyn_cast<StreamOpInterface>(each))
-      if (stream.getStreamKind() != StreamKind::compute)
-        made.stream = plan::Stream::expert_communication;
+      made.stream = *plan::parseStream(
+          stringifyStreamKind(stream.getStreamKind()).str());
     if (auto scratch = dyn_cast<ScratchOpInterface>(each)) {
       Scratch needed = scratch.getScratch();
       made.scratchBytes = plan::alignUp(needed.bytes);
@@ -222,6 +226,10 @@ private:
     if (!costs)
       return 0;
     OpCost cost = costs.getCost();
+    if (std::optional<cost::HostCopy> copy =
+            cost::parseHostCopy({cost.opClass.data(), cost.opClass.size()}))
+      return cost::transferNs(cost::hostLink(timing.machine, *copy, false),
+                              cost.bytes);
     cost::OpWork work;
     work.opClass = *cost::parseOpClass(cost.opClass);
     auto routed = [](Type type) {

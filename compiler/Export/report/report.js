@@ -12,6 +12,7 @@ const kColors = {
   forward: "#0072b2", backward: "#009e73", backward_input: "#3a9bd0",
   weight_grad: "#c98700", reduce_gradients: "#cc79a7", update: "#8a8f96",
   expert_communication: "#d55e00",
+  copy_out: "#7b4fa3", copy_in: "#b08fd0",
   pipeline_communication: "#c9ae00",
   local_copy: "#8a7400",
 };
@@ -19,7 +20,7 @@ const kClassColors = {
   parameters: "#5b6570", gradients: "#8792a0", optimizer: "#b4bcc6",
   saved: "#0072b2", transient: "#009e73", receive: "#f0e442",
   send: "#e69f00", expert_communication: "#d55e00", handles: "#cc79a7",
-  workspace: "#56b4e9",
+  workspace: "#56b4e9", host: "#7b4fa3",
 };
 const words = name => name.replaceAll("_", " ");
 const element = id => document.getElementById(id);
@@ -56,6 +57,8 @@ function unpack(rank) {
   rank.arrivals.end = rank.arrivals.begin.map((start, i) => start + rank.messages.ns[i]);
 }
 data.ranks.forEach(unpack);
+const hostClass = data.classes.indexOf("host");
+const usesHost = data.ranks.some(rank => rank.host_bytes > 0);
 
 // --- What is shown ----------------------------------------------------------
 
@@ -300,7 +303,7 @@ function drawMemory() {
   const columns = new Map();
   let last = null;
   const put = (x, live) => {
-    const sum = live.reduce((a, b) => a + b, 0);
+    const sum = live.reduce((a, b, c) => c === hostClass ? a : a + b, 0);
     const old = columns.get(x);
     if (!old || sum > old.sum) columns.set(x, { sum, live: live.slice() });
   };
@@ -321,6 +324,8 @@ function drawMemory() {
     column.live.forEach((bytes, c) => {
       if (bytes <= 0) return;
       context.fillStyle = kClassColors[data.classes[c]];
+      // The host's bytes are no part of the device's: a line of their own.
+      if (c === hostClass) return context.fillRect(x, Math.max(yOf(bytes), 2), 1.2, 2);
       context.fillRect(x, yOf(below + bytes), 1.2, yOf(below) - yOf(below + bytes));
       below += bytes;
     });
@@ -438,7 +443,7 @@ memory.addEventListener("pointermove", event => {
   }
   if (!found) return showTip(event, "");
   const rows = data.classes.map((name, c) => [words(name), found[1][c]]).filter(row => row[1] > 0);
-  const total = rows.reduce((sum, row) => sum + row[1], 0);
+  const total = found[1].reduce((sum, bytes, c) => c === hostClass ? sum : sum + bytes, 0);
   const op = describeOp(rank, found[2], ns, 0).split("\n")[0];
   showTip(event, formatNs(ns) + ": " + formatBytes(total) + (op ? "\n" + op : "") + "\n" +
     rows.map(row => row[0] + " " + formatBytes(row[1])).join("\n"));
@@ -590,6 +595,10 @@ function fillTables() {
     ["margin", rank => formatBytes(rank.margin_bytes), { bad: rank => rank.margin_bytes < 0 }],
     ["busy", rank => formatNs(rank.busy_ns)],
     ["exposed communication", rank => formatNs(rank.exposed_ns)],
+    ...(usesHost ? [
+      ["exposed copies", rank => formatNs(rank.exposed_copy_ns)],
+      ["on the host", rank => formatBytes(rank.host_bytes)],
+    ] : []),
   ], data.ranks);
   for (const row of element("ranks").tBodies[0].rows)
     row.onclick = () => choose(row.rowIndex - 1);
@@ -609,13 +618,13 @@ function fillTables() {
   ], [...sums.values()].sort((a, b) => b.ns - a.ns || a.what.localeCompare(b.what)));
   fillTable(element("decisions"), [
     ["what", row => row[0], left], ["value", row => row[1], left], ["why, or where from", row => row[2], left],
-  ], data.assumptions);
+  ], data.decisions.concat(data.assumptions));
 }
 
 fillHeader();
 fillTables();
 addLegend(element("legend"), data.kinds, kColors);
-addLegend(element("memory-legend"), data.classes, kClassColors);
+addLegend(element("memory-legend"), data.classes.filter((_, c) => c !== hostClass || usesHost), kClassColors);
 choose(view.rank);
 const drawn = drawPipeline();
 drawMemory();

@@ -18,8 +18,9 @@ struct OpCost {
   double flops = 0;      ///< additions and multiplications
   int64_t bytes = 0;     ///< device memory, read and written
   int64_t linkBytes = 0; ///< payload that this rank sends to other ranks
-  /// "gemm", "grouped_gemm", "attention", "elementwise" or "exchange": which of
-  /// a machine's efficiencies applies.
+  /// "gemm", "grouped_gemm", "attention", "elementwise", "exchange", "to_host"
+  /// or "to_device": which of a machine's rates and efficiencies applies. What a
+  /// copy moves counts as `bytes`.
   llvm::StringRef opClass = "elementwise";
   /// Equal parts that a kernel works through: experts of a grouped
   /// multiplication, heads times sequences of attention.
@@ -34,7 +35,12 @@ struct OpCost {
 };
 
 /// The stream that an op is issued on.
-enum class StreamKind : uint8_t { compute, expert_communication };
+enum class StreamKind : uint8_t {
+  compute,
+  expert_communication,
+  copy_out, ///< to the host
+  copy_in   ///< from the host
+};
 llvm::StringRef stringifyStreamKind(StreamKind kind);
 
 /// Memory that an op needs while it runs.

@@ -11,7 +11,17 @@ using namespace mlir;
 using namespace moe;
 
 StringRef moe::stringifyStreamKind(StreamKind kind) {
-  return kind == StreamKind::compute ? "compute" : "expert_communication";
+  switch (kind) {
+  case StreamKind::compute:
+    return "compute";
+  case StreamKind::expert_communication:
+    return "expert_communication";
+  case StreamKind::copy_out:
+    return "copy_out";
+  case StreamKind::copy_in:
+    return "copy_in";
+  }
+  llvm_unreachable("all kinds are named");
 }
 
 StringRef moe::getOpName(Operation *op) {

@@ -2,6 +2,7 @@
 
 #include "dialects/Pipe/IR/Pipe.h"
 
+#include "dialects/MoE/IR/MoE.h"
 #include "support/TokenRole.h"
 
 #include "mlir/IR/Builders.h"
@@ -17,6 +18,9 @@ using namespace moe::pipe;
 
 #define GET_ATTRDEF_CLASSES
 #include "dialects/Pipe/IR/PipeAttrs.cpp.inc"
+
+#define GET_TYPEDEF_CLASSES
+#include "dialects/Pipe/IR/PipeTypes.cpp.inc"
 
 /// The bare word: "forward". (The attribute's own format would print a second
 /// space in front.)
@@ -39,6 +43,10 @@ void PipeDialect::initialize() {
   addAttributes<
 #define GET_ATTRDEF_LIST
 #include "dialects/Pipe/IR/PipeAttrs.cpp.inc"
+      >();
+  addTypes<
+#define GET_TYPEDEF_LIST
+#include "dialects/Pipe/IR/PipeTypes.cpp.inc"
       >();
   addOperations<
 #define GET_OP_LIST
@@ -218,6 +226,58 @@ LogicalResult StageOp::verifyRegions() {
     return emitOpError() << "weight_grad region must yield nothing";
   return success();
 }
+
+//===----------------------------------------------------------------------===//
+// Copies between device and host
+//===----------------------------------------------------------------------===//
+
+LogicalResult HostType::verify(function_ref<InFlightDiagnostic()> emitError,
+                               Type content) {
+  if (isa<RankedTensorType, moe::HandleType>(content))
+    return success();
+  return emitError() << "holds a tensor or a dispatch handle, not " << content;
+}
+
+LogicalResult OffloadOp::inferReturnTypes(MLIRContext *,
+                                          std::optional<Location> location,
+                                          Adaptor adaptor,
+                                          SmallVectorImpl<Type> &types) {
+  auto type = HostType::getChecked(
+      [&] {
+        return mlir::emitError(location.value_or(
+            UnknownLoc::get(adaptor.getValue().getContext())));
+      },
+      adaptor.getValue().getType());
+  if (!type)
+    return failure();
+  types.push_back(type);
+  return success();
+}
+
+LogicalResult ReloadOp::inferReturnTypes(MLIRContext *, std::optional<Location>,
+                                         Adaptor adaptor,
+                                         SmallVectorImpl<Type> &types) {
+  types.push_back(getContent(adaptor.getValue().getType()));
+  return success();
+}
+
+/// Copies move whole buffers, whatever the rows that they hold.
+static moe::OpCost copyCost(Type content, StringRef opClass) {
+  moe::OpCost cost;
+  cost.bytes = moe::getByteSize(content);
+  cost.opClass = opClass;
+  return cost;
+}
+
+moe::OpCost OffloadOp::getCost() {
+  return copyCost(getValue().getType(), "to_host");
+}
+moe::OpCost ReloadOp::getCost() {
+  return copyCost(getResult().getType(), "to_device");
+}
+
+moe::StreamKind OffloadOp::getStreamKind() { return StreamKind::copy_out; }
+moe::StreamKind ReloadOp::getStreamKind() { return StreamKind::copy_in; }
 
 //===----------------------------------------------------------------------===//
 // InterleavingOp

@@ -26,13 +26,15 @@ def Pipe_Dialect : Dialect {
       together;
     * **until when**: `pipe.release` ends the storage of a value. What a stage
       keeps from forward to backward is listed by the terminator of its forward
-      region, so nothing is kept silently.
+      region, so nothing is kept silently. `pipe.offload` and `pipe.reload` keep
+      it in the memory of the host meanwhile.
 
     Passes bring the IR here in this order: partition (stages), build-schedule
-    (ranks), fuse-weight-gradients, insert-recompute, place-releases,
-    interleave, verify-plan.
+    (ranks), fuse-weight-gradients, insert-recompute, insert-offload,
+    place-releases, interleave, verify-plan.
   }];
   let useDefaultAttributePrinterParser = 1;
+  let useDefaultTypePrinterParser = 1;
 }
 
 class Pipe_Op<string mnemonic, list<Trait> traits = []>
@@ -125,6 +127,23 @@ def Pipe_DecisionAttr : AttrDef<Pipe_Dialect, "Decision"> {
     /// The name of the list on a stage.
     static constexpr llvm::StringLiteral kListName = "pipe.decisions";
   }];
+}
+
+def Pipe_HostType : TypeDef<Pipe_Dialect, "Host"> {
+  let mnemonic = "host";
+  let summary = "a value in the memory of the host";
+  let description = [{
+    The bytes of a tensor or dispatch handle in pinned memory of the host, where
+    `pipe.offload` has put them. Only `pipe.reload` can read them. It takes no
+    memory of the device, and is released like any other value.
+
+    ```mlir
+    !pipe.host<tensor<4096x2048xbf16>>
+    ```
+  }];
+  let parameters = (ins "::mlir::Type":$content);
+  let assemblyFormat = "`<` $content `>`";
+  let genVerifyDecl = 1;
 }
 
 #endif // MOE_DIALECTS_PIPE_IR_PIPEBASE_TD

@@ -3,10 +3,12 @@
 #ifndef MOE_DIALECTS_PIPE_IR_PIPEOPS_TD
 #define MOE_DIALECTS_PIPE_IR_PIPEOPS_TD
 
+include "dialects/MoE/IR/MoEInterfaces.td"
 include "dialects/Pipe/IR/PipeBase.td"
 include "mlir/IR/RegionKindInterface.td"
 include "mlir/IR/SymbolInterfaces.td"
 include "mlir/Interfaces/ControlFlowInterfaces.td"
+include "mlir/Interfaces/InferTypeOpInterface.td"
 include "mlir/Interfaces/SideEffectInterfaces.td"
 
 def Pipe_StageOp : Pipe_Op<"stage", [Symbol, IsolatedFromAbove,
@@ -112,6 +114,48 @@ def Pipe_ReleaseOp : Pipe_Op<"release", [HasParent<"StageOp">]> {
     capacity = 12>>`
   }];
   let arguments = (ins Arg<AnyType, "the value", [MemFree]>:$value);
+  let assemblyFormat = "$value attr-dict `:` type($value)";
+}
+
+/// A copy between device and host, on a stream of its own.
+class Pipe_CopyOp<string mnemonic>
+    : Pipe_Op<mnemonic, [HasParent<"StageOp">, Pure, InferTypeOpAdaptor,
+          KernelOpInterface,
+          DeclareOpInterfaceMethods<CostOpInterface>,
+          DeclareOpInterfaceMethods<StreamOpInterface, ["getStreamKind"]>]>;
+
+def Pipe_OffloadOp : Pipe_CopyOp<"offload"> {
+  let summary = "copy a value to the host";
+  let description = [{
+    Copies `value` into pinned memory of the host, on the stream `copy_out`,
+    beside whatever else runs. The bytes of `value` on the device are in use
+    until the copy has ended; a `pipe.release` behind this op gives them back
+    then.
+
+    Example:
+
+    ```mlir
+    %host = pipe.offload %fc1 : tensor<4096x2048xbf16>
+    pipe.release %fc1 : tensor<4096x2048xbf16>
+    ```
+  }];
+  let arguments = (ins AnyType:$value);
+  let results = (outs Pipe_HostType:$result);
+  let assemblyFormat = "$value attr-dict `:` type($value)";
+}
+
+def Pipe_ReloadOp : Pipe_CopyOp<"reload"> {
+  let summary = "copy a value back from the host";
+  let description = [{
+    Copies the bytes that a `pipe.offload` has put on the host back to the
+    device, on the stream `copy_in`, beside whatever else runs. It does not begin
+    before the op of the compute stream in front of it has ended: its place says
+    how early it begins, and from where on it takes memory of the device.
+
+    Example: `%fc1 = pipe.reload %host : !pipe.host<tensor<4096x2048xbf16>>`
+  }];
+  let arguments = (ins Pipe_HostType:$value);
+  let results = (outs AnyType:$result);
   let assemblyFormat = "$value attr-dict `:` type($value)";
 }
 

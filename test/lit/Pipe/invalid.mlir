@@ -241,3 +241,32 @@ pipe.interleaving @i1 (@s0 forward, @s0 backward) order [0, 1]
 pipe.stage @s0 rank 0 blocks [] inputs [] outputs [] forward { pipe.yield }
 // expected-error @below {{order has 1 entries for the 0 ops of the backward region of @s0}}
 pipe.interleaving @i0 (@s0 forward, @s0 backward) order [1]
+
+// -----
+
+// expected-error @below {{holds a tensor or a dispatch handle, not 'f32'}}
+func.func private @scalar(!pipe.host<f32>)
+
+// -----
+
+// expected-error @below {{holds a tensor or a dispatch handle, not '!pipe.host<tensor<4xf32>>'}}
+func.func private @twice(!pipe.host<!pipe.host<tensor<4xf32>>>)
+
+// -----
+
+pipe.stage @s rank 0 blocks [] inputs ["hidden"] outputs ["hidden"] forward {
+^bb0(%x: tensor<4x4xf32>):
+  // expected-error @below {{operand #0 must be a value in the memory of the host, but got 'tensor<4x4xf32>'}}
+  %y = "pipe.reload"(%x) : (tensor<4x4xf32>) -> tensor<4x4xf32>
+  pipe.yield %y : tensor<4x4xf32>
+}
+
+// -----
+
+pipe.stage @s rank 0 blocks [] inputs ["hidden"] outputs ["hidden"] forward {
+^bb0(%x: tensor<4x4xf32>):
+  // expected-error @below {{inferred type(s) '!pipe.host<tensor<4x4xf32>>' are incompatible with return type(s) of operation '!pipe.host<tensor<4x4xbf16>>'}}
+  // expected-error @below {{failed to infer returned types}}
+  %y = "pipe.offload"(%x) : (tensor<4x4xf32>) -> !pipe.host<tensor<4x4xbf16>>
+  pipe.yield %x : tensor<4x4xf32>
+}

@@ -33,7 +33,7 @@ const Case kOverlapCases[] = {
     {OVERLAP "/order/0", set, "true", "$.ranks[0].overlaps[0].order[0]",
      "expected an integer"},
     {OVERLAP "/live/3", set, "[0]", "$.ranks[0].overlaps[0].live[3]",
-     "each of the 10 memory classes"},
+     "each of the 11 memory classes"},
     {STEPS0 "/6/overlap", removeIt, "", "$.ranks[0].steps[6]",
      "missing key \"overlap\""},
     {STEPS0 "/6/second_microbatch", removeIt, "", "$.ranks[0].steps[6]",

@@ -2,6 +2,7 @@
 
 #include "NaiveAccount.h"
 
+#include <algorithm>
 #include <set>
 #include <tuple>
 
@@ -136,6 +137,7 @@ private:
 
   void notePeak(Rank &rank, const Step &step, const ByteCounts &now,
                 const std::string &op) {
+    rank.hostPeakBytes = std::max(rank.hostPeakBytes, now[MemoryClass::host]);
     if (rank.peakStep != -1 && now.total() <= rank.peak.total())
       return;
     rank.peak = now;

@@ -107,9 +107,9 @@ bool overlapsSomewhere(const Plan &plan) {
     auto bufferOf = [&](const Running &at, ValueIndex index) {
       const Stage &stage = plan.stages[at.stage];
       const Value &value = stage.values[index];
-      int64_t begin =
-          value.offset +
-          (value.placement == Placement::slot ? stage.slots[at.slot] : 0);
+      int64_t begin = value.offset + (value.isOnHost() ? int64_t{1} << 60 : 0);
+      if (value.placement == Placement::slot)
+        begin += (value.isOnHost() ? stage.hostSlots : stage.slots)[at.slot];
       return Buffer{begin, begin + value.bytes, at.stage, index, at.microbatch};
     };
     auto drop = [&](const Running &at, ValueIndex value) {
@@ -166,12 +166,15 @@ TEST(PlanCheck, FindsEveryOverlap) {
     Stage &stage = plan.stages[random() % plan.stages.size()];
     Value &moved = stage.values[random() % stage.values.size()];
     const Value &other = stage.values[random() % stage.values.size()];
-    if (moved.placement == other.placement)
+    bool onHost = moved.isOnHost();
+    if (moved.placement == other.placement && onHost == other.isOnHost())
       moved.offset = other.offset;
-    else if (moved.placement == Placement::fixed)
+    else if (moved.placement == Placement::fixed && !onHost)
       moved.offset = stage.slots[random() % stage.slots.size()] + other.offset;
     if (random() % 4 == 0)
       stage.slots[random() % stage.slots.size()] = stage.slots[0];
+    if (onHost)
+      stage.hostSlots[random() % stage.hostSlots.size()] = stage.hostSlots[0];
     std::string error = checkError(plan);
     // Leaving the arena and hitting parameters are other errors.
     if (error.find("leave the arena") != std::string::npos ||

@@ -90,30 +90,38 @@ void placeParameter(Rank &rank, Parameter &parameter, Take &&take) {
 using MayWait = std::function<bool(size_t, size_t)>;
 using AddWait = std::function<void(size_t, size_t)>;
 
-/// Lets each op wait for the last op of the other stream that it must come
+/// Lets each op wait, on each other stream, for the last op that it must come
 /// after, or for a later one, or needlessly for any.
 void addWaits(std::vector<IssuedOp> ops, Dice &dice, const MayWait &mayWait,
               const AddWait &addWait) {
   for (size_t i = 0; i < ops.size(); ++i) {
-    std::vector<bool> done = doneBefore(ops)[i];
-    std::vector<size_t> candidates;
-    for (size_t j = 0; j < i; ++j) {
-      if (ops[j].stream == ops[i].stream || !mayWait(i, j))
+    std::vector<size_t> waits;
+    for (size_t s = 0; s < kStreamCount; ++s) {
+      auto stream = static_cast<Stream>(s);
+      std::vector<bool> done = doneBefore(ops)[i];
+      std::vector<size_t> candidates;
+      for (size_t j = 0; j < i; ++j) {
+        if (ops[j].stream != stream || stream == ops[i].stream ||
+            !mayWait(i, j))
+          continue;
+        if (!done[j] && mustWait(ops[i], ops[j]))
+          candidates.clear();
+        candidates.push_back(j);
+      }
+      if (candidates.empty())
         continue;
-      if (!done[j] && mustWait(ops[i], ops[j]))
-        candidates.clear();
-      candidates.push_back(j);
+      bool isNeeded =
+          !done[candidates[0]] && mustWait(ops[i], ops[candidates[0]]);
+      if (!isNeeded && dice.draw(12) != 0)
+        continue;
+      size_t on =
+          candidates[dice.draw(4) == 0 ? dice.draw(candidates.size()) : 0];
+      ops[i].waits.push_back(static_cast<int64_t>(on));
+      waits.push_back(on);
     }
-    if (candidates.empty())
-      continue;
-    bool isNeeded =
-        !done[candidates[0]] && mustWait(ops[i], ops[candidates[0]]);
-    if (!isNeeded && dice.draw(6) != 0)
-      continue;
-    size_t on =
-        candidates[dice.draw(4) == 0 ? dice.draw(candidates.size()) : 0];
-    ops[i].waits.push_back(static_cast<int64_t>(on));
-    addWait(i, on);
+    std::sort(waits.begin(), waits.end());
+    for (size_t on : waits)
+      addWait(i, on);
   }
 }
 
@@ -133,18 +141,23 @@ void placeRandomStages(Plan &plan, const std::vector<Ports> &ports,
       Stage &stage = plan.stages[s];
       for (Parameter &parameter : stage.parameters)
         placeParameter(rank, parameter, take);
-      int64_t slotBytes = 0;
+      int64_t slotBytes = 0, hostSlotBytes = 0;
       for (size_t i = 0; i < stage.values.size(); ++i) {
         Value &value = stage.values[i];
         if (value.placement == Placement::slot) {
-          value.offset = slotBytes;
-          slotBytes += value.bytes;
+          int64_t &bytes = value.isOnHost() ? hostSlotBytes : slotBytes;
+          value.offset = bytes;
+          bytes += value.bytes;
         } else if (!isShortLived(value, ports[s], i)) {
           value.offset = take(value.bytes);
         }
       }
       for (int64_t i = 0; i < plan.layout.microbatches; ++i)
         stage.slots.push_back(take(slotBytes));
+      for (int64_t i = 0; i < plan.layout.microbatches && hostSlotBytes; ++i) {
+        stage.hostSlots.push_back(rank.hostArenaBytes);
+        rank.hostArenaBytes += hostSlotBytes + kAlignment * dice.draw(2);
+      }
     }
     int64_t end = next;
     std::vector<const Program *> placed;
@@ -175,7 +188,9 @@ void addRandomWaits(Plan &plan, Dice &dice) {
       addWaits(
           issueProgram(plan, s, program, 0), dice,
           [](size_t, size_t) { return true; },
-          [&](size_t i, size_t on) { program.ops[i].waits = {int64_t(on)}; });
+          [&](size_t i, size_t on) {
+            program.ops[i].waits.push_back(int64_t(on));
+          });
   for (Rank &rank : plan.ranks)
     for (Overlap &overlap : rank.overlaps) {
       bool isOneStage = overlap.members[0].stage == overlap.members[1].stage;

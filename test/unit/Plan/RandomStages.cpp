@@ -88,6 +88,69 @@ private:
                     false);
   }
 
+  /// A value with the shape of another one.
+  ValueIndex addCopy(ValueIndex of, const char *suffix, MemoryClass memoryClass,
+                     bool isInSlot) {
+    Value copy = stage->values[of];
+    copy.name += suffix + std::to_string(stage->values.size());
+    copy.memoryClass = memoryClass;
+    copy.placement = isInSlot ? Placement::slot : Placement::fixed;
+    stage->values.push_back(copy);
+    return static_cast<ValueIndex>(stage->values.size()) - 1;
+  }
+
+  Op makeCopy(const Program &program, ValueIndex from, ValueIndex to) {
+    bool isOut = stage->values[to].isOnHost();
+    Op op;
+    op.kind = isOut ? "offload" : "reload";
+    op.name = op.kind + std::to_string(to) + "." +
+              std::string(name(program.phase));
+    op.inputs = {from};
+    op.outputs = {to};
+    op.stream = isOut ? Stream::copy_out : Stream::copy_in;
+    op.timeNs = dice.draw(1000);
+    return op;
+  }
+
+  /// Copies what is kept to the host, here and there, anywhere behind the op
+  /// that makes it.
+  void offload(Program &forward, std::vector<ValueIndex> &kept,
+               std::vector<ValueIndex> &released) {
+    for (ValueIndex &value : kept) {
+      if (value == port.labels || dice.draw(3) != 0)
+        continue;
+      ValueIndex host = addCopy(value, ".host", MemoryClass::host, true);
+      size_t first = 0;
+      for (size_t i = 0; i < forward.ops.size(); ++i)
+        for (ValueIndex output : forward.ops[i].outputs)
+          if (output == value)
+            first = i + 1;
+      auto at = forward.ops.begin() +
+                static_cast<int64_t>(
+                    first + static_cast<size_t>(dice.draw(
+                                forward.ops.size() - first + 1)));
+      forward.ops.insert(at, makeCopy(forward, value, host));
+      released.push_back(value);
+      value = host;
+    }
+  }
+
+  /// A kept value as ops of `program` can read it: what lies on the host is
+  /// copied back by an op anywhere before the next one.
+  ValueIndex onDevice(Program &program, ValueIndex value,
+                      std::vector<ValueIndex> &released) {
+    if (!stage->values[value].isOnHost())
+      return value;
+    ValueIndex back = addCopy(value, ".back",
+                              dice.chance() ? MemoryClass::transient
+                                            : MemoryClass::saved,
+                              dice.draw(4) == 0);
+    auto at = program.ops.begin() + dice.draw(program.ops.size() + 1);
+    program.ops.insert(at, makeCopy(program, value, back));
+    released.push_back(back);
+    return back;
+  }
+
   ValueIndex addTokens(const char *name, bool isInSlot) {
     ValueIndex index = addValue(name, MemoryClass::saved, isInSlot);
     stage->values[index].dtype = DType::i32;
@@ -220,6 +283,7 @@ private:
       last.outputs = {port.out};
     }
     forward.ops.push_back(last);
+    offload(forward, kept, released);
     releaseAfterLastUse(forward, released);
     forward.outputs = last.outputs;
     for (ValueIndex value : kept)
@@ -250,7 +314,7 @@ private:
     ValueIndex gradient = port.gradientIn;
     for (size_t i = kept.size(); i-- > 0;) {
       Op op = makeOp(backward);
-      op.inputs = {gradient, kept[i]};
+      op.inputs = {gradient, onDevice(backward, kept[i], released)};
       bool isLeft = isHalf && dice.draw(3) == 0;
       gradient = isLeft ? addValue("g" + std::to_string(stage->values.size()),
                                    MemoryClass::saved, true)
@@ -278,9 +342,15 @@ private:
     for (ValueIndex value : weightGrad.inputs) {
       if (!isKept(value) || dice.chance()) // an input that stays may be listed
         backward.outputs.push_back(value);
+      std::vector<ValueIndex> copies;
+      ValueIndex read = onDevice(weightGrad, value, copies);
       Op op = makeOp(weightGrad);
-      op.inputs = {value};
-      op.releases = {value};
+      op.inputs = {read};
+      op.releases = {read};
+      if (read != value)
+        for (Op &copy : weightGrad.ops)
+          if (copy.outputs == op.inputs)
+            copy.releases = {value};
       if (dice.chance()) {
         op.outputs = {addShortLived("w")};
         op.releases.push_back(op.outputs[0]);

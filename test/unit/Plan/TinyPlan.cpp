@@ -40,6 +40,13 @@ const std::string &overlapText() {
 
 Plan overlapPlan() { return parseText(overlapText()); }
 
+const std::string &offloadText() {
+  static const std::string text = readText("test/data/plans/offload.json");
+  return text;
+}
+
+Plan offloadPlan() { return parseText(offloadText()); }
+
 std::string parseError(const std::string &text) {
   Result<Plan> plan = parse(text);
   return plan.ok() ? "no error" : plan.error().message;

@@ -23,6 +23,13 @@ const std::string &overlapText();
 /// The same, parsed.
 Plan overlapPlan();
 
+/// test/data/plans/offload.json: the tiny plan, whose first stage copies "x" to
+/// the host and back. Worked out by hand, too.
+const std::string &offloadText();
+
+/// The same, parsed.
+Plan offloadPlan();
+
 /// The error of parsing `text`, or "no error".
 std::string parseError(const std::string &text);
 

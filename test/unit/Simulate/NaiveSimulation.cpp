@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstdlib>
 #include <map>
 #include <tuple>
 
@@ -20,6 +21,14 @@ struct NaiveOp {
   int64_t ns;
   std::vector<size_t> after;
   int64_t beginNs = kNever, endNs = kNever;
+  double restNs = 0; ///< of a copy under way, whose end is not known yet
+
+  bool isCopy() const {
+    return stream == plan::Stream::copy_out || stream == plan::Stream::copy_in;
+  }
+  bool isCopying() const {
+    return isCopy() && beginNs != kNever && endNs == kNever;
+  }
 };
 
 struct NaiveMessage {
@@ -63,6 +72,7 @@ public:
       int64_t later = nextMoment();
       if (later == kNever)
         break;
+      copyUntil(later);
       now = later;
     }
     for (const NaiveMessage &message : messages) {
@@ -176,13 +186,53 @@ private:
             canBegin &= hasEnded(other);
         if (canBegin) {
           op.beginNs = now;
-          op.endNs = now + op.ns;
+          op.restNs = static_cast<double>(op.ns);
+          if (!op.isCopy() || op.ns == 0)
+            op.endNs = now + op.ns;
           moved = true;
         }
       }
       allEnded &= hasEnded(i);
     }
     return allEnded;
+  }
+
+  static Lane laneOf(plan::Stream stream) {
+    switch (stream) {
+    case plan::Stream::compute:
+      return Lane::compute;
+    case plan::Stream::expert_communication:
+      return Lane::expert_communication;
+    case plan::Stream::copy_out:
+      return Lane::copy_out;
+    case plan::Stream::copy_in:
+      return Lane::copy_in;
+    }
+    std::abort();
+  }
+
+  /// One nanosecond of copies, whose rates depend on each other.
+  void copyUntil(int64_t ns) {
+    const plan::Machine &machine = plan.machine;
+    for (NaiveRank &rank : ranks) {
+      bool hasOut = false, hasIn = false;
+      for (const NaiveOp &op : rank.ops)
+        if (op.isCopying())
+          (op.stream == plan::Stream::copy_out ? hasOut : hasIn) = true;
+      for (NaiveOp &op : rank.ops) {
+        if (!op.isCopying())
+          continue;
+        double alone = op.stream == plan::Stream::copy_out
+                           ? machine.toHostBytesPerSecond
+                           : machine.toDeviceBytesPerSecond;
+        double rate = alone;
+        if (hasOut && hasIn && machine.hostCombinedBytesPerSecond > 0)
+          rate = std::min(rate, machine.hostCombinedBytesPerSecond / 2);
+        op.restNs -= alone > 0 ? rate / alone : 1;
+        if (op.restNs <= 0)
+          op.endNs = ns;
+      }
+    }
   }
 
   bool finishStep(size_t r, int64_t beganNs) {
@@ -275,9 +325,7 @@ private:
       return moved;
     for (const NaiveOp &op : rank.ops)
       if (op.ns > 0)
-        result.ranks[r].events.push_back({op.stream == plan::Stream::compute
-                                              ? Lane::compute
-                                              : Lane::expert_communication,
+        result.ranks[r].events.push_back({laneOf(op.stream),
                                           {op.beginNs, op.endNs},
                                           number,
                                           op.member,
@@ -333,7 +381,7 @@ private:
     for (const NaiveRank &rank : ranks) {
       consider(rank.untilNs);
       for (const NaiveOp &op : rank.ops)
-        consider(op.endNs);
+        consider(op.isCopying() ? now + 1 : op.endNs);
     }
     for (const NaiveMessage &m : messages)
       consider(m.endNs);

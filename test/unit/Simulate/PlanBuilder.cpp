@@ -162,6 +162,11 @@ public:
     machine.linkLatencyNs = number(3) ? number(200) : 0;
     machine.linkBytesPerSecond = number(4) ? 1e9 * (1 + number(10)) : 0;
     machine.localBytesPerSecond = number(2) ? 2e10 : 0;
+    // Both directions together: at full speed, at half of it and at three
+    // quarters, without limit.
+    machine.toHostBytesPerSecond = 4e10;
+    machine.toDeviceBytesPerSecond = 2e10 * (1 + number(2));
+    machine.hostCombinedBytesPerSecond = 2e10 * number(5);
     machine.flopsPerSecond = 1e12;
     builder.plan.prediction.modelFlops = 1e6;
     return std::move(builder.plan);
@@ -205,7 +210,8 @@ private:
         waits.push_back(number(i));
       ops.push_back(makeOp(
           number(5) ? number(300) : 0,
-          number(3) ? Stream::compute : Stream::expert_communication, waits));
+          number(3) ? Stream::compute : static_cast<Stream>(1 + number(3)),
+          waits));
       ops.back().live = someBytes();
     }
     return ops;

@@ -99,7 +99,8 @@ TEST(RandomPlans, LanesHoldOneThingAtATimeAndSumsAreRight) {
       ASSERT_TRUE(busy == rank.laneBusyNs);
       // Within programs, reduction and update compute runs or it does not.
       auto compute = static_cast<size_t>(Lane::compute);
-      ASSERT_EQ(rank.busyNs, busy[compute] + rank.exposedCommunicationNs);
+      ASSERT_EQ(rank.busyNs, busy[compute] + rank.exposedCommunicationNs +
+                                 rank.exposedCopyNs);
       ASSERT_LE(rank.busyNs, rank.endNs);
       ASSERT_LE(rank.endNs, timeline.stepNs);
       busiest = std::max(busiest, rank.busyNs);
