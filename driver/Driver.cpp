@@ -549,8 +549,8 @@ Result<driver::Chooser> makeChooser(const Inputs &inputs, const Trial &trial) {
 
 /// The plan of a trial, with what the request leaves to the planner. The search
 /// over orders of steps goes by what stages keep, so it is made without.
-Result<driver::PlanAnswer> plan(const Inputs &inputs, const Trial &trial,
-                                bool writes) {
+Result<driver::PlanAnswer> planTrial(const Inputs &inputs, const Trial &trial,
+                                     bool writes) {
   if (!leavesChoices(inputs.request) || trial.schedule == kAuto)
     return compile(inputs, trial, decidedBy(inputs), writes);
   Result<driver::Chooser> chooser = makeChooser(inputs, trial);
@@ -618,7 +618,7 @@ private:
   static constexpr int kMostSearches = 4;
 
   Result<driver::PlanAnswer> consider(const Trial &trial) {
-    Result<driver::PlanAnswer> made = plan(inputs, trial, false);
+    Result<driver::PlanAnswer> made = planTrial(inputs, trial, false);
     if (!made)
       return made;
     ++plans;
@@ -651,7 +651,7 @@ private:
     bestTrial.worthNs = 0;
     const driver::PlanRequest &request = inputs.request;
     if (!request.irPath.empty() || !request.schedulePath.empty()) {
-      Result<driver::PlanAnswer> again = plan(inputs, bestTrial, true);
+      Result<driver::PlanAnswer> again = planTrial(inputs, bestTrial, true);
       if (!again)
         return again;
     }
@@ -697,9 +697,9 @@ Result<driver::PlanAnswer> driver::makePlan(const PlanRequest &request) {
     config.mtpLayers.clear();
   }
 
-  Result<PlanAnswer> answer = request.schedule == "auto"
-                                  ? PlanSearch(*inputs).run()
-                                  : plan(*inputs, {request.schedule}, true);
+  Result<PlanAnswer> answer =
+      request.schedule == "auto" ? PlanSearch(*inputs).run()
+                                 : planTrial(*inputs, {request.schedule}, true);
   if (!answer)
     return answer.error();
   answer->notes.insert(answer->notes.begin(), notes.begin(), notes.end());

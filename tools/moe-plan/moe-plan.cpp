@@ -1,6 +1,7 @@
 //===- moe-plan.cpp - plan the memory of a training run -------------------===//
 
 #include "compiler/Export/Compare.h"
+#include "compiler/Export/Explain.h"
 #include "compiler/Export/Summary.h"
 #include "compiler/Export/Table.h"
 #include "compiler/Schedule/Generators.h"
@@ -8,6 +9,7 @@
 #include "driver/Driver.h"
 #include "support/Files.h"
 #include "tools/Validators.h"
+#include "tools/moe-plan/Completion.h"
 #include "tools/moe-plan/Simulate.h"
 #include "tools/moe-plan/Sweep.h"
 #include "tools/moe-plan/Verify.h"
@@ -43,7 +45,8 @@ struct Options {
   driver::PlanRequest request;
   std::string layout = "pp=1";
   std::string budget, capacity = "1.25", dtype = "bf16", output, shown;
-  std::string compared; ///< with `shown`
+  std::string compared;  ///< with `shown`
+  std::string explained; ///< a value of `shown`
   std::vector<std::string> recompute;
   bool quiet = false;
 };
@@ -251,6 +254,21 @@ int showPlan(const std::string &path) {
   return plan->prediction.fits ? success : doesNotFit;
 }
 
+int explainPlan(const Options &options) {
+  Result<plan::Plan> plan = plan::read(options.shown);
+  if (!plan)
+    return fail(plan.error());
+  if (options.explained.empty()) {
+    std::cout << report::explain(*plan);
+    return success;
+  }
+  Result<std::string> text = report::explain(*plan, options.explained);
+  if (!text)
+    return fail(text.error());
+  std::cout << *text;
+  return success;
+}
+
 int comparePlans(const Options &options) {
   Result<plan::Plan> first = plan::read(options.shown);
   if (!first)
@@ -295,6 +313,16 @@ int run(int argc, char **argv) {
   show->add_option("plan", options.shown, "The plan to read")
       ->type_name("FILE")
       ->required();
+  CLI::App *explanation = app.add_subcommand(
+      "explain", "Say why values are kept, recomputed or offloaded");
+  explanation->add_option("plan", options.shown, "The plan to read")
+      ->type_name("FILE")
+      ->required();
+  explanation
+      ->add_option("value", options.explained,
+                   "A value, e.g. layers.3.moe.experts.act or, for all layers, "
+                   "moe.experts.act; default: what was decided")
+      ->type_name("NAME");
   CLI::App *comparison =
       app.add_subcommand("compare", "Print in what two plans differ");
   for (auto [name, path, what] :
@@ -310,6 +338,10 @@ int run(int argc, char **argv) {
   CLI::App *simulation = declareSimulate(app, simulated);
   VerifyOptions verified;
   CLI::App *verification = declareVerify(app, verified);
+  CLI::App *completion = app.add_subcommand(
+      "completion", "Print a script that completes moe-plan's options in bash: "
+                    "eval \"$(moe-plan completion)\"");
+  app.set_config("--config", "", "Read options from a TOML file", false);
   app.get_formatter()->column_width(34);
   try {
     app.parse(argc, argv);
@@ -319,6 +351,12 @@ int run(int argc, char **argv) {
   }
   if (schedules->parsed())
     return listSchedules();
+  if (completion->parsed()) {
+    std::cout << bashCompletion(app);
+    return success;
+  }
+  if (explanation->parsed())
+    return explainPlan(options);
   if (comparison->parsed())
     return comparePlans(options);
   if (sweep->parsed()) {

@@ -238,16 +238,15 @@ LogicalResult HostType::verify(function_ref<InFlightDiagnostic()> emitError,
   return emitError() << "holds a tensor or a dispatch handle, not " << content;
 }
 
-LogicalResult OffloadOp::inferReturnTypes(MLIRContext *,
+LogicalResult OffloadOp::inferReturnTypes(MLIRContext *context,
                                           std::optional<Location> location,
                                           Adaptor adaptor,
                                           SmallVectorImpl<Type> &types) {
   auto type = HostType::getChecked(
       [&] {
-        return mlir::emitError(location.value_or(
-            UnknownLoc::get(adaptor.getValue().getContext())));
+        return mlir::emitError(location.value_or(UnknownLoc::get(context)));
       },
-      adaptor.getValue().getType());
+      context, adaptor.getValue().getType());
   if (!type)
     return failure();
   types.push_back(type);

@@ -9,54 +9,16 @@
 
 #include "compiler/Optimize/PolicyText.h"
 #include "compiler/Schedule/Generators.h"
+#include "test/unit/EndToEnd/Outcome.h"
 #include "test/unit/EndToEnd/SmallModels.h"
 
 #include <gtest/gtest.h>
 
 #include <algorithm>
-#include <filesystem>
-#include <fstream>
-#include <map>
 
 using namespace moe;
 
 namespace {
-
-/// What a run leaves behind.
-struct Outcome {
-  std::vector<double> losses;
-  std::map<std::string, std::string> gradients; ///< file -> bytes
-  bool operator==(const Outcome &) const = default;
-};
-
-std::string bytesOf(const std::filesystem::path &path) {
-  std::ifstream file(path, std::ios::binary);
-  return {std::istreambuf_iterator<char>(file), {}};
-}
-
-Result<Outcome> runTwice(const plan::Plan &plan, int64_t threads) {
-  const auto *info = testing::UnitTest::GetInstance()->current_test_info();
-  std::string name = info->name();
-  std::replace(name.begin(), name.end(), '/', '_');
-  std::filesystem::path root =
-      std::filesystem::path(testing::TempDir()) / ("moe_recompute_" + name);
-  std::filesystem::remove_all(root);
-  std::filesystem::create_directories(root);
-  exec::ExecutorOptions options;
-  options.poison = true;
-  options.threads = threads;
-  Result<exec::RunReport> report =
-      test::runPlan(plan, 2, options, root.string());
-  Outcome outcome;
-  for (const auto &entry : std::filesystem::directory_iterator(root))
-    outcome.gradients[entry.path().filename().string()] = bytesOf(entry.path());
-  std::filesystem::remove_all(root);
-  if (!report)
-    return report.error();
-  for (const exec::StepReport &step : report->steps)
-    outcome.losses.push_back(step.loss);
-  return outcome;
-}
 
 /// Bytes that one microbatch in flight holds from forward to backward.
 int64_t keptBytes(const plan::Stage &stage) {
@@ -154,10 +116,10 @@ TEST_P(Recompute, ChangesNoBit) {
                  request.schedule + " recompute " + recomputeOf(answer.plan) +
                  (request.keepHandles ? " keeping handles" : ""));
 
-    Result<Outcome> kept = runTwice(base->plan, 1);
+    Result<test::Outcome> kept = test::runTwice(base->plan, 1);
     ASSERT_TRUE(kept) << kept.error().message;
     EXPECT_FALSE(kept->gradients.empty());
-    Result<Outcome> again = runTwice(answer.plan, 1 + random() % 2);
+    Result<test::Outcome> again = test::runTwice(answer.plan, 1 + random() % 2);
     ASSERT_TRUE(again) << again.error().message;
     EXPECT_EQ(again->losses, kept->losses);
     EXPECT_TRUE(again->gradients == kept->gradients);

@@ -295,7 +295,7 @@ Outcome execute(const Plan &plan) {
   run.dumpStep = 2;
   run.executor.poison = true;
   run.executor.onGradients = [&](exec::Executor &executor) -> Status {
-    std::lock_guard lock(mutex);
+    std::lock_guard<std::mutex> lock(mutex);
     for (const auto &entry : executor.parameters().entries())
       if (entry.gradient.present())
         outcome

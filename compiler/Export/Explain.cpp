@@ -1,0 +1,283 @@
+#include "compiler/Export/Explain.h"
+
+#include "compiler/Export/Phrases.h"
+#include "compiler/Export/Summary.h"
+#include "compiler/Export/Table.h"
+
+#include <algorithm>
+#include <map>
+#include <set>
+
+namespace moe::report {
+
+namespace {
+
+constexpr size_t kWidth = 110;
+/// Values that are told in full; of more, the rest is counted.
+constexpr size_t kMostValues = 8;
+using Align = Table::Align;
+
+/// "moe.experts.act" of "layers.3.moe.experts.act".
+std::string_view partOf(std::string_view name) {
+  for (std::string_view prefix : {"layers.", "mtp."}) {
+    if (!name.starts_with(prefix))
+      continue;
+    size_t dot = name.find('.', prefix.size());
+    if (dot != std::string_view::npos)
+      return name.substr(dot + 1);
+  }
+  return name;
+}
+
+/// The most microbatches that hold something of a stage at once: those between
+/// their forward and the end of their last backward.
+int64_t mostInFlight(const plan::Plan &plan, const plan::Rank &rank,
+                     int64_t stage) {
+  int64_t now = 0, most = 0;
+  bool splits = false, fuses = false;
+  for (const plan::Program &program : plan.stages[stage].programs) {
+    splits |= program.phase == plan::Phase::weight_grad;
+    fuses |= program.phase == plan::Phase::backward;
+  }
+  if (!splits && !fuses)
+    return 0;
+  auto note = [&](int64_t of, plan::Phase phase) {
+    if (of != stage)
+      return;
+    if (phase == plan::Phase::forward)
+      most = std::max(most, ++now);
+    else if (phase != plan::Phase::weight_grad)
+      --now;
+  };
+  for (const plan::Step &step : rank.steps) {
+    if (step.kind == plan::StepKind::run)
+      note(step.stage, step.phase);
+    else if (step.kind == plan::StepKind::overlap)
+      for (const plan::Overlap::Member &member :
+           rank.overlaps[step.overlap].members)
+        note(member.stage, member.phase);
+  }
+  return most;
+}
+
+struct Use {
+  const plan::Program *program;
+  const plan::Op *op;
+  bool writes;
+};
+
+std::vector<Use> usesOf(const plan::Stage &stage, plan::ValueIndex value) {
+  std::vector<Use> uses;
+  for (const plan::Program &program : stage.programs)
+    for (const plan::Op &op : program.ops) {
+      auto has = [&](const std::vector<plan::ValueIndex> &list) {
+        return std::find(list.begin(), list.end(), value) != list.end();
+      };
+      if (has(op.outputs))
+        uses.push_back({&program, &op, true});
+      else if (has(op.inputs))
+        uses.push_back({&program, &op, false});
+    }
+  return uses;
+}
+
+const plan::Decision *decisionOf(const plan::Plan &plan, int64_t stage,
+                                 plan::ValueIndex value) {
+  for (const plan::Decision &decision : plan.decisions)
+    if (decision.stage == stage && decision.value == value)
+      return &decision;
+  return nullptr;
+}
+
+bool isKept(const plan::Stage &stage, plan::ValueIndex value) {
+  for (const plan::Program &program : stage.programs)
+    if (program.phase == plan::Phase::forward)
+      return std::find(program.outputs.begin(), program.outputs.end(), value) !=
+                 program.outputs.end() &&
+             stage.values[value].placement == plan::Placement::slot;
+  return false;
+}
+
+void line(std::string &text, const std::string &what,
+          const std::string &content) {
+  std::string head = "  " + what + std::string(10 - what.size(), ' ');
+  for (const std::string &part : wrap(content, kWidth - head.size())) {
+    text += head + part + "\n";
+    head.assign(head.size(), ' ');
+  }
+}
+
+std::string describeUse(const Use &use) {
+  return use.op->name + " (" + std::string(name(use.program->phase)) + ", " +
+         formatNanoseconds(use.op->timeNs) + ")";
+}
+
+std::string listUses(const std::vector<Use> &uses, bool writes) {
+  std::string text;
+  for (const Use &use : uses)
+    if (use.writes == writes)
+      text += (text.empty() ? "" : ", ") + describeUse(use);
+  return text.empty() ? "nothing" : text;
+}
+
+/// What a kept value would cost otherwise.
+void addAlternatives(std::string &text, const plan::Plan &plan,
+                     const plan::Stage &stage, const plan::Value &value,
+                     const std::vector<Use> &uses, int64_t inFlight) {
+  std::string spared = formatBytes(value.bytes * inFlight) + " of the rank";
+  const plan::Op *maker = nullptr;
+  for (const Use &use : uses)
+    if (use.writes && use.program->phase == plan::Phase::forward)
+      maker = use.op;
+  if (!maker) {
+    line(text, "recompute", "impossible: it enters the stage");
+  } else if (maker->kind == "route") {
+    line(text, "recompute",
+         "impossible: a second run of the router may decide differently");
+  } else {
+    std::string needs;
+    for (plan::ValueIndex input : maker->inputs)
+      if (input >= 0 && !isKept(stage, input))
+        needs += (needs.empty() ? "" : ", ") + stage.values[input].name;
+    line(text, "recompute",
+         "would spare " + spared + " for " + formatNanoseconds(maker->timeNs) +
+             " a microbatch" +
+             (needs.empty()
+                  ? ""
+                  : ", and what makes " + needs + " again, which is not kept") +
+             "; --recompute " + std::string(partOf(value.name)));
+  }
+  double out = plan.machine.toHostBytesPerSecond,
+         in = plan.machine.toDeviceBytesPerSecond;
+  if (out > 0 && in > 0) {
+    auto ns = [&](double rate) {
+      return formatNanoseconds(
+          static_cast<int64_t>(static_cast<double>(value.bytes) / rate * 1e9));
+    };
+    line(text, "offload",
+         "would spare " + spared + " for " + ns(out) + " out and " + ns(in) +
+             " back on the host link, hidden where other work runs meanwhile");
+  }
+}
+
+std::string tell(const plan::Plan &plan, int64_t stageIndex,
+                 plan::ValueIndex valueIndex) {
+  const plan::Stage &stage = plan.stages[stageIndex];
+  const plan::Value &value = stage.values[valueIndex];
+  const plan::Rank &rank = plan.ranks[stage.rank];
+  int64_t inFlight = mostInFlight(plan, rank, stageIndex);
+  std::string shape;
+  for (int64_t size : value.shape)
+    shape += (shape.empty() ? "" : " x ") + formatCount(size);
+  std::string text = value.name + "\n";
+  line(text, "is",
+       std::string(name(value.dtype)) + " " + shape + ", " +
+           formatBytes(value.bytes) + ", class " +
+           std::string(name(value.memoryClass)) + ", stage " + stage.name +
+           " on rank " + std::to_string(stage.rank));
+  std::vector<Use> uses = usesOf(stage, valueIndex);
+  line(text, "made by", listUses(uses, true));
+  line(text, "read by", listUses(uses, false));
+  const plan::Decision *decision = decisionOf(plan, stageIndex, valueIndex);
+  if (decision) {
+    line(text, std::string(name(decision->action)),
+         "spares " + formatBytes(decision->bytes) + " for each of " +
+             std::to_string(inFlight) + " microbatches in flight, " +
+             formatBytes(decision->bytes * inFlight) + " of the rank; takes " +
+             formatNanoseconds(decision->timeNs) +
+             " a microbatch; because: " + decision->reason);
+  } else if (isKept(stage, valueIndex)) {
+    line(text, "kept",
+         "from forward to backward, once for each of at most " +
+             std::to_string(inFlight) + " microbatches in flight: " +
+             formatBytes(value.bytes * inFlight) + " of the rank");
+    addAlternatives(text, plan, stage, value, uses, inFlight);
+  } else {
+    line(text, "lives", "inside one program, or between two steps");
+  }
+  return text;
+}
+
+} // namespace
+
+std::string explain(const plan::Plan &plan) {
+  Table table;
+  for (const char *heading : {"stage", "rank", "in flight"})
+    table.addColumn(heading, Align::right);
+  for (const char *heading :
+       {"kept", "recomputed", "offloaded", "spares the rank", "takes"})
+    table.addColumn(heading, Align::right);
+  table.addColumn("what", Align::left);
+  for (size_t s = 0; s < plan.stages.size(); ++s) {
+    const plan::Stage &stage = plan.stages[s];
+    int64_t inFlight =
+        mostInFlight(plan, plan.ranks[stage.rank], static_cast<int64_t>(s));
+    int64_t kept = 0;
+    for (size_t v = 0; v < stage.values.size(); ++v)
+      if (isKept(stage, static_cast<plan::ValueIndex>(v)) &&
+          !stage.values[v].isOnHost())
+        kept += stage.values[v].bytes;
+    std::map<plan::Action, int64_t> bytes;
+    std::set<std::string> what;
+    int64_t timeNs = 0;
+    for (const plan::Decision &decision : plan.decisions) {
+      if (decision.stage != static_cast<int64_t>(s))
+        continue;
+      bytes[decision.action] += decision.bytes;
+      timeNs += decision.timeNs;
+      what.insert(std::string(name(decision.action)) + " " +
+                  std::string(partOf(stage.values[decision.value].name)));
+    }
+    int64_t spared =
+        bytes[plan::Action::recompute] + bytes[plan::Action::offload];
+    std::string list;
+    for (const std::string &item : what)
+      list += (list.empty() ? "" : ", ") + item;
+    table.addRow({stage.name, std::to_string(stage.rank),
+                  std::to_string(inFlight), formatBytes(kept),
+                  formatBytes(bytes[plan::Action::recompute]),
+                  formatBytes(bytes[plan::Action::offload]),
+                  formatBytes(spared * inFlight), formatNanoseconds(timeNs),
+                  list.empty() ? "everything is kept" : list});
+  }
+  return "For each microbatch in flight: what is kept on the device, and what "
+         "is recomputed or offloaded instead\n" +
+         table.print(2, kWidth);
+}
+
+Result<std::string> explain(const plan::Plan &plan, std::string_view name) {
+  std::string text;
+  size_t told = 0;
+  std::set<std::string> like;
+  for (size_t s = 0; s < plan.stages.size(); ++s) {
+    const std::vector<plan::Value> &values = plan.stages[s].values;
+    for (size_t v = 0; v < values.size(); ++v) {
+      std::string_view part = partOf(values[v].name);
+      // ":rows" and the like need not be given.
+      std::string_view op = part.substr(0, part.find(':'));
+      if (values[v].name != name && part != name && op != name &&
+          values[v].name.substr(0, values[v].name.find(':')) != name) {
+        if (part.find(name) != std::string_view::npos)
+          like.insert(std::string(part));
+        continue;
+      }
+      if (++told <= kMostValues)
+        text += tell(plan, static_cast<int64_t>(s),
+                     static_cast<plan::ValueIndex>(v));
+    }
+  }
+  if (told > kMostValues)
+    text += "and " + std::to_string(told - kMostValues) +
+            " more of this name; name one with its layer\n";
+  if (told > 0)
+    return text;
+  std::string message =
+      "no value of the plan is called '" + std::string(name) + "'";
+  size_t count = 0;
+  for (const std::string &other : like)
+    if (count++ < kMostValues)
+      message += (count == 1 ? "; similar: " : ", ") + other;
+  return Error{message};
+}
+
+} // namespace moe::report
