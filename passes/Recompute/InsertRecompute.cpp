@@ -52,10 +52,9 @@ LogicalResult checkNamed(ModuleOp module, const CoveredValue &covered,
     return module.emitError() << "recompute: '" << covered.name
                               << "' enters the stage; nothing there makes it";
   if (!isReplayable(op))
-    return module.emitError()
-           << "recompute: '" << covered.name
-           << "' cannot be recomputed: a second run of '" << op->getName()
-           << "' may decide differently";
+    return module.emitError() << "recompute: '" << covered.name
+                              << "' cannot be recomputed: a second run of '"
+                              << op->getName() << "' may decide differently";
   if (!isMadeByReplay(cast<OpResult>(covered.value), options))
     return module.emitError()
            << "recompute: '" << covered.name
