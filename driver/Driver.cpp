@@ -14,12 +14,12 @@
 #include "compiler/Schedule/TorchCsv.h"
 #include "driver/Arguments.h"
 #include "driver/Choose.h"
+#include "driver/PlanSearch.h"
 #include "passes/Passes.h"
 
 #include "mlir/IR/Builders.h"
 #include "mlir/Pass/PassManager.h"
 #include "mlir/Support/FileUtilities.h"
-#include "llvm/Support/MemoryBuffer.h"
 #include "llvm/Support/ToolOutputFile.h"
 
 using namespace mlir;
@@ -235,17 +235,13 @@ struct Inputs {
 /// Stages and placement of the schedule in a file, unless the request says.
 Status readStructure(Inputs &inputs) {
   const driver::PlanRequest &request = inputs.request;
-  auto buffer = llvm::MemoryBuffer::getFile(request.schedule);
-  if (!buffer)
-    return Error{"cannot read " + request.schedule + ": " +
-                 buffer.getError().message()};
   schedule::ScheduleProblem base;
   base.ranks = request.layout.pipeline;
   base.microbatches = request.layout.microbatches;
   Result<schedule::Schedule> order =
-      schedule::readTorchCsv((*buffer)->getBuffer(), base);
+      schedule::readTorchCsvFile(request.schedule, base);
   if (!order)
-    return Error{request.schedule + ": " + order.error().message};
+    return order.error();
   if (!inputs.stagesPerRank)
     inputs.stagesPerRank = order->problem.stagesPerRank;
   if (inputs.placement.empty())
@@ -309,13 +305,7 @@ Result<Inputs> gather(const driver::PlanRequest &request) {
   return inputs;
 }
 
-/// One way through the compiler.
-struct Trial {
-  std::string schedule;
-  int64_t searchedBytes = 0; ///< of "auto": what the search may use
-  /// Above 0: fails early where the schedule alone takes as long as this.
-  int64_t worthNs = 0;
-};
+using driver::Trial;
 
 /// What the passes are told to do about memory.
 struct Decided {
@@ -457,13 +447,8 @@ Result<schedule::Schedule> orderOf(const Inputs &inputs, const Trial &trial,
   if (!inputs.placement.empty())
     problem.placement = *schedule::parsePlacement(inputs.placement);
   MOE_RETURN_IF_ERROR(problem.check());
-  if (isCsv(trial.schedule)) {
-    auto buffer = llvm::MemoryBuffer::getFile(trial.schedule);
-    if (!buffer)
-      return Error{"cannot read " + trial.schedule + ": " +
-                   buffer.getError().message()};
-    return schedule::readTorchCsv((*buffer)->getBuffer(), problem);
-  }
+  if (isCsv(trial.schedule))
+    return schedule::readTorchCsvFile(trial.schedule, problem);
   optimize::PartitionProblem even;
   for (const BlockOptions &kind : options.kinds)
     even.kinds.push_back(kind.figures);
@@ -567,117 +552,6 @@ Result<driver::PlanAnswer> planTrial(const Inputs &inputs, const Trial &trial,
                             });
 }
 
-/// By how much the rank with the largest arena exceeds the budget.
-int64_t excess(const plan::Plan &plan) {
-  int64_t most = 0;
-  for (const plan::Rank &rank : plan.ranks)
-    most = std::max(most, rank.arenaBytes + plan.machine.reserveBytes -
-                              plan.machine.budgetBytes);
-  return most;
-}
-
-/// Plans of several schedules, of which the best is kept: one that fits, the
-/// fastest by its own simulation, then the smallest. A search knows schedules
-/// by estimates, which leave out how buffers pack and what streams wait for;
-/// what counts is what the plans say.
-class PlanSearch {
-public:
-  explicit PlanSearch(const Inputs &inputs) : inputs(inputs) {}
-
-  Result<driver::PlanAnswer> run() {
-    int64_t searched = inputs.budgetBytes;
-    Result<driver::PlanAnswer> own = consider({"auto", searched});
-    if (own)
-      remarks = own->notes;
-    for (const schedule::GeneratorInfo &generator : schedule::generators()) {
-      // Two copies of the model take twice its parameters and sum gradients in
-      // two halves: for those who ask for it.
-      if (generator.placement == schedule::Placement::bidirectional)
-        continue;
-      // One that the layout does not admit is none to choose from.
-      (void)consider({std::string(generator.name), 0,
-                      best && best->plan.prediction.fits
-                          ? best->plan.prediction.stepNs
-                          : 0});
-    }
-    for (int round = 1;
-         own && best && !best->plan.prediction.fits && round < kMostSearches;
-         ++round) {
-      searched -= excess(own->plan);
-      if (searched <= 0)
-        break;
-      own = consider({"auto", searched});
-    }
-    if (!best)
-      return own.error();
-    return finish();
-  }
-
-private:
-  /// How often the search is repeated with less memory.
-  static constexpr int kMostSearches = 4;
-
-  Result<driver::PlanAnswer> consider(const Trial &trial) {
-    Result<driver::PlanAnswer> made = planTrial(inputs, trial, false);
-    if (!made)
-      return made;
-    ++plans;
-    if (!best || isBetter(made->plan, best->plan)) {
-      best = *made;
-      bestTrial = trial;
-    }
-    return made;
-  }
-
-  static bool isBetter(const plan::Plan &a, const plan::Plan &b) {
-    if (a.prediction.fits != b.prediction.fits)
-      return a.prediction.fits;
-    auto largest = [](const plan::Plan &plan) {
-      int64_t bytes = 0;
-      for (const plan::Rank &rank : plan.ranks)
-        bytes = std::max(bytes, rank.arenaBytes);
-      return bytes;
-    };
-    std::pair ofA(a.prediction.stepNs, largest(a));
-    std::pair ofB(b.prediction.stepNs, largest(b));
-    if (!a.prediction.fits) { // the closer to fitting
-      std::swap(ofA.first, ofA.second);
-      std::swap(ofB.first, ofB.second);
-    }
-    return ofA < ofB;
-  }
-
-  Result<driver::PlanAnswer> finish() {
-    bestTrial.worthNs = 0;
-    const driver::PlanRequest &request = inputs.request;
-    if (!request.irPath.empty() || !request.schedulePath.empty()) {
-      Result<driver::PlanAnswer> again = planTrial(inputs, bestTrial, true);
-      if (!again)
-        return again;
-    }
-    std::string choice =
-        "schedule auto: of " + std::to_string(plans) + " plans, that of " +
-        (bestTrial.schedule == "auto" ? "the search" : bestTrial.schedule) +
-        " is the best by its own simulation";
-    std::vector<std::string> notes = remarks;
-    if (bestTrial.schedule == "auto")
-      notes = best->notes;
-    else
-      for (const std::string &remark : remarks)
-        best->plan.assumptions.push_back({"schedule", "auto", remark});
-    notes.push_back(choice);
-    best->plan.assumptions.push_back({"schedule", "auto", choice});
-    best->notes = std::move(notes);
-    return std::move(*best);
-  }
-
-  const Inputs &inputs;
-  std::optional<driver::PlanAnswer> best;
-  Trial bestTrial;
-  std::vector<std::string> remarks; ///< of the search with the whole budget
-  int64_t plans = 0;
-};
-
 } // namespace
 
 Result<driver::PlanAnswer> driver::makePlan(const PlanRequest &request) {
@@ -697,9 +571,14 @@ Result<driver::PlanAnswer> driver::makePlan(const PlanRequest &request) {
     config.mtpLayers.clear();
   }
 
+  auto make = [&](const Trial &trial, bool writes) {
+    return planTrial(*inputs, trial, writes);
+  };
+  bool writes = !request.irPath.empty() || !request.schedulePath.empty();
   Result<PlanAnswer> answer =
-      request.schedule == "auto" ? PlanSearch(*inputs).run()
-                                 : planTrial(*inputs, {request.schedule}, true);
+      request.schedule == "auto"
+          ? searchPlans(inputs->budgetBytes, writes, make)
+          : make({request.schedule}, true);
   if (!answer)
     return answer.error();
   answer->notes.insert(answer->notes.begin(), notes.begin(), notes.end());

@@ -80,7 +80,7 @@ fs::path identity(const std::string &path) {
 
 } // namespace
 
-Result<std::string> readFile(const std::string &path) {
+Result<std::string> readFile(const std::string &path, size_t mostBytes) {
   Descriptor file(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
   if (file.number < 0)
     return systemError(path, "open", errno);
@@ -94,6 +94,9 @@ Result<std::string> readFile(const std::string &path) {
       return systemError(path, "read", errno);
     if (count == 0)
       return text;
+    if (static_cast<size_t>(count) > mostBytes - text.size())
+      return Error{path + ": is larger than " + std::to_string(mostBytes) +
+                   " bytes, the most that is read of such a file"};
     text.append(block.data(), static_cast<size_t>(count));
   }
 }

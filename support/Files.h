@@ -3,14 +3,17 @@
 
 #include "support/Result.h"
 
+#include <limits>
 #include <string>
 #include <string_view>
 #include <vector>
 
 namespace moe {
 
-/// The bytes of a file, a pipe or a device.
-Result<std::string> readFile(const std::string &path);
+/// The bytes of a file, a pipe or a device. More than `mostBytes` are an error.
+Result<std::string>
+readFile(const std::string &path,
+         size_t mostBytes = std::numeric_limits<size_t>::max());
 
 /// Writes `text` to `path` through a temporary file beside it, so that a
 /// failure leaves no half-written file. A symbolic link stays, and what it

@@ -26,16 +26,23 @@ Schedule emptySchedule(std::string_view name, const ScheduleProblem &problem);
 /// longest time that a rank takes from its first begin to its last end.
 enum class Aim : uint8_t { makespan, span };
 
-/// Makes candidates by insertWeightGrads: every order with every policy.
-/// Returns the best (then the first) of those whose steps, with transfers, can
-/// be executed. An error when there is none.
-Result<Schedule> fillWithWeightGrads(const std::vector<Schedule> &orders,
-                                     const Costs &costs,
-                                     WeightGradOptions options, Aim aim);
+/// What a rank may hold at once: `holdings` by stage, `limits` by rank.
+struct Room {
+  std::vector<ActionHolding> holdings;
+  std::vector<int64_t> limits;
+};
 
-/// Options that hold every (stage, microbatch) as one, `limits` by rank.
-WeightGradOptions countingOptions(const ScheduleProblem &problem,
-                                  std::vector<int64_t> limits);
+/// Room in which every (stage, microbatch) counts as one.
+Room countingRoom(const ScheduleProblem &problem, std::vector<int64_t> limits);
+
+/// Makes candidates by WeightGradFiller: every order, the best with several
+/// rules for idle ranks. Returns the best (then the first) of those whose
+/// steps, with transfers, can be executed. An error when there is none.
+Result<Schedule> fillWithWeightGrads(std::string_view name,
+                                     const ScheduleProblem &problem,
+                                     const std::vector<Sequence> &orders,
+                                     const Costs &costs, Room room, Aim aim,
+                                     int64_t improvementEffort = 0);
 
 // The families; Generators.h describes the schedules.
 Result<Schedule> interleaved(const ScheduleProblem &problem,

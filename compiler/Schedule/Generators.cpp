@@ -1,6 +1,7 @@
 #include "compiler/Schedule/Generators.h"
 
 #include "compiler/Schedule/GeneratorSupport.h"
+#include "compiler/Schedule/OrderImprovement.h"
 
 #include <algorithm>
 #include <array>
@@ -43,67 +44,111 @@ Schedule emptySchedule(std::string_view name, const ScheduleProblem &problem) {
   return schedule;
 }
 
-WeightGradOptions countingOptions(const ScheduleProblem &problem,
-                                  std::vector<int64_t> limits) {
-  WeightGradOptions options;
-  options.holdings.assign(static_cast<size_t>(problem.stages()), {});
-  options.limits = std::move(limits);
-  return options;
+Room countingRoom(const ScheduleProblem &problem, std::vector<int64_t> limits) {
+  return {std::vector<ActionHolding>(static_cast<size_t>(problem.stages())),
+          std::move(limits)};
 }
 
-Result<Schedule> fillWithWeightGrads(const std::vector<Schedule> &orders,
-                                     const Costs &costs,
-                                     WeightGradOptions options, Aim aim) {
-  constexpr std::array<IdlePolicy, 3> kPolicies = {
-      IdlePolicy::fits, IdlePolicy::catchesUp, IdlePolicy::always};
-  auto fill = [&](size_t candidate) {
-    options.policy = kPolicies[candidate % kPolicies.size()];
-    return insertWeightGrads(orders[candidate / kPolicies.size()], costs,
-                             options);
+/// How many orders are filled by all rules.
+static constexpr size_t kFilledByAllRules = 2;
+/// The rule by which weight gradients run whenever a rank waits.
+static constexpr size_t kEarlyRule = 2;
+
+Result<Schedule> fillWithWeightGrads(std::string_view name,
+                                     const ScheduleProblem &problem,
+                                     const std::vector<Sequence> &orders,
+                                     const Costs &costs, Room room, Aim aim,
+                                     int64_t improvementEffort) {
+  std::array<FillRules, 3> rules;
+  rules[1].catchesUp = true;
+  rules[kEarlyRule].overrun = 1;
+  WeightGradFiller filler(problem, costs, std::move(room.holdings),
+                          std::move(room.limits));
+  int64_t mostNs = std::numeric_limits<int64_t>::max();
+  struct Candidate {
+    int64_t first = 0, second = 0; ///< what decides, then the other time
+    size_t order = 0, rule = 0;
+    auto operator<=>(const Candidate &) const = default;
   };
-  struct Times {
-    int64_t first = 0, second = 0; ///< what decides, then the other
-    size_t candidate = 0;
-    auto operator<=>(const Times &) const = default;
+  auto fill = [&](size_t order, size_t rule) {
+    FillRules limited = rules[rule];
+    limited.mostNs = mostNs;
+    return filler.run(orders[order], limited);
   };
-  auto timesOf = [&](const Filled &filled, size_t candidate) -> Times {
-    if (aim == Aim::makespan)
-      return {filled.makespanNs, filled.spanNs, candidate};
-    return {filled.spanNs, filled.makespanNs, candidate};
+  std::vector<Candidate> candidates;
+  auto consider = [&](size_t order, size_t rule) {
+    if (!fill(order, rule))
+      return;
+    Candidate candidate{filler.makespanNs(), filler.spanNs(), order, rule};
+    if (aim == Aim::span)
+      std::swap(candidate.first, candidate.second);
+    candidates.insert(
+        std::upper_bound(candidates.begin(), candidates.end(), candidate),
+        candidate);
   };
-  // Only times at first: the best is made once more with its actions.
-  size_t count = orders.size() * kPolicies.size();
-  options.withActions = false;
-  std::optional<Times> best;
-  for (size_t i = 0; i < count; ++i)
-    if (std::optional<Filled> filled = fill(i)) {
-      Times times = timesOf(*filled, i);
-      best = best ? std::min(*best, times) : times;
-      if (aim == Aim::makespan)
-        options.mostNs = best->first;
-    }
-  auto take = [&](size_t candidate) -> std::optional<Schedule> {
-    options.withActions = true;
-    std::optional<Filled> filled = fill(candidate);
-    if (!filled || !verify(insertTransfers(filled->schedule)))
+  auto made = [&]() -> std::optional<Schedule> {
+    Schedule schedule{std::string(name), problem, filler.actions()};
+    if (!verify(insertTransfers(schedule)))
       return std::nullopt;
-    return std::move(filled->schedule);
+    return schedule;
   };
-  if (best)
-    if (std::optional<Schedule> schedule = take(best->candidate))
+  auto take = [&](const Candidate &candidate) -> std::optional<Schedule> {
+    if (!fill(candidate.order, candidate.rule))
+      return std::nullopt;
+    return made();
+  };
+  // The other rules gain little: on the best orders.
+  for (size_t order = 0; order < orders.size(); ++order) {
+    consider(order, 0);
+    if (aim == Aim::makespan && candidates.size() >= kFilledByAllRules)
+      mostNs = candidates[kFilledByAllRules - 1].first;
+  }
+  std::vector<size_t> best;
+  for (size_t i = 0; i < std::min(candidates.size(), kFilledByAllRules); ++i)
+    best.push_back(candidates[i].order);
+  for (size_t order : best)
+    for (size_t rule = 1; rule < rules.size(); ++rule)
+      consider(order, rule);
+  mostNs = std::numeric_limits<int64_t>::max();
+  // Twice: with its weight gradients, and with all as early as may be, which
+  // lets the order itself change more.
+  auto improve = [&](const Candidate &candidate) -> std::optional<Schedule> {
+    std::optional<Schedule> best;
+    int64_t bestNs = candidate.first;
+    for (bool bare : {false, true}) {
+      Sequence order = orders[candidate.order];
+      ImprovementOptions options;
+      options.rules = rules[bare ? kEarlyRule : candidate.rule];
+      options.rules.keepsToBuffers = true;
+      options.effort = improvementEffort / 2;
+      if (bare)
+        order = withoutWeightGrads(std::move(order));
+      if (!improveOrder(filler, order, options) ||
+          filler.makespanNs() >= bestNs)
+        continue;
+      if (std::optional<Schedule> schedule = made()) {
+        best = std::move(schedule);
+        bestNs = filler.makespanNs();
+      }
+    }
+    return best;
+  };
+  if (!candidates.empty()) {
+    if (improvementEffort > 0)
+      if (std::optional<Schedule> schedule = improve(candidates.front()))
+        return std::move(*schedule);
+    if (std::optional<Schedule> schedule = take(candidates.front()))
       return std::move(*schedule);
+  }
   // Rarely: all others, of which many were given up.
-  options.mostNs = std::numeric_limits<int64_t>::max();
-  options.withActions = false;
-  std::vector<Times> candidates;
-  for (size_t i = 0; best && i < count; ++i)
-    if (std::optional<Filled> filled = fill(i))
-      candidates.push_back(timesOf(*filled, i));
-  std::sort(candidates.begin(), candidates.end());
-  for (const Times &times : candidates)
-    if (std::optional<Schedule> schedule = take(times.candidate))
+  candidates.clear();
+  for (size_t order = 0; order < orders.size(); ++order)
+    for (size_t rule = 0; rule < rules.size(); ++rule)
+      consider(order, rule);
+  for (const Candidate &candidate : candidates)
+    if (std::optional<Schedule> schedule = take(candidate))
       return std::move(*schedule);
-  return Error{"schedule " + orders.front().name +
+  return Error{"schedule " + std::string(name) +
                " needs more buffers than stages have for messages, or ranks "
                "have room, with these microbatches and costs"};
 }
@@ -144,7 +189,7 @@ namespace {
 using Generator = Result<Schedule> (*)(const ScheduleProblem &,
                                        const GeneratorOptions &);
 
-struct Entry {
+struct Known {
   GeneratorInfo info;
   Generator make;
 };
@@ -158,7 +203,7 @@ Result<Schedule> make1f1b(const ScheduleProblem &problem,
   return oneForwardOneBackward(problem);
 }
 
-constexpr std::array<Entry, 14> kEntries = {{
+constexpr std::array<Known, 14> kEntries = {{
     {{"gpipe", "all forwards, then all backwards", "arXiv 1811.06965",
       Placement::loop, 1},
      makeGpipe},
@@ -218,7 +263,7 @@ std::span<const GeneratorInfo> generators() { return kInfos; }
 Result<Schedule> generate(std::string_view name, const ScheduleProblem &problem,
                           const GeneratorOptions &options) {
   std::string names;
-  for (const Entry &entry : kEntries) {
+  for (const Known &entry : kEntries) {
     if (entry.info.name == name)
       return entry.make(problem, options);
     names += (names.empty() ? "" : ", ") + std::string(entry.info.name);

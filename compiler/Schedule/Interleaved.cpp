@@ -84,6 +84,15 @@ Result<Schedule> interleaved(const ScheduleProblem &problem,
                  "microbatches as there are ranks, the last one too, asked "
                  "for " +
                  counts(problem, group)};
+  // The first rank makes the group's gradients for the last rank one after the
+  // other; that uses them a round of all ranks later, after the group's
+  // backwards of its later stage. Of any stage two can be on the way.
+  if (std::min(group, problem.microbatches) > kGradientBuffers * problem.ranks)
+    return Error{"schedule interleaved needs groups of at most twice as many "
+                 "microbatches as there are ranks, because stages have no "
+                 "buffers for the gradients that larger ones keep on the way "
+                 "(they hold more and idle no less), asked for " +
+                 counts(problem, group)};
   return alternate("interleaved", problem, group, Phase::backward,
                    [&](int64_t rank) {
                      return 2 * (problem.ranks - rank - 1) +
@@ -114,8 +123,8 @@ Result<Schedule> groupedInterleaved(const ScheduleProblem &problem,
       alternate("grouped-interleaved", problem, group, Phase::backward_input,
                 [&](int64_t rank) { return most - rank - 1; });
   std::vector<int64_t> limits(static_cast<size_t>(problem.ranks), most);
-  return fillWithWeightGrads({order}, *costs,
-                             countingOptions(problem, std::move(limits)),
+  return fillWithWeightGrads(order.name, problem, {sequenceOf(order.ranks)},
+                             *costs, countingRoom(problem, std::move(limits)),
                              Aim::makespan);
 }
 

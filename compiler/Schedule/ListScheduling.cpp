@@ -1,16 +1,16 @@
 #include "compiler/Schedule/ListScheduling.h"
 
+#include "compiler/Schedule/RankClock.h"
+
 #include <algorithm>
 #include <limits>
 #include <optional>
-#include <queue>
-#include <tuple>
 
 namespace moe::schedule {
 
 namespace {
 
-constexpr int64_t kNever = std::numeric_limits<int64_t>::max();
+constexpr int64_t kNever = RankClock::kNever;
 
 /// How a rank that is free chooses among what is possible.
 struct ListRules {
@@ -26,44 +26,45 @@ struct ListRules {
 
 class Scheduler {
 public:
-  Scheduler(std::string_view name, const ListProblem &list, ListRules rules,
-            int64_t mostNs)
+  Scheduler(const ListProblem &list, ListRules rules, int64_t mostNs)
       : list(list), problem(list.problem), rules(rules), mostNs(mostNs),
-        stages(static_cast<size_t>(problem.stages())),
-        ranks(static_cast<size_t>(problem.ranks)) {
-    result.name = name;
-    result.problem = problem;
-    result.ranks.resize(ranks.size());
+        order(static_cast<size_t>(problem.ranks)),
+        stages(static_cast<size_t>(problem.stages())), ranks(order.size()),
+        clock(ranks.size()) {
     auto count = static_cast<size_t>(problem.microbatches);
     for (int64_t stage = 0; stage < problem.stages(); ++stage) {
       StageState &state = stages[static_cast<size_t>(stage)];
       state.inputNs.assign(count, problem.isFirst(stage) ? 0 : kNever);
       state.gradientNs.assign(count, kNever);
       state.rank = static_cast<size_t>(problem.rankOf(stage));
+      const StageTurns &turns = list.turns[static_cast<size_t>(stage)];
+      state.forwardDue = turns.forward;
+      state.backwardDue = turns.backward;
+      state.limit = list.stageLimits[static_cast<size_t>(stage)];
       RankState &rank = ranks[state.rank];
       rank.stages.push_back(stage);
       const StageCosts &costs = costsOf(stage);
       rank.workNs += problem.microbatches *
                      (costs.forwardNs + costs.inputGradNs + costs.weightGradNs);
     }
-    for (auto &actions : result.ranks)
-      actions.reserve(3 * count * static_cast<size_t>(problem.stagesPerRank));
+    for (auto &entries : order)
+      entries.reserve(3 * count * static_cast<size_t>(problem.stagesPerRank));
   }
 
   /// Nothing when it would take longer than `mostNs`.
-  std::optional<Schedule> run() {
+  std::optional<Sequence> run() {
     for (size_t rank = 0; rank < ranks.size(); ++rank)
-      events.push({0, rank});
-    while (!events.empty()) {
-      auto [nowNs, rank] = events.top();
-      events.pop();
-      if (ranks[rank].freeNs > nowNs)
-        continue;
+      clock.set(rank, 0);
+    while (clock.hasNext()) {
+      size_t rank = clock.next();
+      int64_t nowNs = clock[rank];
+      clock.set(rank, kNever);
       if (nowNs + ranks[rank].workNs > mostNs)
         return std::nullopt;
-      decide(rank, nowNs);
+      if (!decide(rank, nowNs))
+        wake(rank, nextArrivalNs(rank, nowNs));
     }
-    return std::move(result);
+    return std::move(order);
   }
 
   int64_t makespanNs() const {
@@ -78,13 +79,18 @@ private:
     size_t rank = 0;
     std::vector<int64_t> inputNs, gradientNs; ///< arrival, by microbatch
     size_t forwards = 0, backwards = 0;       ///< done
+    int64_t forwardDue = 0, backwardDue = 0;  ///< of the next
+    int64_t limit = 0;                        ///< of what is held
     int64_t held() const { return static_cast<int64_t>(forwards - backwards); }
+  };
+  struct WeightGrad {
+    int64_t stage = 0, microbatch = 0;
   };
   struct RankState {
     std::vector<int64_t> stages;
     int64_t freeNs = 0, held = 0;
     int64_t workNs = 0; ///< of all that has not run
-    std::vector<Action> weightGrads;
+    std::vector<WeightGrad> weightGrads;
     size_t nextWeightGrad = 0;
   };
 
@@ -104,37 +110,25 @@ private:
     return next < times.size() ? times[next] : kNever;
   }
 
-  /// What the rank could start, and when.
+  /// What the rank could start.
   struct Candidate {
     int64_t stage = -1;
     bool forward = false;
-    int64_t due = kNever, beginNs = kNever;
+    int64_t due = kNever;
   };
-
-  int64_t dueOf(int64_t stage, bool forward) {
-    const StageTurns &turns = list.turns[static_cast<size_t>(stage)];
-    const StageState &state = stageOf(stage);
-    return forward ? turns.forward +
-                         list.interval * static_cast<int64_t>(state.forwards)
-                   : turns.backward +
-                         list.interval * static_cast<int64_t>(state.backwards);
-  }
 
   /// The first in turn of what is possible by `untilNs`.
   Candidate choose(size_t rank, int64_t untilNs) {
     Candidate best;
-    for (int64_t stage : ranks[rank].stages)
-      for (bool forward : {false, true}) {
-        int64_t ns = arrivalNs(stage, forward);
-        if (ns > untilNs ||
-            (forward && (stageOf(stage).held() >=
-                             list.stageLimits[static_cast<size_t>(stage)] ||
-                         !hasRoom(rank))))
-          continue;
-        int64_t due = dueOf(stage, forward);
-        if (due < best.due)
-          best = {stage, forward, due, ns};
-      }
+    bool room = hasRoom(rank);
+    for (int64_t stage : ranks[rank].stages) {
+      const StageState &state = stageOf(stage);
+      if (state.backwardDue < best.due && arrivalNs(stage, false) <= untilNs)
+        best = {stage, false, state.backwardDue};
+      if (state.forwardDue < best.due && room && state.held() < state.limit &&
+          arrivalNs(stage, true) <= untilNs)
+        best = {stage, true, state.forwardDue};
+    }
     return best;
   }
 
@@ -163,7 +157,8 @@ private:
     return false;
   }
 
-  void decide(size_t rank, int64_t nowNs) {
+  /// Runs something, or not: false.
+  bool decide(size_t rank, int64_t nowNs) {
     RankState &state = ranks[rank];
     Candidate best = choose(rank, nowNs);
     if (best.stage >= 0 && rules.patience > 0) {
@@ -171,12 +166,12 @@ private:
                                          static_cast<double>(lengthNs(best)));
       Candidate later = choose(rank, nowNs + waitNs);
       if (later.due < best.due)
-        return; // its arrival is an event
+        return false;
     }
     if (hasWeightGrad(rank)) {
-      const Action &action = state.weightGrads[state.nextWeightGrad];
-      int64_t due = list.turns[static_cast<size_t>(action.stage)].weightGrad +
-                    list.interval * action.microbatch;
+      const WeightGrad &next = state.weightGrads[state.nextWeightGrad];
+      int64_t due = list.turns[static_cast<size_t>(next.stage)].weightGrad +
+                    list.interval * next.microbatch;
       bool inTurn = rules.weightGrad == ListRules::WeightGrad::inTurn &&
                     due < best.due && hasForwards(rank);
       bool forced = best.stage >= 0 && best.forward &&
@@ -184,32 +179,46 @@ private:
       bool idle = best.stage < 0 &&
                   (rules.weightGrad != ListRules::WeightGrad::whenFits ||
                    fits(rank, nowNs));
-      if (inTurn || forced || idle)
-        return runWeightGrad(rank, nowNs);
+      if (inTurn || forced || idle) {
+        runWeightGrad(rank, nowNs);
+        return true;
+      }
     }
-    if (best.stage >= 0)
-      best.forward ? runForward(rank, best.stage, nowNs)
-                   : runBackward(rank, best.stage, nowNs);
+    if (best.stage < 0)
+      return false;
+    best.forward ? runForward(rank, best.stage, nowNs)
+                 : runBackward(rank, best.stage, nowNs);
+    return true;
+  }
+
+  /// Of the inputs known to come.
+  int64_t nextArrivalNs(size_t rank, int64_t nowNs) {
+    int64_t nextNs = kNever;
+    for (int64_t stage : ranks[rank].stages)
+      for (bool forward : {false, true})
+        if (int64_t ns = arrivalNs(stage, forward); ns > nowNs)
+          nextNs = std::min(nextNs, ns);
+    return nextNs;
   }
 
   /// Whether the next weight gradient is done before an input comes.
   bool fits(size_t rank, int64_t nowNs) {
     const RankState &state = ranks[rank];
-    int64_t nextNs = kNever;
-    for (int64_t stage : state.stages)
-      for (bool forward : {false, true})
-        if (int64_t ns = arrivalNs(stage, forward); ns > nowNs)
-          nextNs = std::min(nextNs, ns);
-    const Action &action = state.weightGrads[state.nextWeightGrad];
-    return nowNs + costsOf(action.stage).weightGradNs <= nextNs;
+    int64_t stage = state.weightGrads[state.nextWeightGrad].stage;
+    return nowNs + costsOf(stage).weightGradNs <= nextArrivalNs(rank, nowNs);
   }
 
-  void occupy(size_t rank, const Action &action, int64_t nowNs,
-              int64_t lengthNs) {
-    result.ranks[rank].push_back(action);
+  void wake(size_t rank, int64_t ns) {
+    ns = std::max(ns, ranks[rank].freeNs);
+    if (ns < clock[rank])
+      clock.set(rank, ns);
+  }
+
+  void occupy(size_t rank, Entry entry, int64_t nowNs, int64_t lengthNs) {
+    order[rank].push_back(entry);
     ranks[rank].freeNs = nowNs + lengthNs;
     ranks[rank].workNs -= lengthNs;
-    events.push({nowNs + lengthNs, rank});
+    clock.set(rank, nowNs + lengthNs);
   }
 
   void deliver(std::vector<int64_t> &times, int64_t microbatch, int64_t stage,
@@ -217,16 +226,15 @@ private:
     size_t to = stageOf(stage).rank;
     int64_t ns = endNs + (to == from ? 0 : list.costs.transferNs);
     times[static_cast<size_t>(microbatch)] = ns;
-    // A rank that is busy looks again when it is free.
-    if (ns >= ranks[to].freeNs)
-      events.push({ns, to});
+    wake(to, ns);
   }
 
   void runForward(size_t rank, int64_t stage, int64_t nowNs) {
     auto microbatch = static_cast<int64_t>(stageOf(stage).forwards++);
+    stageOf(stage).forwardDue += list.interval;
     int64_t lengthNs = costsOf(stage).forwardNs;
     ++ranks[rank].held;
-    occupy(rank, {Phase::forward, stage, microbatch}, nowNs, lengthNs);
+    occupy(rank, {stage, Phase::forward}, nowNs, lengthNs);
     if (problem.isLast(stage))
       deliver(stageOf(stage).gradientNs, microbatch, stage, rank,
               nowNs + lengthNs);
@@ -237,9 +245,10 @@ private:
 
   void runBackward(size_t rank, int64_t stage, int64_t nowNs) {
     auto microbatch = static_cast<int64_t>(stageOf(stage).backwards++);
+    stageOf(stage).backwardDue += list.interval;
     int64_t lengthNs = costsOf(stage).inputGradNs;
-    occupy(rank, {Phase::backward_input, stage, microbatch}, nowNs, lengthNs);
-    ranks[rank].weightGrads.push_back({Phase::weight_grad, stage, microbatch});
+    occupy(rank, {stage, Phase::backward_input}, nowNs, lengthNs);
+    ranks[rank].weightGrads.push_back({stage, microbatch});
     if (!problem.isFirst(stage))
       deliver(stageOf(stage - 1).gradientNs, microbatch, stage - 1, rank,
               nowNs + lengthNs);
@@ -247,42 +256,40 @@ private:
 
   void runWeightGrad(size_t rank, int64_t nowNs) {
     RankState &state = ranks[rank];
-    Action action = state.weightGrads[state.nextWeightGrad++];
+    int64_t stage = state.weightGrads[state.nextWeightGrad++].stage;
     --state.held;
-    occupy(rank, action, nowNs, costsOf(action.stage).weightGradNs);
+    occupy(rank, {stage, Phase::weight_grad}, nowNs,
+           costsOf(stage).weightGradNs);
   }
 
   const ListProblem &list;
   const ScheduleProblem &problem;
   ListRules rules;
   int64_t mostNs;
-  Schedule result;
+  Sequence order;
   std::vector<StageState> stages;
   std::vector<RankState> ranks;
-  /// When a rank should look what it can do: time, rank.
-  using Event = std::pair<int64_t, size_t>;
-  std::priority_queue<Event, std::vector<Event>, std::greater<>> events;
+  RankClock clock; ///< when a rank should look what it can do
 };
 
 } // namespace
 
-std::vector<Schedule> listSchedules(std::string_view name,
-                                    const ListProblem &problem,
+std::vector<Sequence> listSchedules(const ListProblem &problem,
                                     int64_t &shortestNs) {
-  std::vector<Schedule> schedules;
+  std::vector<Sequence> orders;
   using enum ListRules::WeightGrad;
   for (ListRules::WeightGrad weightGrad : {whenIdle, whenFits, inTurn})
     for (double patience : {0.0, 0.25, 0.75}) {
       int64_t mostNs =
           shortestNs < kNever ? shortestNs + shortestNs / 20 : kNever;
-      Scheduler scheduler(name, problem, {weightGrad, patience}, mostNs);
-      std::optional<Schedule> schedule = scheduler.run();
-      if (!schedule)
+      Scheduler scheduler(problem, {weightGrad, patience}, mostNs);
+      std::optional<Sequence> order = scheduler.run();
+      if (!order)
         continue;
       shortestNs = std::min(shortestNs, scheduler.makespanNs());
-      schedules.push_back(std::move(*schedule));
+      orders.push_back(std::move(*order));
     }
-  return schedules;
+  return orders;
 }
 
 } // namespace moe::schedule

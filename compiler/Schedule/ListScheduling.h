@@ -6,6 +6,7 @@
 #pragma once
 
 #include "compiler/Schedule/Evaluate.h"
+#include "compiler/Schedule/Sequence.h"
 
 #include <vector>
 
@@ -41,8 +42,7 @@ struct ListProblem {
 /// `shortestNs` is the makespan of the shortest so far. What takes longer by
 /// more than a twentieth is given up and left out: weight gradients that are
 /// moved elsewhere later do not make up for that.
-std::vector<Schedule> listSchedules(std::string_view name,
-                                    const ListProblem &problem,
+std::vector<Sequence> listSchedules(const ListProblem &problem,
                                     int64_t &shortestNs);
 
 } // namespace moe::schedule

@@ -1,5 +1,6 @@
 #include "compiler/Schedule/Search.h"
 
+#include "compiler/Schedule/FuseBackwards.h"
 #include "compiler/Schedule/Generators.h"
 #include "compiler/Schedule/SearchLocal.h"
 
@@ -36,7 +37,8 @@ class Lab {
 public:
   Lab(const Structure &structure, size_t index, LowerBound bound)
       : structure(structure), index(index), bound(std::move(bound)),
-        whole(structure.problem, structure.costs), kitchen(whole) {
+        whole(structure.problem, structure.costs),
+        kitchen(whole, structure.costs) {
     best.structure = index;
     best.origin = kSearchOrigin;
   }
@@ -115,24 +117,24 @@ public:
   /// Tries what recipes to begin with.
   void tryFirstRecipes(int64_t effort) {
     chooseSize(effort);
-    int64_t endEffort = bench().greedy.effort() + effort;
+    int64_t endEffort = bench().effort() + effort;
     for (const Recipe &recipe : firstRecipes(benchInstance()))
-      if (bench().greedy.effort() < endEffort)
+      if (bench().effort() < endEffort)
         rate(recipe, 1.05);
     serve();
   }
 
   /// Changes the best recipes.
   void changeRecipes(int64_t effort) {
-    int64_t endEffort = bench().greedy.effort() + effort;
-    while (!pool.empty() && bench().greedy.effort() < endEffort && !atBound()) {
+    int64_t endEffort = bench().effort() + effort;
+    while (!pool.empty() && bench().effort() < endEffort && !atBound()) {
       // The better ones more often.
       size_t first = random() % pool.size(), second = random() % pool.size();
-      int64_t before = bench().greedy.effort();
+      int64_t before = bench().effort();
       rate(
           mutate(benchInstance(), pool[std::min(first, second)].recipe, random),
           1.02);
-      if (bench().greedy.effort() == before)
+      if (bench().effort() == before)
         --endEffort; // comes to an end also where nothing can run
     }
     serve();
@@ -144,36 +146,38 @@ public:
       return;
     std::vector<Sequence> starts;
     if (isSequential(best.order))
-      starts.push_back(sequenceOf(best.order));
+      starts.push_back(splitSequenceOf(best.order));
     Score last = best.score;
     for (size_t i = 0; i < pool.size() && starts.size() < kStarts; ++i) {
-      if (pool[i].score == last || !kitchen.run(pool[i].recipe) ||
-          !isSequential(kitchen.greedy.order()))
+      if (pool[i].score == last || !kitchen.run(pool[i].recipe))
+        continue;
+      std::vector<std::vector<Action>> order = kitchen.order();
+      if (!isSequential(order))
         continue;
       last = pool[i].score;
-      starts.push_back(sequenceOf(kitchen.greedy.order()));
+      starts.push_back(splitSequenceOf(order));
     }
     Score score = best.score;
     for (const Sequence &start : starts)
       if (!atBound())
-        improve(kitchen.greedy, start, score,
+        improve(kitchen, start, score,
                 effort / static_cast<int64_t>(starts.size()), bound.makespanNs,
-                random, [&] { take(); });
+                [&] { take(); });
   }
 
   /// The same makespan with less memory.
   void lowerPeak(int64_t effort) {
-    int64_t endEffort = kitchen.greedy.effort() + effort;
+    int64_t endEffort = kitchen.effort() + effort;
     int64_t least = 0;
     for (const InstanceRank &rank : whole.ranks)
       least = std::max(least, whole.stages[rank.stages.back()].reserveBytes);
     int64_t most = best.score.peakBytes - 1;
-    while (least <= most && kitchen.greedy.effort() < endEffort) {
+    while (least <= most && kitchen.effort() < endEffort) {
       int64_t middle = least + (most - least) / 2;
-      kitchen.greedy.lowerLimits(middle);
+      kitchen.lowerLimits(middle);
       bool lower = false;
       for (size_t i = 0; i < pool.size() && !lower; ++i) {
-        if (kitchen.greedy.effort() > endEffort)
+        if (kitchen.effort() > endEffort)
           break;
         lower = takeRun(pool[i].recipe);
       }
@@ -182,7 +186,7 @@ public:
       else
         least = middle + 1;
     }
-    kitchen.greedy.lowerLimits(kNoLimit);
+    kitchen.lowerLimits(kNoLimit);
   }
 
 private:
@@ -221,7 +225,7 @@ private:
     ScheduleProblem fewer = problem;
     fewer.microbatches = count;
     part = std::make_unique<Instance>(fewer, structure.costs);
-    partKitchen = std::make_unique<Kitchen>(*part);
+    partKitchen = std::make_unique<Kitchen>(*part, structure.costs);
   }
   const Instance &benchInstance() const { return part ? *part : whole; }
   Kitchen &bench() { return part ? *partKitchen : kitchen; }
@@ -269,7 +273,7 @@ private:
         earlier.erase(earlier.begin() + 1);
       earlier.push_back(std::move(best));
     }
-    best = {score, true, kSearchOrigin, index, kitchen.greedy.order()};
+    best = {score, true, kSearchOrigin, index, kitchen.order()};
     settled = false;
     return true;
   }
@@ -370,10 +374,18 @@ Result<SearchResult> searchSchedule(std::span<const Structure> structures,
   result.structure = best.structure;
   result.origin = best.origin;
   result.schedule = {"auto", structures[best.structure].problem, best.order};
-  Result<Evaluation> evaluation =
-      evaluate(result.schedule, structures[best.structure].costs);
+  const Costs &costs = structures[best.structure].costs;
+  Result<Evaluation> evaluation = evaluate(result.schedule, costs);
   if (!evaluation)
     return evaluation.error();
+  // Gradients that leave later may be in the way of others.
+  Schedule fused = fuseBackwards(result.schedule, costs, *evaluation);
+  if (verify(insertTransfers(fused))) {
+    result.schedule = std::move(fused);
+    evaluation = evaluate(result.schedule, costs);
+    if (!evaluation)
+      return evaluation.error();
+  }
   result.evaluation = std::move(*evaluation);
   result.structureBound = winner.lowerBound();
   result.bound = labs[order.front()].lowerBound();

@@ -25,7 +25,7 @@ struct Structure {
 struct SearchOptions {
   /// How many actions the search may simulate, over all structures; about ten
   /// million a second. Answers depend on it, never on the machine's speed.
-  int64_t effort = 4'000'000;
+  int64_t effort = 3'000'000;
   /// Whether schedules of Generators.h are candidates.
   bool useGenerators = true;
 };

@@ -1,12 +1,10 @@
 #include "compiler/Schedule/SearchGreedy.h"
 
+#include "compiler/Schedule/WeightGradients.h"
+
 #include <algorithm>
-#include <functional>
 
 namespace moe::schedule::search {
-
-/// Gradients between two stages that are made and not used.
-constexpr int64_t kGradientBuffers = 2;
 
 int64_t leastPeakBytes(const Instance &instance, size_t rank) {
   // Copies of the model can run one after the other.
@@ -18,7 +16,8 @@ int64_t leastPeakBytes(const Instance &instance, size_t rank) {
   return *std::max_element(bytes.begin(), bytes.end());
 }
 
-Greedy::Greedy(const Instance &instance) : instance(instance) {
+Greedy::Greedy(const Instance &instance)
+    : instance(instance), clock(instance.ranks.size()) {
   size_t stages = instance.stages.size(), ranks = instance.ranks.size();
   nextForward.resize(stages);
   nextBackward.resize(stages);
@@ -28,7 +27,6 @@ Greedy::Greedy(const Instance &instance) : instance(instance) {
   heldBytes.resize(ranks);
   outboundBytes.resize(ranks);
   remainingNs.resize(ranks);
-  wakeNs.resize(ranks);
   pending.resize(ranks);
   lastWasForward.resize(ranks);
 }
@@ -47,13 +45,12 @@ void Greedy::reset() {
       for (int64_t m = 0; m < stage.microbatches; ++m)
         forwardInputNs[at(s, stage.firstMicrobatch + m)] = 0;
   }
-  events.clear();
+  clock.reset();
   endNs = peak = 0;
   for (size_t r = 0; r < instance.ranks.size(); ++r) {
     actions[r].clear();
     freeNs[r] = heldBytes[r] = outboundBytes[r] = pending[r] = 0;
     remainingNs[r] = instance.ranks[r].workNs;
-    wakeNs[r] = kNoLimit;
     lastWasForward[r] = 0;
     wake(r, 0);
   }
@@ -61,28 +58,12 @@ void Greedy::reset() {
 
 bool Greedy::run(const Policy &rules, int64_t giveUpNs) {
   policy = &rules;
-  sequence = nullptr;
   limitNs = giveUpNs;
-  return loop();
-}
-
-bool Greedy::run(const Policy &rules, const Sequence &given, int64_t giveUpNs) {
-  policy = &rules;
-  sequence = &given;
-  limitNs = giveUpNs;
-  nextInSequence.assign(given.size(), 0);
-  return loop();
-}
-
-bool Greedy::loop() {
   reset();
-  while (!events.empty()) {
-    auto [nowNs, rank] = events.front();
-    std::pop_heap(events.begin(), events.end(), std::greater<>());
-    events.pop_back();
-    if (nowNs != wakeNs[rank])
-      continue; // an earlier event took its place
-    wakeNs[rank] = kNoLimit;
+  while (clock.hasNext()) {
+    size_t rank = clock.next();
+    int64_t nowNs = clock[rank];
+    clock.set(rank, RankClock::kNever);
     if (!decide(rank, nowNs))
       return false;
   }
@@ -95,19 +76,15 @@ bool Greedy::loop() {
 
 void Greedy::wake(size_t rank, int64_t atNs) {
   atNs = std::max(atNs, freeNs[rank]);
-  if (atNs >= wakeNs[rank])
-    return;
-  wakeNs[rank] = atNs;
-  events.emplace_back(atNs, rank);
-  std::push_heap(events.begin(), events.end(), std::greater<>());
+  if (atNs < clock[rank])
+    clock.set(rank, atNs);
 }
 
 void Greedy::occupy(size_t rank, int64_t untilNs) {
   ++actionsRun;
   freeNs[rank] = untilNs;
   endNs = std::max(endNs, untilNs);
-  wakeNs[rank] = kNoLimit;
-  wake(rank, untilNs);
+  clock.set(rank, untilNs);
 }
 
 /// Beside the microbatches that have turned at the last stage, a forward leaves
@@ -141,6 +118,13 @@ bool Greedy::canHandOver(size_t s) const {
 
 int64_t Greedy::scoreOf(size_t s, bool forward, int64_t readyNs) const {
   const InstanceStage &stage = instance.stages[s];
+  if (!policy->forwardDueNs.empty())
+    return forward
+               ? policy->forwardDueNs[s] +
+                     policy->periodNs * (nextForward[s] - stage.firstMicrobatch)
+               : policy->backwardDueNs[s] +
+                     policy->periodNs *
+                         (nextBackward[s] - stage.firstMicrobatch);
   bool first =
       policy->turn == Turn::alternate
           ? (lastWasForward[static_cast<size_t>(stage.rank)] != 0) != forward
@@ -191,8 +175,6 @@ bool Greedy::decide(size_t rank, int64_t nowNs) {
   if (pending[rank] > policy->mostPending &&
       fillWithWeightGrad(rank, nowNs, kNoLimit))
     return true;
-  if (sequence)
-    return decideBySequence(rank, nowNs);
   collect(rank);
   const Candidate *best = nullptr;
   int64_t nextNs = kNoLimit;
@@ -272,36 +254,6 @@ bool Greedy::tryPair(int64_t nowNs, const Candidate &best) {
   int64_t lengthNs = instance.overlapNs(f, b);
   runForward(f, nowNs, lengthNs, true);
   runBackward(b, nowNs, lengthNs, true);
-  return true;
-}
-
-bool Greedy::decideBySequence(size_t rank, int64_t nowNs) {
-  const std::vector<uint32_t> &entries = (*sequence)[rank];
-  size_t index = nextInSequence[rank];
-  int64_t readyNs = -1;
-  if (index < entries.size()) {
-    size_t s = entries[index] / 2;
-    const StageCosts &costs = instance.stages[s].costs;
-    bool forward = entries[index] % 2 == 0;
-    if (forward && heldBytes[rank] + costs.savedBytes > limitBytes(rank))
-      // Stuck where nothing is pending: what is due frees no memory.
-      return fillWithWeightGrad(rank, nowNs, kNoLimit);
-    if (forward)
-      readyNs = forwardInputNs[at(s, nextForward[s])];
-    else if (nextBackward[s] < nextForward[s] && canHandOver(s))
-      readyNs = backwardInputNs[at(s, nextBackward[s])];
-    if (readyNs >= 0 && readyNs <= nowNs) {
-      ++nextInSequence[rank];
-      if (forward)
-        runForward(s, nowNs, costs.forwardNs, false);
-      else
-        runBackward(s, nowNs, costs.inputGradNs, false);
-      return true;
-    }
-  }
-  if (!fillWithWeightGrad(rank, nowNs, readyNs < 0 ? kNoLimit : readyNs) &&
-      readyNs >= 0)
-    wake(rank, readyNs);
   return true;
 }
 

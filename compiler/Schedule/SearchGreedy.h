@@ -1,16 +1,16 @@
 //===- SearchGreedy.h - list scheduling of pipelines ------------*- C++ -*-===//
 //
 // Runs all ranks forward in time; whenever a rank is free it takes the best
-// action that is possible, by rules or by keys. Whatever the rules say, the
+// action that is possible. Whatever the rules say, the
 // memory limits hold and the run comes to its end (see `admits`).
 //
 //===----------------------------------------------------------------------===//
 #pragma once
 
+#include "compiler/Schedule/RankClock.h"
 #include "compiler/Schedule/SearchInstance.h"
 
 #include <algorithm>
-#include <utility>
 
 namespace moe::schedule::search {
 
@@ -46,10 +46,6 @@ struct Policy {
   int64_t mostPending = kNoLimit;
 };
 
-/// By rank: the order of forwards and backwards, each as its stage times two,
-/// plus one for a backward. Microbatches ascend.
-using Sequence = std::vector<std::vector<uint32_t>>;
-
 /// The least peak that any schedule can have on a rank: one microbatch alone
 /// runs forward through all stages of its copy before it returns.
 int64_t leastPeakBytes(const Instance &instance, size_t rank);
@@ -67,13 +63,6 @@ public:
   /// first stage and nothing can begin there.
   bool run(const Policy &policy, int64_t giveUpNs = kNoLimit);
 
-  /// Runs the forwards and backwards of every rank in the given order, weight
-  /// gradients where they fit or memory needs them; of the rules, `overrun` and
-  /// `mostPending` count. False also when the order cannot be executed within
-  /// the limits.
-  bool run(const Policy &policy, const Sequence &sequence,
-           int64_t giveUpNs = kNoLimit);
-
   // Of the last run that was not given up.
   const std::vector<std::vector<Action>> &order() const { return actions; }
   int64_t makespanNs() const { return endNs; }
@@ -90,7 +79,6 @@ private:
   };
 
   void reset();
-  bool loop();
   bool decide(size_t rank, int64_t nowNs);
   void collect(size_t rank);
   bool admits(size_t stage) const;
@@ -102,7 +90,6 @@ private:
   int64_t durationNs(const Candidate &candidate) const;
   bool fillWithWeightGrad(size_t rank, int64_t nowNs, int64_t nextNs);
   bool tryPair(int64_t nowNs, const Candidate &best);
-  bool decideBySequence(size_t rank, int64_t nowNs);
   void runForward(size_t stage, int64_t beginNs, int64_t lengthNs,
                   bool overlapsNext);
   void turn(size_t last, int64_t nowNs);
@@ -120,8 +107,6 @@ private:
 
   const Instance &instance;
   const Policy *policy = nullptr;
-  const Sequence *sequence = nullptr;
-  std::vector<size_t> nextInSequence; ///< by rank
   int64_t limitNs = kNoLimit, ceilingBytes = kNoLimit;
 
   std::vector<std::vector<Action>> actions;
@@ -132,12 +117,12 @@ private:
   // By stage and microbatch; -1: not known yet.
   std::vector<int64_t> forwardInputNs, backwardInputNs, backwardEndNs;
   // By rank.
-  std::vector<int64_t> freeNs, heldBytes, remainingNs, wakeNs;
+  std::vector<int64_t> freeNs, heldBytes, remainingNs;
   /// Held by microbatches whose forward has not come to the last stage.
   std::vector<int64_t> outboundBytes;
   std::vector<int64_t> pending; ///< weight gradients
   std::vector<uint8_t> lastWasForward;
-  std::vector<std::pair<int64_t, size_t>> events; ///< heap: time, rank
+  RankClock clock; ///< when a rank looks what it can do
   std::vector<Candidate> candidates;
 };
 

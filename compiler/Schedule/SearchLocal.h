@@ -12,18 +12,18 @@
 
 namespace moe::schedule::search {
 
-/// The order of forwards and backwards of a schedule.
-Sequence sequenceOf(const std::vector<std::vector<Action>> &order);
+/// The order of a schedule, all backwards of it split.
+Sequence splitSequenceOf(const std::vector<std::vector<Action>> &order);
 
 /// Whether actions run one by one and backwards ascend: what a Sequence can
 /// say.
 bool isSequential(const std::vector<std::vector<Action>> &order);
 
-/// Runs `sequence` and changes it as long as `effort` lasts and the makespan is
-/// above `boundNs`. After each run that scores less than `score`, it updates
-/// that and calls `better`; the run is the greedy's last.
-void improve(Greedy &greedy, Sequence sequence, Score &score, int64_t effort,
-             int64_t boundNs, std::mt19937 &random,
+/// Runs `start` and changes it (improveOrder) as long as `effort` lasts and the
+/// makespan is above `boundNs`. After each run that scores less than `score`,
+/// it updates that and calls `better`; the run is the kitchen's last.
+void improve(Kitchen &kitchen, const Sequence &start, Score &score,
+             int64_t effort, int64_t boundNs,
              const std::function<void()> &better);
 
 } // namespace moe::schedule::search

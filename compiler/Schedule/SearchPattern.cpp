@@ -122,6 +122,7 @@ Sequence repeat(const Instance &instance, const Pattern &pattern,
   Sequence sequence(ranks);
   // Of simultaneous ones (they take no time) the one further along goes first,
   // but a forward before its own backward.
+  // Begin, microbatch, code.
   std::vector<std::tuple<int64_t, int64_t, uint32_t>> entries;
   for (size_t r = 0; r < ranks; ++r) {
     entries.clear();
@@ -131,12 +132,14 @@ Sequence repeat(const Instance &instance, const Pattern &pattern,
           int64_t beginNs =
               (backward ? pattern.backwardNs[s] : pattern.forwardNs[s]) +
               m * periodNs;
-          entries.emplace_back(beginNs, m,
-                               static_cast<uint32_t>(2 * s + backward));
+          Entry entry(static_cast<int64_t>(s),
+                      backward ? Phase::backward_input : Phase::forward);
+          entries.emplace_back(beginNs, m, entry.code);
         }
     std::sort(entries.begin(), entries.end());
-    for (const auto &entry : entries)
-      sequence[r].push_back(std::get<2>(entry));
+    sequence[r].reserve(entries.size());
+    for (const auto &[beginNs, m, code] : entries)
+      sequence[r].emplace_back().code = code;
   }
   return sequence;
 }

@@ -8,7 +8,8 @@
 //===----------------------------------------------------------------------===//
 #pragma once
 
-#include "compiler/Schedule/SearchGreedy.h"
+#include "compiler/Schedule/SearchInstance.h"
+#include "compiler/Schedule/Sequence.h"
 
 #include <array>
 

@@ -1,5 +1,7 @@
 #include "compiler/Schedule/SearchRecipe.h"
 
+#include "compiler/Schedule/OrderImprovement.h"
+
 #include <algorithm>
 #include <cmath>
 
@@ -159,42 +161,104 @@ Recipe mutate(const Instance &instance, const Recipe &recipe,
   return changed;
 }
 
-Kitchen::Kitchen(const Instance &instance)
-    : greedy(instance), instance(instance), periodNs(leastPeriodNs(instance)) {}
+static std::vector<ActionHolding> holdingsOf(const Instance &instance) {
+  std::vector<ActionHolding> holdings;
+  for (const InstanceStage &stage : instance.stages)
+    holdings.push_back({stage.costs.savedBytes, stage.costs.weightGradBytes});
+  return holdings;
+}
+
+static std::vector<int64_t> limitsOf(const Instance &instance,
+                                     int64_t ceilingBytes) {
+  std::vector<int64_t> limits;
+  for (const InstanceRank &rank : instance.ranks)
+    limits.push_back(std::min(rank.limitBytes, ceilingBytes));
+  return limits;
+}
+
+Kitchen::Kitchen(const Instance &instance, const Costs &costs)
+    : instance(instance), periodNs(leastPeriodNs(instance)), greedy(instance),
+      filler(instance.problem, costs, holdingsOf(instance),
+             limitsOf(instance, kNoLimit)) {}
+
+void Kitchen::lowerLimits(int64_t bytes) {
+  greedy.lowerLimits(bytes);
+  filler.setLimits(limitsOf(instance, bytes));
+}
+
+std::vector<std::vector<Action>> Kitchen::order() const {
+  return lastIsSequence ? filler.actions() : greedy.order();
+}
+
+bool Kitchen::run(const Sequence &sequence, FillRules rules) {
+  rules.keepsToBuffers = true;
+  if (!filler.run(sequence, rules))
+    return false;
+  lastIsSequence = true;
+  last = {filler.makespanNs(), filler.peak()};
+  return true;
+}
+
+void Kitchen::improve(Sequence &sequence, FillRules rules, int64_t effort,
+                      int64_t boundNs, const std::function<void()> &step) {
+  ImprovementOptions options;
+  options.rules = rules;
+  options.rules.keepsToBuffers = true;
+  options.effort = effort * kFillerRate;
+  options.boundNs = boundNs;
+  options.step = [&] {
+    lastIsSequence = true;
+    last = {filler.makespanNs(), filler.peak()};
+    step();
+  };
+  (void)improveOrder(filler, sequence, options);
+}
 
 bool Kitchen::run(const Recipe &recipe, int64_t giveUpNs) {
+  policy = recipe.policy;
+  policy.caps.clear();
   if (recipe.usesPattern) {
     PatternShape shape = recipe.shape;
     shape.periodNs = static_cast<int64_t>(
         std::ceil(recipe.period * static_cast<double>(periodNs)));
     if (!placePattern(instance, shape, pattern))
       return false;
-    if (recipe.strict)
-      return greedy.run(recipe.policy,
-                        repeat(instance, pattern, shape.periodNs), giveUpNs);
-    policy = recipe.policy;
+    if (recipe.strict) {
+      FillRules rules;
+      rules.overrun = policy.overrun;
+      rules.mostPending = policy.mostPending;
+      rules.mostNs = giveUpNs;
+      return run(repeat(instance, pattern, shape.periodNs), rules);
+    }
     policy.forwardDueNs = pattern.forwardNs;
     policy.backwardDueNs = pattern.backwardNs;
     policy.periodNs = shape.periodNs;
-    return greedy.run(policy, giveUpNs);
+  } else {
+    addCaps(recipe);
   }
-  policy = recipe.policy;
-  policy.caps.clear();
-  if (recipe.fill[0] > 0 || recipe.fill[1] > 0)
-    for (size_t s = 0; s < instance.stages.size(); ++s) {
-      double fill = recipe.fill[passOf(instance, s)];
-      double underWay = fill *
-                        static_cast<double>(instance.stages[s].roundTripNs) /
-                        static_cast<double>(periodNs);
-      int64_t cap =
-          fill > 0
-              ? static_cast<int64_t>(std::ceil(std::min(underWay - 1e-9, 1e9)))
-              : instance.problem.microbatches;
-      if (!recipe.extra.empty())
-        cap += recipe.extra[s];
-      policy.caps.push_back(std::max<int64_t>(1, cap));
-    }
-  return greedy.run(policy, giveUpNs);
+  if (!greedy.run(policy, giveUpNs))
+    return false;
+  lastIsSequence = false;
+  last = {greedy.makespanNs(), greedy.peakBytes()};
+  return true;
+}
+
+void Kitchen::addCaps(const Recipe &recipe) {
+  if (recipe.fill[0] <= 0 && recipe.fill[1] <= 0)
+    return;
+  for (size_t s = 0; s < instance.stages.size(); ++s) {
+    double fill = recipe.fill[passOf(instance, s)];
+    double underWay = fill *
+                      static_cast<double>(instance.stages[s].roundTripNs) /
+                      static_cast<double>(periodNs);
+    int64_t cap =
+        fill > 0
+            ? static_cast<int64_t>(std::ceil(std::min(underWay - 1e-9, 1e9)))
+            : instance.problem.microbatches;
+    if (!recipe.extra.empty())
+      cap += recipe.extra[s];
+    policy.caps.push_back(std::max<int64_t>(1, cap));
+  }
 }
 
 } // namespace moe::schedule::search

@@ -6,8 +6,11 @@
 //===----------------------------------------------------------------------===//
 #pragma once
 
+#include "compiler/Schedule/SearchGreedy.h"
 #include "compiler/Schedule/SearchPattern.h"
+#include "compiler/Schedule/WeightGradients.h"
 
+#include <functional>
 #include <random>
 
 namespace moe::schedule::search {
@@ -45,20 +48,46 @@ std::vector<Recipe> firstRecipes(const Instance &instance);
 Recipe mutate(const Instance &instance, const Recipe &recipe,
               std::mt19937 &random);
 
-/// Carries recipes out.
+/// Carries recipes and orders out.
 class Kitchen {
 public:
-  explicit Kitchen(const Instance &instance);
+  Kitchen(const Instance &instance, const Costs &costs);
 
   /// False where the recipe does not fit the limits or exceeds `giveUpNs`.
   bool run(const Recipe &recipe, int64_t giveUpNs = kNoLimit);
-  Score score() const { return {greedy.makespanNs(), greedy.peakBytes()}; }
+  /// The forwards and backward_inputs of every rank in the given order. False
+  /// also where they cannot be executed.
+  bool run(const Sequence &sequence, FillRules rules);
 
-  Greedy greedy;
+  /// Changes an order that can be executed as improveOrder does; `step` is
+  /// called after each change that was made, which counts as the last run.
+  void improve(Sequence &sequence, FillRules rules, int64_t effort,
+               int64_t boundNs, const std::function<void()> &step);
+
+  // Of the last run that was true.
+  Score score() const { return last; }
+  std::vector<std::vector<Action>> order() const;
+
+  /// Replaces the limit of every rank that has a larger one, for the runs that
+  /// follow.
+  void lowerLimits(int64_t bytes);
+  /// Actions run so far, in all runs: what the effort is measured in. Those of
+  /// a given order take about a quarter of the time of the others.
+  int64_t effort() const {
+    return greedy.effort() + filler.effort() / kFillerRate;
+  }
 
 private:
+  static constexpr int64_t kFillerRate = 4;
+
+  void addCaps(const Recipe &recipe);
+
   const Instance &instance;
   int64_t periodNs;
+  Greedy greedy;
+  WeightGradFiller filler;
+  bool lastIsSequence = false;
+  Score last;
   Policy policy;
   Pattern pattern;
 };

@@ -1,5 +1,7 @@
 #include "compiler/Schedule/TorchCsv.h"
 
+#include "support/Files.h"
+
 #include <algorithm>
 #include <array>
 #include <charconv>
@@ -104,6 +106,9 @@ private:
   //===--------------------------------------------------------------------===//
 
   Status parse(std::string_view text) {
+    constexpr std::string_view kByteOrderMark = "\xEF\xBB\xBF";
+    if (text.starts_with(kByteOrderMark)) // as spreadsheets write it
+      text.remove_prefix(kByteOrderMark.size());
     if (!text.empty() && text.back() == '\n')
       text.remove_suffix(1);
     std::vector<std::string_view> lines = split(text, '\n');
@@ -493,6 +498,17 @@ Result<Schedule> readTorchCsv(std::string_view text,
     return Error{"torch schedule: needs the number of pipeline ranks and of "
                  "microbatches"};
   return Reader(base).run(text);
+}
+
+Result<Schedule> readTorchCsvFile(const std::string &path,
+                                  const ScheduleProblem &base) {
+  Result<std::string> text = readFile(path, kMostCsvBytes);
+  if (!text)
+    return text.error();
+  Result<Schedule> schedule = readTorchCsv(*text, base);
+  if (!schedule)
+    return Error{path + ": " + schedule.error().message};
+  return schedule;
 }
 
 } // namespace moe::schedule

@@ -34,7 +34,13 @@ std::optional<TorchCsvFormat> parseTorchCsvFormat(std::string_view text);
 Result<Schedule> readTorchCsv(std::string_view text,
                               const ScheduleProblem &base);
 
-/// The file of a schedule that passes verify(). Errors: a schedule with two
+/// The same for a file; errors name it. Files above kMostCsvBytes are errors:
+/// 64 ranks of 4,096 microbatches take a tenth of that with all communication.
+inline constexpr int64_t kMostCsvBytes = int64_t{1} << 30;
+Result<Schedule> readTorchCsvFile(const std::string &path,
+                                  const ScheduleProblem &base);
+
+/// The text of a schedule that passes verify(). Errors: a schedule with two
 /// copies of the model, whose stages such a file would take for different ones.
 Result<std::string> writeTorchCsv(const Schedule &schedule,
                                   TorchCsvFormat format);

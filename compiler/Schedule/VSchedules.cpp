@@ -23,22 +23,20 @@ using Pattern = std::array<int64_t, kPassCount>;
 /// One microbatch every interval takes each of the four passes once.
 constexpr int64_t kInterval = 6;
 
-Action actionOf(const ScheduleProblem &problem, int64_t rank, size_t pass,
-                int64_t microbatch, Phase backward) {
+Entry entryOf(const ScheduleProblem &problem, int64_t rank, size_t pass) {
   bool up = pass == F1 || pass == B1;
-  return {pass == F0 || pass == F1 ? Phase::forward : backward,
-          up ? 2 * problem.ranks - 1 - rank : rank, microbatch};
+  return {up ? 2 * problem.ranks - 1 - rank : rank,
+          pass == F0 || pass == F1 ? Phase::forward : Phase::backward_input};
 }
 
 /// The order of actions when every rank repeats its pattern, the times of which
 /// are those of the `turns` of its stages.
-Schedule repeat(std::string_view name, const ListProblem &list,
-                bool withWeightGrads) {
+Sequence repeat(const ListProblem &list, bool withWeightGrads) {
   const ScheduleProblem &problem = list.problem;
-  Schedule schedule = emptySchedule(name, problem);
+  Sequence order(static_cast<size_t>(problem.ranks));
   struct Due {
-    int64_t time;
-    Action action;
+    int64_t time, microbatch;
+    Entry entry;
   };
   for (int64_t rank = 0; rank < problem.ranks; ++rank) {
     std::vector<Due> due;
@@ -46,27 +44,25 @@ Schedule repeat(std::string_view name, const ListProblem &list,
       const StageTurns &turns = list.turns[static_cast<size_t>(stage)];
       for (int64_t m = 0; m < problem.microbatches; ++m) {
         int64_t later = m * list.interval;
+        due.push_back({turns.forward + later, m, {stage, Phase::forward}});
         due.push_back(
-            {turns.forward + later, {Phase::forward, stage, m, false}});
-        due.push_back(
-            {turns.backward + later, {Phase::backward_input, stage, m, false}});
+            {turns.backward + later, m, {stage, Phase::backward_input}});
         if (withWeightGrads)
-          due.push_back({turns.weightGrad + later,
-                         {Phase::weight_grad, stage, m, false}});
+          due.push_back(
+              {turns.weightGrad + later, m, {stage, Phase::weight_grad}});
       }
     }
     std::sort(due.begin(), due.end(), [](const Due &a, const Due &b) {
-      return std::tie(a.time, a.action.stage, a.action.microbatch,
-                      a.action.phase) < std::tie(b.time, b.action.stage,
-                                                 b.action.microbatch,
-                                                 b.action.phase);
+      size_t stageOfA = a.entry.stage(), stageOfB = b.entry.stage();
+      return std::tie(a.time, stageOfA, a.microbatch, a.entry.code) <
+             std::tie(b.time, stageOfB, b.microbatch, b.entry.code);
     });
-    auto &actions = schedule.ranks[static_cast<size_t>(rank)];
-    actions.reserve(due.size());
-    for (const Due &entry : due)
-      actions.push_back(entry.action);
+    auto &entries = order[static_cast<size_t>(rank)];
+    entries.reserve(due.size());
+    for (const Due &one : due)
+      entries.push_back(one.entry);
   }
-  return schedule;
+  return order;
 }
 
 /// What a rank that repeats its pattern does with weight gradients, and how
@@ -108,20 +104,17 @@ Held heldBy(const Pattern &pattern) {
   return held;
 }
 
-Schedule withoutWeightGrads(Schedule schedule) {
-  for (auto &actions : schedule.ranks)
-    std::erase_if(actions, [](const Action &action) {
-      return action.phase == Phase::weight_grad;
-    });
-  return schedule;
-}
+/// How many actions may be run to improve the best order (about 10 ms), and how
+/// often the order at most.
+constexpr int64_t kImprovementEffort = 400'000;
+constexpr int64_t kImprovementRuns = 400;
 
 /// The shortest of: the pattern's order, with weight gradients where they fill
 /// most; list schedules in the pattern's turn that hold no more of each stage
 /// than the pattern, or one more, with weight gradients moved to where they
-/// fill most. No rank holds more than the one that holds most in the pattern.
-/// The pattern is made for passes of equal length; where they differ, the
-/// others win.
+/// fill most; improved by local changes. No rank holds more than the one that
+/// holds most in the pattern. The pattern is made for passes of equal length;
+/// where they differ, the others win.
 Result<Schedule> fromPattern(std::string_view name,
                              const ScheduleProblem &problem,
                              const GeneratorOptions &options,
@@ -142,8 +135,7 @@ Result<Schedule> fromPattern(std::string_view name,
     most = std::max(most, held.both);
   }
   list.rankLimits.assign(static_cast<size_t>(problem.ranks), most);
-  std::vector<Schedule> orders = {repeat(name, list, false),
-                                  repeat(name, list, true)};
+  std::vector<Sequence> orders = {repeat(list, false), repeat(list, true)};
   int64_t shortestNs = std::numeric_limits<int64_t>::max();
   for (int64_t more : {0, 1}) {
     list.stageLimits.resize(static_cast<size_t>(problem.stages()));
@@ -154,13 +146,16 @@ Result<Schedule> fromPattern(std::string_view name,
       list.stageLimits[static_cast<size_t>(2 * problem.ranks - 1 - rank)] =
           std::min(held.up + more, most);
     }
-    for (Schedule &schedule : listSchedules(name, list, shortestNs)) {
-      orders.push_back(withoutWeightGrads(schedule));
-      orders.push_back(std::move(schedule));
+    for (Sequence &order : listSchedules(list, shortestNs)) {
+      orders.push_back(withoutWeightGrads(order));
+      orders.push_back(std::move(order));
     }
   }
   return fillWithWeightGrads(
-      orders, *costs, countingOptions(problem, list.rankLimits), Aim::makespan);
+      name, problem, orders, *costs, countingRoom(problem, list.rankLimits),
+      Aim::makespan,
+      std::min(kImprovementEffort,
+               kImprovementRuns * 3 * problem.stages() * problem.microbatches));
 }
 
 /// The pattern of 1f1b-v: every weight gradient right after its input gradient,
@@ -215,15 +210,14 @@ Result<Schedule> zeroBubbleV(const ScheduleProblem &problem,
   Result<Costs> costs = costsOf(problem, options);
   if (!costs)
     return costs.error();
-  Schedule order = emptySchedule("zb-v", problem);
+  Sequence order(static_cast<size_t>(problem.ranks));
   for (int64_t rank = 0; rank < problem.ranks; ++rank) {
-    auto &actions = order.ranks[static_cast<size_t>(rank)];
-    actions.reserve(kPassCount * static_cast<size_t>(problem.microbatches));
+    auto &entries = order[static_cast<size_t>(rank)];
+    entries.reserve(kPassCount * static_cast<size_t>(problem.microbatches));
     std::array<int64_t, kPassCount> next{};
     auto push = [&](Pass pass) {
-      if (next[pass] < problem.microbatches)
-        actions.push_back(
-            actionOf(problem, rank, pass, next[pass]++, Phase::backward_input));
+      if (next[pass]++ < problem.microbatches)
+        entries.push_back(entryOf(problem, rank, pass));
     };
     int64_t outer = problem.ranks - rank;
     for (int64_t i = 0; i < 2 * outer - 1; ++i)
@@ -245,8 +239,8 @@ Result<Schedule> zeroBubbleV(const ScheduleProblem &problem,
   }
   std::vector<int64_t> limits(static_cast<size_t>(problem.ranks),
                               2 * problem.ranks);
-  return fillWithWeightGrads({order}, *costs,
-                             countingOptions(problem, std::move(limits)),
+  return fillWithWeightGrads("zb-v", problem, {order}, *costs,
+                             countingRoom(problem, std::move(limits)),
                              Aim::makespan);
 }
 

@@ -1,204 +1,204 @@
 #include "compiler/Schedule/WeightGradients.h"
 
-#include "compiler/Schedule/Progress.h"
-
 #include <algorithm>
 
 namespace moe::schedule {
 
-namespace {
-
-constexpr int64_t kNotYet = -1;
-
-class Inserter {
-public:
-  Inserter(const Schedule &order, const Costs &costs,
-           const WeightGradOptions &options)
-      : order(order), problem(order.problem), options(options),
-        ranks(order.ranks.size()) {
-    result.name = order.name;
-    result.problem = problem;
-    result.ranks.resize(ranks.size());
-    int64_t perStage = problem.microbatches / problem.replicas();
-    for (int64_t s = 0; s < problem.stages(); ++s) {
-      StageState stage;
-      stage.costs = costs.stages[static_cast<size_t>(s)];
-      stage.holding = options.holdings[static_cast<size_t>(s)];
-      int64_t rank = problem.rankOf(s);
-      if (!problem.isFirst(s)) {
-        stage.inputFrom = problem.rankOf(s - 1);
-        stage.inputTransferNs = stage.inputFrom == rank ? 0 : costs.transferNs;
-      }
-      if (!problem.isLast(s)) {
-        stage.gradientFrom = problem.rankOf(s + 1);
-        stage.gradientTransferNs =
-            stage.gradientFrom == rank ? 0 : costs.transferNs;
-      }
-      stage.nextWeightGrad = s / problem.stagesPerReplica() * perStage;
-      RankState &state = ranks[static_cast<size_t>(rank)];
-      state.forwardsLeft += perStage;
-      state.workNs +=
-          perStage * (stage.costs.forwardNs + stage.costs.inputGradNs +
-                      stage.costs.weightGradNs);
-      stages.push_back(stage);
+WeightGradFiller::WeightGradFiller(const ScheduleProblem &problem,
+                                   const Costs &costs,
+                                   std::vector<ActionHolding> holdings,
+                                   std::vector<int64_t> limits)
+    : problem(problem), limits(std::move(limits)),
+      ranks(static_cast<size_t>(problem.ranks)),
+      passes(static_cast<size_t>(2 * problem.stages() * problem.microbatches)),
+      done(ranks.size()) {
+  int64_t perStage = problem.microbatches / problem.replicas();
+  for (int64_t s = 0; s < problem.stages(); ++s) {
+    Stage stage;
+    stage.costs = costs.stages[static_cast<size_t>(s)];
+    stage.holding = holdings[static_cast<size_t>(s)];
+    stage.rank = problem.rankOf(s);
+    if (!problem.isFirst(s)) {
+      stage.inputFrom = problem.rankOf(s - 1);
+      stage.inputTransferNs =
+          stage.inputFrom == stage.rank ? 0 : costs.transferNs;
     }
-    for (size_t rank = 0; rank < ranks.size(); ++rank) {
-      ranks[rank].weightGrads.reserve(order.ranks[rank].size() / 2);
-      if (options.withActions)
-        result.ranks[rank].reserve(2 * order.ranks[rank].size());
+    if (!problem.isLast(s)) {
+      stage.gradientFrom = problem.rankOf(s + 1);
+      stage.gradientTransferNs =
+          stage.gradientFrom == stage.rank ? 0 : costs.transferNs;
     }
-    endNs.assign(
-        static_cast<size_t>(2 * problem.stages() * problem.microbatches),
-        kNotYet);
+    stage.firstMicrobatch = s / problem.stagesPerReplica() * perStage;
+    Rank &rank = ranks[static_cast<size_t>(stage.rank)];
+    rank.forwards += perStage;
+    rank.allNs += perStage * (stage.costs.forwardNs + stage.costs.inputGradNs +
+                              stage.costs.weightGradNs);
+    stages.push_back(stage);
   }
-
-  std::optional<Filled> run() {
-    std::vector<size_t> counts;
-    for (const auto &actions : order.ranks)
-      counts.push_back(actions.size());
-    Status status = runToEnd(
-        counts,
-        [&](size_t rank, size_t index) { return tryAction(rank, index); },
-        [](size_t, size_t) { return std::string(); });
-    if (!status || givenUp)
-      return std::nullopt;
-    Filled filled;
-    for (size_t rank = 0; rank < ranks.size(); ++rank) {
-      while (hasWeightGrad(rank))
-        runWeightGrad(rank);
-      const RankState &state = ranks[rank];
-      filled.makespanNs = std::max(filled.makespanNs, state.nowNs);
-      filled.spanNs = std::max(filled.spanNs, state.nowNs - state.firstNs);
-    }
-    filled.schedule = std::move(result);
-    return filled;
+  for (size_t rank = 0; rank < ranks.size(); ++rank) {
+    auto count = static_cast<size_t>(ranks[rank].forwards);
+    ranks[rank].weightGrads.reserve(count);
+    done[rank].reserve(3 * count);
   }
+}
 
-private:
-  struct StageState {
-    StageCosts costs;
-    Holding holding;
-    int64_t inputFrom = -1, gradientFrom = -1; ///< ranks
-    int64_t inputTransferNs = 0, gradientTransferNs = 0;
-    int64_t nextWeightGrad = 0; ///< microbatch
-  };
-  struct RankState {
-    bool begun = false;
-    int64_t firstNs = 0, nowNs = 0, idleNs = 0, held = 0;
-    int64_t forwardsLeft = 0, workNs = 0; ///< of all that has not run
-    std::vector<size_t> weightGrads;      ///< stages, in the order of backwards
-    size_t next = 0;                      ///< of those
-  };
-
-  size_t endOf(int64_t stage, int64_t microbatch, bool forward) const {
-    return static_cast<size_t>(2 * (stage * problem.microbatches + microbatch) +
-                               (forward ? 0 : 1));
+bool WeightGradFiller::run(const Sequence &given, const FillRules &fillRules) {
+  order = &given;
+  rules = fillRules;
+  longestIdleNs = lastNs = longestNs = most = 0;
+  for (Stage &stage : stages)
+    stage.nextForward = stage.nextBackward = stage.nextWeightGrad =
+        stage.listedWeightGrad = stage.firstMicrobatch;
+  for (size_t rank = 0; rank < ranks.size(); ++rank) {
+    Rank &state = ranks[rank];
+    state.firstNs = -1;
+    state.nowNs = state.idleNs = state.held = 0;
+    state.forwardsLeft = state.forwards;
+    state.workNs = state.allNs;
+    state.weightGrads.clear();
+    state.next = 0;
+    done[rank].clear();
   }
-
-  bool hasWeightGrad(size_t rank) const {
-    return ranks[rank].next < ranks[rank].weightGrads.size();
-  }
-
-  int64_t weightGradNs(size_t rank) const {
-    return stages[ranks[rank].weightGrads[ranks[rank].next]].costs.weightGradNs;
-  }
-
-  void runWeightGrad(size_t rank) {
-    RankState &state = ranks[rank];
-    size_t index = state.weightGrads[state.next++];
-    StageState &stage = stages[index];
-    state.nowNs += stage.costs.weightGradNs;
-    state.workNs -= stage.costs.weightGradNs;
-    state.held -= stage.holding.weightGrad;
-    int64_t microbatch = stage.nextWeightGrad++;
-    if (options.withActions)
-      result.ranks[rank].push_back(
-          {Phase::weight_grad, static_cast<int64_t>(index), microbatch});
-  }
-
-  bool shouldFill(size_t rank, int64_t arrivalNs) const {
-    int64_t gapNs = arrivalNs - ranks[rank].nowNs;
-    if (gapNs <= 0 || !hasWeightGrad(rank))
-      return false;
-    if (gapNs >= weightGradNs(rank) || options.policy == IdlePolicy::always)
-      return true;
-    return options.policy == IdlePolicy::catchesUp &&
-           ranks[rank].idleNs + gapNs > longestIdleNs;
-  }
-
-  /// Executes the action, or returns the rank that it has to wait for.
-  int64_t tryAction(size_t rank, size_t index) {
-    if (givenUp)
-      return -1;
-    const Action &action = order.ranks[rank][index];
-    StageState &stage = stages[static_cast<size_t>(action.stage)];
-    RankState &state = ranks[rank];
-    if (action.phase == Phase::weight_grad) {
-      while (state.forwardsLeft > 0 &&
-             stage.nextWeightGrad <= action.microbatch)
-        runWeightGrad(rank);
-      return -1;
-    }
-    bool forward = action.phase == Phase::forward;
-    int64_t arrivalNs = 0;
-    if (int64_t sender = forward ? stage.inputFrom : stage.gradientFrom;
-        sender >= 0) {
-      int64_t source = action.stage + (forward ? -1 : 1);
-      arrivalNs = endNs[endOf(source, action.microbatch, forward)];
-      if (arrivalNs == kNotYet)
-        return sender;
-      arrivalNs += forward ? stage.inputTransferNs : stage.gradientTransferNs;
-    }
-    if (forward && !options.limits.empty()) {
-      while (state.held + stage.holding.saved > options.limits[rank] &&
-             hasWeightGrad(rank))
-        runWeightGrad(rank);
-      givenUp =
-          givenUp || state.held + stage.holding.saved > options.limits[rank];
-    }
-    while (shouldFill(rank, arrivalNs))
+  bool ended = progress.run(
+      ranks.size(), [&](size_t rank) { return given[rank].size(); },
+      [&](size_t rank, size_t place) { return tryEntry(rank, place); });
+  for (size_t rank = 0; rank < ranks.size(); ++rank) {
+    Rank &state = ranks[rank];
+    while (ended && state.pending() > 0)
       runWeightGrad(rank);
-    int64_t beginNs = std::max(state.nowNs, arrivalNs);
-    if (!state.begun) {
-      state.begun = true;
-      state.firstNs = beginNs;
-    } else {
-      state.idleNs += beginNs - state.nowNs;
-      longestIdleNs = std::max(longestIdleNs, state.idleNs);
-    }
-    givenUp = givenUp || beginNs + state.workNs > options.mostNs;
-    int64_t lengthNs =
-        forward ? stage.costs.forwardNs : stage.costs.inputGradNs;
-    state.nowNs = beginNs + lengthNs;
-    state.workNs -= lengthNs;
-    endNs[endOf(action.stage, action.microbatch, forward)] = state.nowNs;
-    if (options.withActions)
-      result.ranks[rank].push_back(action);
-    state.forwardsLeft -= forward ? 1 : 0;
-    state.held += forward ? stage.holding.saved
-                          : stage.holding.weightGrad - stage.holding.saved;
-    if (!forward)
-      state.weightGrads.push_back(static_cast<size_t>(action.stage));
-    return -1;
+    effortSoFar += static_cast<int64_t>(done[rank].size());
+    lastNs = std::max(lastNs, state.nowNs);
+    if (state.firstNs >= 0)
+      longestNs = std::max(longestNs, state.nowNs - state.firstNs);
   }
+  return ended && lastNs <= rules.mostNs;
+}
 
-  const Schedule &order;
-  const ScheduleProblem &problem;
-  const WeightGradOptions &options;
-  Schedule result;
-  std::vector<StageState> stages;
-  std::vector<RankState> ranks;
-  std::vector<int64_t> endNs; ///< by stage, microbatch, direction
-  int64_t longestIdleNs = 0;  ///< of any rank
-  bool givenUp = false;
-};
+void WeightGradFiller::runWeightGrad(size_t rank) {
+  Rank &state = ranks[rank];
+  uint32_t index = state.weightGrads[state.next++];
+  Stage &stage = stages[index];
+  int64_t beginNs = state.nowNs;
+  state.nowNs += stage.costs.weightGradNs;
+  state.workNs -= stage.costs.weightGradNs;
+  state.held -= stage.holding.weightGrad;
+  done[rank].push_back({{index, Phase::weight_grad},
+                        static_cast<uint32_t>(stage.nextWeightGrad++),
+                        0,
+                        beginNs,
+                        state.nowNs});
+}
 
-} // namespace
+bool WeightGradFiller::shouldFill(const Rank &rank, int64_t arrivalNs) const {
+  int64_t gapNs = arrivalNs - rank.nowNs;
+  if (gapNs <= 0 || rank.pending() == 0)
+    return false;
+  int64_t lengthNs = stages[rank.weightGrads[rank.next]].costs.weightGradNs;
+  auto lateNs =
+      static_cast<int64_t>(rules.overrun * static_cast<double>(lengthNs));
+  if (gapNs + lateNs >= lengthNs)
+    return true;
+  return rules.catchesUp && rank.idleNs + gapNs > longestIdleNs;
+}
 
-std::optional<Filled> insertWeightGrads(const Schedule &order,
-                                        const Costs &costs,
-                                        const WeightGradOptions &options) {
-  return Inserter(order, costs, options).run();
+/// Executes what the order lists, or returns the rank that it has to wait for.
+int64_t WeightGradFiller::tryEntry(size_t rank, size_t place) {
+  Entry entry = (*order)[rank][place];
+  Stage &stage = stages[entry.stage()];
+  Rank &state = ranks[rank];
+  if (entry.phase() == Phase::weight_grad) {
+    // Listed in the order of microbatches: the next that has not run.
+    int64_t microbatch = stage.listedWeightGrad++;
+    while (state.forwardsLeft > 0 && state.pending() > 0 &&
+           stage.nextWeightGrad <= microbatch)
+      runWeightGrad(rank);
+    return Progress::kDone;
+  }
+  bool forward = entry.phase() == Phase::forward;
+  int64_t microbatch = forward ? stage.nextForward : stage.nextBackward;
+  // A rank that waits for itself gets stuck.
+  int64_t arrivalNs = 0, own = stage.rank;
+  if (forward ? stage.inputFrom >= 0 : stage.gradientFrom >= 0) {
+    size_t source = entry.stage() + (forward ? -1 : 1);
+    const Stage &from = stages[source];
+    if ((forward ? from.nextForward : from.nextBackward) <= microbatch)
+      return from.rank;
+    arrivalNs = passes[passOf(source, microbatch, forward)].endNs +
+                (forward ? stage.inputTransferNs : stage.gradientTransferNs);
+  } else if (!forward && stage.nextForward <= microbatch) {
+    return own;
+  }
+  if (!forward && rules.keepsToBuffers && stage.inputFrom >= 0) {
+    int64_t earlier = microbatch - kGradientBuffers;
+    const Stage &before = stages[entry.stage() - 1];
+    if (before.nextBackward <= earlier)
+      return before.rank;
+    if (earlier >= stage.firstMicrobatch)
+      arrivalNs = std::max(
+          arrivalNs, passes[passOf(entry.stage() - 1, earlier, false)].beginNs);
+  }
+  if (forward && !limits.empty()) {
+    while (state.held + stage.holding.saved > limits[rank] &&
+           state.pending() > 0)
+      runWeightGrad(rank);
+    if (state.held + stage.holding.saved > limits[rank])
+      return Progress::kStop;
+  }
+  while (state.pending() > rules.mostPending || shouldFill(state, arrivalNs))
+    runWeightGrad(rank);
+  int64_t beginNs = std::max(state.nowNs, arrivalNs);
+  if (state.firstNs < 0) {
+    state.firstNs = beginNs;
+  } else {
+    state.idleNs += beginNs - state.nowNs;
+    longestIdleNs = std::max(longestIdleNs, state.idleNs);
+  }
+  if (beginNs + state.workNs > rules.mostNs)
+    return Progress::kStop;
+  int64_t lengthNs = forward ? stage.costs.forwardNs : stage.costs.inputGradNs;
+  state.nowNs = beginNs + lengthNs;
+  state.workNs -= lengthNs;
+  passes[passOf(entry.stage(), microbatch, forward)] = {beginNs, state.nowNs,
+                                                        done[rank].size()};
+  done[rank].push_back({entry, static_cast<uint32_t>(microbatch),
+                        static_cast<uint32_t>(place), beginNs, state.nowNs});
+  if (forward) {
+    ++stage.nextForward;
+    --state.forwardsLeft;
+    state.held += stage.holding.saved;
+    most = std::max(most, state.held);
+  } else {
+    ++stage.nextBackward;
+    state.held += stage.holding.weightGrad - stage.holding.saved;
+    state.weightGrads.push_back(static_cast<uint32_t>(entry.stage()));
+  }
+  return Progress::kDone;
+}
+
+std::vector<std::vector<Action>> WeightGradFiller::actions() const {
+  std::vector<std::vector<Action>> result(done.size());
+  for (size_t rank = 0; rank < done.size(); ++rank) {
+    result[rank].reserve(done[rank].size());
+    for (const ActionRun &run : done[rank])
+      result[rank].push_back({run.entry.phase(),
+                              static_cast<int64_t>(run.entry.stage()),
+                              run.microbatch});
+  }
+  return result;
+}
+
+std::pair<size_t, size_t> WeightGradFiller::sourceOf(size_t rank,
+                                                     size_t index) const {
+  const ActionRun &run = done[rank][index];
+  size_t source = run.entry.stage();
+  const Stage &stage = stages[source];
+  bool forward = run.entry.phase() == Phase::forward;
+  if (run.entry.phase() == Phase::weight_grad ||
+      (forward ? stage.inputFrom < 0 : stage.gradientFrom < 0))
+    return {rank, index};
+  source += forward ? -1 : 1;
+  return {static_cast<size_t>(stages[source].rank),
+          passes[passOf(source, run.microbatch, forward)].place};
 }
 
 } // namespace moe::schedule

@@ -84,11 +84,11 @@ Result<Schedule> fromCosts(std::string_view name,
   Result<Costs> costs = costsOf(problem, options);
   if (!costs)
     return costs.error();
-  WeightGradOptions weights;
+  Room room;
   std::vector<int64_t> most;
   for (size_t rank = 0; rank < costs->stages.size(); ++rank) {
     const StageCosts &stage = costs->stages[rank];
-    weights.holdings.push_back({stage.savedBytes, stage.weightGradBytes});
+    room.holdings.push_back({stage.savedBytes, stage.weightGradBytes});
     int64_t limit = units * stage.savedBytes;
     if (!costs->limitBytes.empty())
       limit = std::min(limit, costs->limitBytes[rank]);
@@ -97,30 +97,30 @@ Result<Schedule> fromCosts(std::string_view name,
                    std::to_string(stage.savedBytes) +
                    " bytes for one microbatch on rank " + std::to_string(rank) +
                    ", whose limit is " + std::to_string(limit)};
-    weights.limits.push_back(limit);
+    room.limits.push_back(limit);
     most.push_back(std::min(problem.microbatches, stage.savedBytes > 0
                                                       ? limit / stage.savedBytes
                                                       : problem.microbatches));
   }
-  std::vector<Schedule> orders;
+  std::vector<Sequence> orders;
   for (bool extra : {false, true}) {
     std::vector<int64_t> counts = warmUps(problem, *costs, most, extra);
-    Schedule &order = orders.emplace_back(emptySchedule(name, problem));
+    Sequence &order = orders.emplace_back(counts.size());
     for (size_t rank = 0; rank < counts.size(); ++rank) {
-      auto stage = static_cast<int64_t>(rank);
-      auto &actions = order.ranks[rank];
-      actions.reserve(static_cast<size_t>(2 * problem.microbatches));
-      for (int64_t m = 0; m < counts[rank]; ++m)
-        actions.push_back({Phase::forward, stage, m});
+      Entry forward(static_cast<int64_t>(rank), Phase::forward);
+      Entry backward(static_cast<int64_t>(rank), Phase::backward_input);
+      auto &entries = order[rank];
+      entries.assign(static_cast<size_t>(counts[rank]), forward);
       for (int64_t m = 0; m < problem.microbatches; ++m) {
-        actions.push_back({Phase::backward_input, stage, m});
+        entries.push_back(backward);
         if (counts[rank] + m < problem.microbatches)
-          actions.push_back({Phase::forward, stage, counts[rank] + m});
+          entries.push_back(forward);
       }
     }
   }
   // What the paper minimizes: the time of the longest stage.
-  return fillWithWeightGrads(orders, *costs, std::move(weights), Aim::span);
+  return fillWithWeightGrads(name, problem, orders, *costs, std::move(room),
+                             Aim::span);
 }
 
 } // namespace

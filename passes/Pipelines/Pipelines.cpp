@@ -9,29 +9,41 @@
 using namespace mlir;
 using namespace moe;
 
+/// What every pass that goes by costs needs to know of them.
+template <typename PassOptions>
+static PassOptions withCosts(const PlanPipelineOptions &options) {
+  PassOptions result;
+  result.machine = options.machine;
+  result.profile = options.profile;
+  result.imbalance = options.imbalance;
+  return result;
+}
+
 /// Stages where the options or the schedule want them, and their order.
 static void addPartitionAndSchedule(OpPassManager &manager,
                                     const PlanPipelineOptions &options) {
   PartitionStagesOptions partition;
+  bool published = false;
   for (const schedule::GeneratorInfo &generator : schedule::generators())
-    if (generator.name == options.schedule.getValue()) {
+    if (generator.name == options.schedule.getValue() && options.csv.empty()) {
       partition.stagesPerRank = generator.stagesPerRank;
       partition.placement = schedule::name(generator.placement);
+      published = true;
     }
-  if (options.stagesPerRank)
-    partition.stagesPerRank = options.stagesPerRank;
   if (!options.placement.empty())
     partition.placement = options.placement;
+  if (options.stagesPerRank)
+    partition.stagesPerRank = options.stagesPerRank;
+  else if (!published &&
+           partition.placement != schedule::name(schedule::Placement::loop))
+    partition.stagesPerRank = 2; // the fewest that the others need
   partition.layers = llvm::to_vector(options.layers);
   manager.addPass(createPartitionStages(partition));
 
-  BuildScheduleOptions schedule;
+  auto schedule = withCosts<BuildScheduleOptions>(options);
   schedule.kind = options.schedule;
   schedule.csv = options.csv;
   schedule.groupSize = options.groupSize;
-  schedule.machine = options.machine;
-  schedule.profile = options.profile;
-  schedule.imbalance = options.imbalance;
   schedule.budget = options.budget;
   schedule.worthNs = options.worthNs;
   schedule.recompute = options.recompute;
@@ -56,10 +68,7 @@ void moe::buildPlanPipeline(OpPassManager &manager,
   buildDifferentiation(manager, options);
   if (options.schedule == "auto" && options.csv.empty() &&
       options.stagesPerRank == 0 && options.placement.empty()) {
-    SearchScheduleOptions search;
-    search.machine = options.machine;
-    search.profile = options.profile;
-    search.imbalance = options.imbalance;
+    auto search = withCosts<SearchScheduleOptions>(options);
     search.budget = options.budget;
     search.recompute = options.recompute;
     search.keepHandles = options.keepHandles;
@@ -73,11 +82,7 @@ void moe::buildPlanPipeline(OpPassManager &manager,
   recompute.keepHandles = options.keepHandles;
   manager.addPass(createInsertRecompute(recompute));
   manager.addNestedPass<pipe::StageOp>(createPlaceReleases());
-  InterleaveOptions interleave;
-  interleave.machine = options.machine;
-  interleave.profile = options.profile;
-  interleave.imbalance = options.imbalance;
-  manager.addPass(createInterleave(interleave));
+  manager.addPass(createInterleave(withCosts<InterleaveOptions>(options)));
   manager.addPass(createVerifyPlan());
 }
 

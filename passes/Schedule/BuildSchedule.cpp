@@ -7,8 +7,6 @@
 #include "passes/Schedule/ScheduleCosts.h"
 #include "passes/Schedule/SearchSchedule.h"
 
-#include "llvm/Support/MemoryBuffer.h"
-
 namespace moe {
 #define GEN_PASS_DEF_BUILDSCHEDULE
 #include "passes/Passes.h.inc"
@@ -50,14 +48,10 @@ struct BuildSchedule : public moe::impl::BuildScheduleBase<BuildSchedule> {
   /// The schedule of the file, which must be one of the stages as they lie.
   FailureOr<schedule::Schedule>
   readCsv(ModuleOp module, const schedule::ScheduleProblem &problem) {
-    auto buffer = llvm::MemoryBuffer::getFile(csv.getValue());
-    if (!buffer)
-      return module.emitError()
-             << "cannot read " << csv << ": " << buffer.getError().message();
     Result<schedule::Schedule> order =
-        schedule::readTorchCsv((*buffer)->getBuffer(), problem);
+        schedule::readTorchCsvFile(csv.getValue(), problem);
     if (!order)
-      return module.emitError() << csv << ": " << order.error().message;
+      return module.emitError() << order.error().message;
     const schedule::ScheduleProblem &own = order->problem;
     if (own.stagesPerRank != problem.stagesPerRank ||
         own.placement != problem.placement)

@@ -6,8 +6,11 @@
 
 #include "driver/Driver.h"
 #include "runtime/Plan/Proof.h"
+#include "support/Files.h"
 
 #include <benchmark/benchmark.h>
+
+#include <filesystem>
 
 using namespace moe;
 
@@ -37,6 +40,53 @@ BENCHMARK(planDeepSeekV3)
     ->Arg(64)
     ->Arg(256)
     ->Arg(1024)
+    ->Unit(benchmark::kMillisecond);
+
+/// A copy of DeepSeek-V3 with more layers, in a temporary file.
+static std::string withLayers(int64_t layers) {
+  Result<std::string> text = readFile(deepSeekV3().modelPath);
+  const std::string key = "\"num_hidden_layers\": ";
+  size_t at = text ? text->find(key) : std::string::npos;
+  if (at == std::string::npos)
+    return {};
+  at += key.size();
+  text->replace(at, text->find_first_not_of("0123456789", at) - at,
+                std::to_string(layers));
+  std::string path = (std::filesystem::temp_directory_path() /
+                      ("deepseek-v3-" + std::to_string(layers) + ".json"))
+                         .string();
+  return writeFile(path, *text) ? path : std::string();
+}
+
+/// How planning grows: layers, pipeline ranks, microbatches.
+static void planGrown(benchmark::State &state) {
+  driver::PlanRequest request = deepSeekV3();
+  request.modelPath = withLayers(state.range(0));
+  request.layout.pipeline = state.range(1);
+  request.layout.microbatches = state.range(2);
+  for (auto _ : state) {
+    Result<driver::PlanAnswer> answer = driver::makePlan(request);
+    if (!answer)
+      state.SkipWithError(answer.error().message.c_str());
+    benchmark::DoNotOptimize(answer);
+  }
+  std::error_code ignored;
+  std::filesystem::remove(request.modelPath, ignored);
+}
+BENCHMARK(planGrown)
+    ->ArgNames({"layers", "ranks", "microbatches"})
+    ->Args({125, 16, 256})
+    ->Args({250, 16, 256})
+    ->Args({500, 16, 256})
+    ->Args({1000, 16, 256})
+    ->Args({128, 8, 256})
+    ->Args({128, 16, 256})
+    ->Args({128, 32, 256})
+    ->Args({128, 64, 256})
+    ->Args({61, 16, 512})
+    ->Args({61, 16, 1024})
+    ->Args({61, 16, 2048})
+    ->Args({61, 16, 4096})
     ->Unit(benchmark::kMillisecond);
 
 static void printPlan(benchmark::State &state) {

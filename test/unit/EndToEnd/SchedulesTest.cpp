@@ -116,6 +116,19 @@ TEST(ScheduleOptions, StagesAndGroupsOfInterleaved) {
   expectSame(losses(request), base, false, 0);
 }
 
+TEST(ScheduleOptions, AutoTakesThePlacementAlone) {
+  driver::PlanRequest request =
+      requestFor("qwen3-30b-a3b", {2, 1, 4, 4}, DType::f32);
+  request.schedule = "auto";
+  request.placement = "v";
+  Result<driver::PlanAnswer> answer = driver::makePlan(request);
+  ASSERT_TRUE(answer) << answer.error().message;
+  EXPECT_EQ(answer->plan.stages.size(), 4u);
+  EXPECT_EQ(answer->plan.stages[3].rank, 0);
+  request.placement = "loop";
+  EXPECT_TRUE(driver::makePlan(request).ok());
+}
+
 TEST(ScheduleOptions, ErrorsSayWhatIsNeeded) {
   auto message = [](auto change) {
     driver::PlanRequest request =

@@ -404,6 +404,10 @@ const Case kTinyCases[] = {
     {STEPS0, append,
      R"({"kind": "reduce_gradients", "live": [0,0,0,0,0,0,0,0,0,0,0]})",
      "$.ranks[0].steps[14].kind", "before the update"},
+    {STEPS0 "/13", removeIt, "", "$.ranks[1].steps",
+     "must have no step \"update\", because rank 0 has none"},
+    {STEPS0 "/12", removeIt, "", "$.ranks[1].steps",
+     "must have no step \"reduce_gradients\", because rank 0 has none"},
     {"/layout/microbatches", set, "3", "$.ranks",
      "no step collects the loss of microbatch 2"},
 

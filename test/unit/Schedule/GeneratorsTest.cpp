@@ -208,6 +208,19 @@ TEST(InFlight, ZeroBubbleFromCostsUsesItsLimit) {
       }
 }
 
+TEST(Interleaved, AnyGroupFromTheRanksToTwiceAsManyCanBeExecuted) {
+  for (int64_t v : {2, 3})
+    for (int64_t p : {2, 3, 4, 7, 12})
+      for (int64_t group = p; group <= 2 * p; ++group)
+        for (int64_t m : {group, 3 * group, 2 * group + p}) {
+          GeneratorOptions options;
+          options.groupSize = group;
+          Schedule schedule = make("interleaved", p, m, options, v);
+          EXPECT_TRUE(verify(insertTransfers(schedule)).ok())
+              << p << " ranks, groups of " << group << ", " << m;
+        }
+}
+
 TEST(InFlight, GroupedInterleavedNeverExceedsItsBuildingBlock) {
   for (int64_t v : {2, 3})
     for (int64_t p = 2; p <= 32; ++p)
@@ -376,7 +389,10 @@ TEST(Errors, SayWhatTheScheduleNeeds) {
               HasSubstr("groups of at least as many microbatches as there are "
                         "ranks, the last one too, asked for 4 ranks, 6 "
                         "microbatches and groups of 4"));
-  EXPECT_EQ(error("interleaved", {4, 9, 2}, 9), "no error");
+  EXPECT_EQ(error("interleaved", {4, 8, 2}, 9), "no error");
+  EXPECT_THAT(error("interleaved", {4, 9, 2}, 9),
+              HasSubstr("groups of at most twice as many microbatches as there "
+                        "are ranks"));
   EXPECT_THAT(error("interleaved", {4, 8, 2}, -1), HasSubstr("groups of -1"));
   EXPECT_THAT(error("grouped-interleaved", {4, 8, 2}, 1),
               HasSubstr("groups of half as many microbatches as there are "

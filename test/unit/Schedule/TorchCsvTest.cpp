@@ -1,6 +1,7 @@
 #include "compiler/Schedule/TorchCsv.h"
 
 #include "compiler/Schedule/Generators.h"
+#include "support/Files.h"
 
 #include <gmock/gmock.h>
 
@@ -224,6 +225,27 @@ TEST(TorchCsv, AnyDroppedOrDoubledCellOfCommunicationIsFound) {
       damaged.insert(commas[i], cell);
     EXPECT_FALSE(readTorchCsv(damaged, {3, 4}).ok()) << cell;
   }
+}
+
+TEST(TorchCsv, AByteOrderMarkIsNoCell) {
+  std::string text =
+      *writeTorchCsv(*generate("1f1b", {2, 3}), TorchCsvFormat::compute_only);
+  Result<Schedule> marked = readTorchCsv("\xEF\xBB\xBF" + text, {2, 3});
+  ASSERT_TRUE(marked.ok()) << marked.error().message;
+  EXPECT_EQ(marked->ranks, generate("1f1b", {2, 3})->ranks);
+  EXPECT_FALSE(readTorchCsv("\xEF\xBB" + text, {2, 3}).ok());
+}
+
+TEST(TorchCsv, ErrorsOfFilesNameThem) {
+  std::string path = testing::TempDir() + "bad_schedule.csv";
+  ASSERT_TRUE(writeFile(path, "0F0,0B0\n0F0\n").ok());
+  Result<Schedule> read = readTorchCsvFile(path, {2, 1});
+  ASSERT_FALSE(read.ok());
+  EXPECT_THAT(read.error().message, HasSubstr(path + ": torch schedule: row"));
+  EXPECT_FALSE(readTorchCsvFile(path + ".none", {2, 1}).ok());
+  EXPECT_THAT(readFile(path, 11).error().message,
+              HasSubstr("is larger than 11 bytes"));
+  EXPECT_TRUE(readFile(path, 12).ok());
 }
 
 TEST(TorchCsv, FormatNames) {

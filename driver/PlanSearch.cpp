@@ -1,0 +1,135 @@
+//===- PlanSearch.cpp - the best of the plans of several schedules --------===//
+
+#include "driver/PlanSearch.h"
+
+#include "compiler/Schedule/Generators.h"
+
+#include <algorithm>
+#include <optional>
+#include <utility>
+
+namespace moe::driver {
+
+namespace {
+
+/// By how much the rank with the largest arena exceeds the budget.
+int64_t excess(const plan::Plan &plan) {
+  int64_t most = 0;
+  for (const plan::Rank &rank : plan.ranks)
+    most = std::max(most, rank.arenaBytes + plan.machine.reserveBytes -
+                              plan.machine.budgetBytes);
+  return most;
+}
+
+/// Plans of several schedules, of which the best is kept: one that fits, the
+/// fastest by its own simulation, then the smallest. A search knows schedules
+/// by estimates, which leave out how buffers pack and what streams wait for;
+/// what counts is what the plans say.
+class PlanSearch {
+public:
+  PlanSearch(int64_t budgetBytes, bool writes, const MakePlan &make)
+      : budgetBytes(budgetBytes), writes(writes), make(make) {}
+
+  Result<PlanAnswer> run() {
+    int64_t searched = budgetBytes;
+    Result<PlanAnswer> own = consider({"auto", searched});
+    if (own)
+      remarks = own->notes;
+    for (const schedule::GeneratorInfo &generator : schedule::generators()) {
+      // Two copies of the model take twice its parameters and sum gradients in
+      // two halves: for those who ask for it.
+      if (generator.placement == schedule::Placement::bidirectional)
+        continue;
+      // One that the layout does not admit is none to choose from.
+      (void)consider({std::string(generator.name), 0,
+                      best && best->plan.prediction.fits
+                          ? best->plan.prediction.stepNs
+                          : 0});
+    }
+    for (int round = 1;
+         own && best && !best->plan.prediction.fits && round < kMostSearches;
+         ++round) {
+      searched -= excess(own->plan);
+      if (searched <= 0)
+        break;
+      own = consider({"auto", searched});
+    }
+    if (!best)
+      return own.error();
+    return finish();
+  }
+
+private:
+  /// How often the search is repeated with less memory.
+  static constexpr int kMostSearches = 4;
+
+  Result<PlanAnswer> consider(const Trial &trial) {
+    Result<PlanAnswer> made = make(trial, false);
+    if (!made)
+      return made;
+    ++plans;
+    if (!best || isBetter(made->plan, best->plan)) {
+      best = *made;
+      bestTrial = trial;
+    }
+    return made;
+  }
+
+  static bool isBetter(const plan::Plan &a, const plan::Plan &b) {
+    if (a.prediction.fits != b.prediction.fits)
+      return a.prediction.fits;
+    auto largest = [](const plan::Plan &plan) {
+      int64_t bytes = 0;
+      for (const plan::Rank &rank : plan.ranks)
+        bytes = std::max(bytes, rank.arenaBytes);
+      return bytes;
+    };
+    std::pair ofA(a.prediction.stepNs, largest(a));
+    std::pair ofB(b.prediction.stepNs, largest(b));
+    if (!a.prediction.fits) { // the closer to fitting
+      std::swap(ofA.first, ofA.second);
+      std::swap(ofB.first, ofB.second);
+    }
+    return ofA < ofB;
+  }
+
+  Result<PlanAnswer> finish() {
+    bestTrial.worthNs = 0;
+    if (writes) {
+      Result<PlanAnswer> again = make(bestTrial, true);
+      if (!again)
+        return again;
+    }
+    std::string choice =
+        "schedule auto: of " + std::to_string(plans) + " plans, that of " +
+        (bestTrial.schedule == "auto" ? "the search" : bestTrial.schedule) +
+        " is the best by its own simulation";
+    std::vector<std::string> notes = remarks;
+    if (bestTrial.schedule == "auto")
+      notes = best->notes;
+    else
+      for (const std::string &remark : remarks)
+        best->plan.assumptions.push_back({"schedule", "auto", remark});
+    notes.push_back(choice);
+    best->plan.assumptions.push_back({"schedule", "auto", choice});
+    best->notes = std::move(notes);
+    return std::move(*best);
+  }
+
+  int64_t budgetBytes;
+  bool writes;
+  const MakePlan &make;
+  std::optional<PlanAnswer> best;
+  Trial bestTrial;
+  std::vector<std::string> remarks; ///< of the search with the whole budget
+  int64_t plans = 0;
+};
+
+} // namespace
+
+Result<PlanAnswer> searchPlans(int64_t budgetBytes, bool writes,
+                               const MakePlan &make) {
+  return PlanSearch(budgetBytes, writes, make).run();
+}
+
+} // namespace moe::driver
