@@ -111,6 +111,8 @@ private:
     std::string_view value = between(message, "value \"", "\"");
     std::string_view stage = between(message, "\" of stage \"", "\"");
     std::string_view number = between(message, ", microbatch ", " ");
+    if (number.ends_with(','))
+      number.remove_suffix(1);
     bool leaks = message.find("leak:") != std::string_view::npos;
     if (value.empty() || stage.empty() || number.empty() || !leaks)
       return;

@@ -157,7 +157,8 @@ static LogicalResult readFirstBackward(ArrayRef<pipe::StageOp> stages,
     }
     // A first stage may have a hidden input of its own: it belongs to no model.
     bool sends = isThere && stage.yieldsGradients();
-    if (problem.positionOf(index) > 0 && sends != problem.sendsGradient(index))
+    if (stage.getNumHiddenInputs() > 0 && problem.positionOf(index) > 0 &&
+        sends != problem.sendsGradient(index))
       return stage.emitOpError()
              << (sends ? "yields a gradient of its input, which no stage "
                          "before it takes"

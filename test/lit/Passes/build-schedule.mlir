@@ -80,8 +80,8 @@
 // ONE-NEXT: }
 
 module @two attributes {pipe.layout = #layout} {
-  pipe.stage @s0 rank 0 blocks [] inputs [] outputs [] forward { pipe.yield }
-  pipe.stage @s1 rank 1 blocks [] inputs [] outputs [] forward { pipe.yield }
+  pipe.stage @s0 rank 0 blocks [] inputs [] outputs [] forward { pipe.yield } backward { pipe.yield }
+  pipe.stage @s1 rank 1 blocks [] inputs [] outputs [] forward { pipe.yield } backward { pipe.yield }
 }
 
 // -----
@@ -243,9 +243,9 @@ module @two attributes {pipe.layout = #layout} {
 // ONE-NEXT: }
 
 module @three attributes {pipe.layout = #layout} {
-  pipe.stage @s0 rank 0 blocks [] inputs [] outputs [] forward { pipe.yield }
-  pipe.stage @s1 rank 1 blocks [] inputs [] outputs [] forward { pipe.yield }
-  pipe.stage @s2 rank 2 blocks [] inputs [] outputs [] forward { pipe.yield }
+  pipe.stage @s0 rank 0 blocks [] inputs [] outputs [] forward { pipe.yield } backward { pipe.yield }
+  pipe.stage @s1 rank 1 blocks [] inputs [] outputs [] forward { pipe.yield } backward { pipe.yield }
+  pipe.stage @s2 rank 2 blocks [] inputs [] outputs [] forward { pipe.yield } backward { pipe.yield }
 }
 
 // -----
@@ -277,5 +277,5 @@ module @three attributes {pipe.layout = #layout} {
 // ONE-NEXT: }
 
 module @one attributes {pipe.layout = #layout} {
-  pipe.stage @s0 rank 0 blocks [] inputs [] outputs [] forward { pipe.yield }
+  pipe.stage @s0 rank 0 blocks [] inputs [] outputs [] forward { pipe.yield } backward { pipe.yield }
 }

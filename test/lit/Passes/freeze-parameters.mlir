@@ -13,7 +13,7 @@
 
 // CHECK: moe.parameter @table {{.*}}trainable = false
 // CHECK: moe.parameter @layers.0.w {{.*}}trainable = false
-// CHECK: moe.parameter @layers.1.w : tensor<16x16xbf16> dense #moe.initializer<normal, 2.0e-02>{{$}}
+// CHECK: moe.parameter @layers.1.w : tensor<16x16xbf16> dense #moe.initializer<normal, 0.02>{{$}}
 // A copy follows its original.
 // CHECK: moe.parameter @copy {{.*}}trainable = false
 // CHECK: moe.block @embedding

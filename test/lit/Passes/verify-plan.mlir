@@ -35,11 +35,10 @@ module @exchange attributes {pipe.layout = #layout} {
     pipe.release %y : tensor<8x16xbf16>
     pipe.release %lse : tensor<8xf32>
     pipe.release %handle : !handle
-    pipe.yield %loss : tensor<1xf32> kept %tokens, %labels : tensor<8xi32>, tensor<8xi32>
-  } backward {
-  ^bb0(%tokens: tensor<8xi32>, %labels: tensor<8xi32>):
     pipe.release %labels : tensor<8xi32>
     pipe.release %tokens : tensor<8xi32>
+    pipe.yield %loss : tensor<1xf32>
+  } backward {
     pipe.yield
   }
   pipe.rank 0 {

@@ -88,12 +88,13 @@ pipe.stage @s rank 0 blocks [] inputs ["hidden"] outputs [] forward {
 
 // -----
 
-// expected-error @below {{backward region, gradients of the hidden inputs: 0 given, 1 taken}}
+// expected-error @below {{backward region, gradients of the hidden inputs: 2 given, 1 taken}}
 pipe.stage @s rank 0 blocks [] inputs ["hidden"] outputs [] forward {
 ^bb0(%x: tensor<8x4xbf16>):
-  pipe.yield
+  pipe.yield kept %x : tensor<8x4xbf16>
 } backward {
-  pipe.yield
+^bb0(%x: tensor<8x4xbf16>):
+  pipe.yield %x, %x : tensor<8x4xbf16>, tensor<8x4xbf16>
 }
 
 // -----
@@ -127,12 +128,13 @@ pipe.stage @s rank 0 blocks [] inputs ["hidden"] outputs [] forward {
 
 // -----
 
-// expected-error @below {{backward_input region, gradients of the hidden inputs: 0 given, 1 taken}}
+// expected-error @below {{backward_input region, gradients of the hidden inputs: 2 given, 1 taken}}
 pipe.stage @s rank 0 blocks [] inputs ["hidden"] outputs [] forward {
 ^bb0(%x: tensor<8x4xbf16>):
-  pipe.yield
+  pipe.yield kept %x : tensor<8x4xbf16>
 } backward_input {
-  pipe.yield
+^bb0(%x: tensor<8x4xbf16>):
+  pipe.yield %x, %x : tensor<8x4xbf16>, tensor<8x4xbf16>
 } weight_grad {
   pipe.yield
 }

@@ -47,14 +47,14 @@ bool hasBackward(const plan::Stage &stage) { return stage.programs.size() > 1; }
 /// The gradients of the first step by world rank and parameter.
 using Gradients = std::map<std::pair<int64_t, std::string>, std::string>;
 
-struct Training {
+struct Outcome {
   std::vector<double> losses;
   std::vector<double> norms;
   Gradients gradients;
 };
 
-Training run(const driver::PlanRequest &request, int64_t steps) {
-  Training result;
+Outcome run(const driver::PlanRequest &request, int64_t steps) {
+  Outcome result;
   std::mutex mutex;
   exec::ExecutorOptions options;
   options.poison = true;
@@ -83,7 +83,7 @@ Training run(const driver::PlanRequest &request, int64_t steps) {
 }
 
 /// The gradients that both have are equal to the bit, and `some` has fewer.
-void expectPart(const Training &some, const Training &all) {
+void expectPart(const Outcome &some, const Outcome &all) {
   EXPECT_FALSE(some.gradients.empty());
   EXPECT_LT(some.gradients.size(), all.gradients.size());
   for (const auto &[name, bytes] : some.gradients) {
@@ -106,7 +106,7 @@ TEST_P(Frozen, ForwardOnlyIsTheForwardOrderOfTheSchedule) {
     driver::PlanRequest request =
         requestFor("qwen3-30b-a3b", pipeline, expert, 2 * pipeline, 8);
     request.schedule = GetParam();
-    Training trained = run(request, 1);
+    Outcome trained = run(request, 1);
     request.frozen = "*";
     plan::Plan plan = planFor(request);
     for (const plan::Stage &stage : plan.stages) {
@@ -129,7 +129,7 @@ TEST_P(Frozen, ForwardOnlyIsTheForwardOrderOfTheSchedule) {
       for (const plan::Step &step : rank.steps)
         EXPECT_TRUE(step.kind != plan::StepKind::update &&
                     step.phase == plan::Phase::forward);
-    Training evaluated = run(request, 3);
+    Outcome evaluated = run(request, 3);
     ASSERT_EQ(evaluated.losses.size(), 3u);
     EXPECT_EQ(evaluated.losses[0], trained.losses[0]);
     EXPECT_TRUE(evaluated.gradients.empty());
@@ -142,7 +142,7 @@ TEST_P(Frozen, ForwardOnlyIsTheForwardOrderOfTheSchedule) {
 TEST_P(Frozen, PrefixHasNoBackward) {
   driver::PlanRequest request = requestFor("qwen3-30b-a3b", 4, 1, 8, 8);
   request.schedule = GetParam();
-  Training all = run(request, 1);
+  Outcome all = run(request, 1);
   request.frozen = "embedding,layers.0-4";
   plan::Plan plan = planFor(request);
   int64_t without = 0;
@@ -157,7 +157,7 @@ TEST_P(Frozen, PrefixHasNoBackward) {
     for (const plan::Step &step : rank.steps)
       if (step.stage >= 0 && step.phase != plan::Phase::forward)
         EXPECT_TRUE(hasBackward(plan.stages[step.stage]));
-  Training some = run(request, 2);
+  Outcome some = run(request, 2);
   EXPECT_EQ(some.losses[0], all.losses[0]);
   expectPart(some, all);
 }
@@ -166,9 +166,9 @@ TEST_P(Frozen, PrefixHasNoBackward) {
 TEST_P(Frozen, MiddleAndHeadPassGradientsOn) {
   driver::PlanRequest request = requestFor("qwen3-30b-a3b", 2, 2, 4, 8);
   request.schedule = GetParam();
-  Training all = run(request, 1);
+  Outcome all = run(request, 1);
   request.frozen = "layers.2-7,head";
-  Training some = run(request, 2);
+  Outcome some = run(request, 2);
   EXPECT_EQ(some.losses[0], all.losses[0]);
   expectPart(some, all);
   EXPECT_GT(some.norms[0], 0);
@@ -189,7 +189,7 @@ TEST(FrozenPlaces, GradientsOfTheRestDoNotChange) {
   std::mt19937 random(5);
   for (const std::string &family : test::kFamilies) {
     driver::PlanRequest request = requestFor(family, 2, 2, 3, 4);
-    Training all = run(request, 1);
+    Outcome all = run(request, 1);
     for (const char *frozen :
          {"embedding", "layers.0-1", "head", "layers.*.moe.router",
           "embedding,layers.*.self_attn", "embedding,layers,final_norm",
@@ -204,7 +204,7 @@ TEST(FrozenPlaces, GradientsOfTheRestDoNotChange) {
             << answer.error().message;
         continue;
       }
-      Training some = run(request, 2);
+      Outcome some = run(request, 2);
       EXPECT_EQ(some.losses[0], all.losses[0]);
       expectPart(some, all);
     }

@@ -231,7 +231,7 @@ TEST(PlanCheck, DeadlockIsNamed) {
   renewClaims(plan);
   EXPECT_EQ(checkError(plan),
             "$.ranks[0].steps[7]: deadlock: waits for rank 1, which never gets "
-            "past $.ranks[1].steps[6]");
+            "past $.ranks[1].steps[6] and waits for rank 0");
 }
 
 /// A rank that hands a value to its own next stage.
