@@ -341,6 +341,8 @@ void setOptions(PlanPipelineOptions &options, const Inputs &inputs,
   for (int64_t layers : decided.layers)
     options.layers.push_back(layers);
   options.keepHandles = request.keepHandles;
+  options.offload = request.offload;
+  options.offloadLead = request.offloadLead;
 }
 
 /// The remarks of passes, under the name of the technique that they begin with.
@@ -350,6 +352,8 @@ remarkAssumptions(const std::vector<std::string> &remarks, const Trial &trial) {
   for (const std::string &remark : remarks)
     if (remark.starts_with("recompute: "))
       assumptions.push_back({"recompute.remark", "", remark});
+    else if (remark.starts_with("offload: "))
+      assumptions.push_back({"offload.remark", "", remark});
     else
       assumptions.push_back({"schedule", trial.schedule, remark});
   return assumptions;

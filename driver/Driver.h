@@ -42,6 +42,11 @@ struct PlanRequest {
   std::string pins;
   /// Replayed dispatches follow the handles of forward, which stay kept.
   bool keepHandles = false;
+  /// Targets and values that are kept on the host from forward to backward, as
+  /// a comma list like that of `recompute`; empty: none.
+  std::string offload;
+  /// Layers before the one that needs it at which a value is copied back.
+  int64_t offloadLead = 1;
   DType dtype = DType::bf16;
   double capacityFactor = 1.25; ///< 0: the most that routing can produce
   double imbalance = 1.1;

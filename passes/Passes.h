@@ -62,6 +62,15 @@ struct PlanPipelineOptions
       llvm::cl::desc(
           "Decoder blocks of each stage of one copy of the model, in "
           "model order; none: even shares")};
+  Option<std::string> offload{
+      *this, "offload",
+      llvm::cl::desc("Values kept on the host; see pipe-insert-offload"),
+      llvm::cl::init("")};
+  Option<int64_t> offloadLead{
+      *this, "offload-lead",
+      llvm::cl::desc("Layers before the one that uses it at which a value is "
+                     "copied back from the host"),
+      llvm::cl::init(1)};
   Option<std::string> machine{
       *this, "machine",
       llvm::cl::desc("Machine that costs are estimated for: a name or a "

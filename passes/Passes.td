@@ -363,6 +363,65 @@ def InsertRecompute : Pass<"pipe-insert-recompute", "::mlir::ModuleOp"> {
   let dependentDialects = ["::moe::pipe::PipeDialect"];
 }
 
+def InsertOffload : Pass<"pipe-insert-offload", "::mlir::ModuleOp"> {
+  let summary = "keep values on the host from forward to backward";
+  let description = [{
+    The values that `targets` names are no longer kept on the device. A copy to
+    the host stands behind their last use in the forward region: it gives their
+    bytes back when it ends, and no op of another stream has to wait for it. What
+    is kept is the value on the host. In the regions that use it a copy back
+    stands `lead-layers` layers before the first use (or `lead-ops` ops before
+    it), at the earliest at the begin of the region, and begins there; every
+    region that uses the value has a copy of its own, so that nothing of it is on
+    the device in between.
+
+    `targets` is a list as that of `pipe-insert-recompute`, which comes first:
+    what is made again cannot leave, its inputs can.
+
+    A remark says what stays although it was named: a value that shares its bytes
+    with another, that leaves the stage, or, where every backward follows its
+    forward at once, one whose way back would begin with the backward region. A
+    single value that cannot leave is an error, and so is a name that no stage
+    keeps anything of.
+
+    Before:
+
+    ```mlir
+      %fc1 = moe.grouped_linear %rows, %counts, @layers.3.moe.experts.gate_up ...
+      %act = moe.swiglu %fc1 ...
+      pipe.yield %y ... kept %fc1, ...
+    } backward {
+    ^bb0(%d, %fc1, ...):
+      ...
+      %dfc1 = moe.swiglu_input_grad %dact, %fc1 ...
+    ```
+
+    After, with `targets=moe.experts.gate_up`:
+
+    ```mlir
+      %fc1 = moe.grouped_linear %rows, %counts, @layers.3.moe.experts.gate_up ...
+      %act = moe.swiglu %fc1 ...
+      %host = pipe.offload %fc1 ...
+      pipe.yield %y ... kept %host, ...
+    } backward {
+    ^bb0(%d, %host, ...):
+      ...  // of layer 4
+      %fc1 = pipe.reload %host ...
+      ...  // of layer 4, then of layer 3
+      %dfc1 = moe.swiglu_input_grad %dact, %fc1 ...
+    ```
+  }];
+  let options = [
+    Option<"targets", "targets", "std::string", /*default=*/"",
+           "Comma list of values; empty: nothing leaves the device">,
+    Option<"leadLayers", "lead-layers", "int64_t", /*default=*/"1",
+           "Layers before the one that uses a value first, in the order of the "
+           "backward region, at which it is copied back">,
+    Option<"leadOps", "lead-ops", "int64_t", /*default=*/"0",
+           "Above 0: as many ops before its first use instead">];
+  let dependentDialects = ["::moe::pipe::PipeDialect"];
+}
+
 def Interleave : Pass<"pipe-interleave", "::mlir::ModuleOp"> {
   let summary = "order the ops of overlapping regions by their costs";
   let description = [{

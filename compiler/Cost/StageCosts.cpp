@@ -8,7 +8,7 @@
 
 namespace moe::cost {
 
-/// Bytes of what `made` leaves and one of `users` takes.
+/// Bytes of the device of what `made` leaves and one of `users` takes.
 static int64_t handedOver(const plan::Stage &stage, const plan::Program *made,
                           std::initializer_list<const plan::Program *> users) {
   std::set<plan::ValueIndex> taken;
@@ -18,7 +18,8 @@ static int64_t handedOver(const plan::Stage &stage, const plan::Program *made,
   std::set<plan::ValueIndex> left(made->outputs.begin(), made->outputs.end());
   int64_t bytes = 0;
   for (plan::ValueIndex value : left)
-    bytes += taken.contains(value) ? stage.values[value].bytes : 0;
+    if (taken.contains(value) && !stage.values[value].isOnHost())
+      bytes += stage.values[value].bytes;
   return bytes;
 }
 

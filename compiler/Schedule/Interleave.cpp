@@ -7,7 +7,7 @@
 namespace moe::schedule {
 namespace {
 
-constexpr size_t kStreams = 2;
+constexpr size_t kStreams = plan::kStreamCount;
 
 /// The streams while ops are issued one after the other.
 struct Clock {
@@ -78,7 +78,7 @@ struct Chain {
   std::vector<Prefix> prefixes; ///< one more than ops
 };
 
-/// Ends are pending only for the other stream: the own one is in order.
+/// Ends are pending only for other streams: the own one is in order.
 std::vector<std::vector<size_t>> crossWaits(const plan::Program &program) {
   std::vector<std::vector<size_t>> waits(program.ops.size());
   for (size_t i = 0; i < waits.size(); ++i) {
@@ -125,7 +125,8 @@ Chain::Chain(const plan::Program &program) {
 
   std::vector<int64_t> behindWaiters(count, 0);
   std::array<int64_t, kStreams> tails{};
-  std::array<size_t, kStreams> first{npos, npos};
+  std::array<size_t, kStreams> first;
+  first.fill(npos);
   for (size_t i = count; i-- > 0;) {
     const plan::Op &op = program.ops[i];
     auto stream = static_cast<size_t>(op.stream);
@@ -350,7 +351,9 @@ std::vector<int64_t> listSchedule(const plan::Program &first,
       for (size_t m = 0; m < 2; ++m) {
         const Chain::Prefix &rest = chains[m].prefixes[cursors[m].ends.size()];
         begins[m] = cursors[m].begin(clock);
-        tails[m] = std::max(rest.heads[0].tail, rest.heads[1].tail);
+        tails[m] = 0;
+        for (const Chain::Prefix::Head &head : rest.heads)
+          tails[m] = std::max(tails[m], head.tail);
       }
       if (begins[0] != begins[1])
         member = begins[0] < begins[1] ? 0 : 1;

@@ -81,6 +81,10 @@ void moe::buildPlanPipeline(OpPassManager &manager,
   recompute.targets = options.recompute;
   recompute.keepHandles = options.keepHandles;
   manager.addPass(createInsertRecompute(recompute));
+  InsertOffloadOptions offload;
+  offload.targets = options.offload;
+  offload.leadLayers = options.offloadLead;
+  manager.addPass(createInsertOffload(offload));
   manager.addNestedPass<pipe::StageOp>(createPlaceReleases());
   manager.addPass(createInterleave(withCosts<InterleaveOptions>(options)));
   manager.addPass(createVerifyPlan());

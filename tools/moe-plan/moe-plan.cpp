@@ -129,6 +129,17 @@ void declareInputs(CLI::App &app, Options &options) {
   app.add_flag("--recompute-keep-handles", request.keepHandles,
                "Recomputed dispatches send rows along the handle of the "
                "forward pass, which stays kept, instead of making a new one");
+  app.add_option(
+         "--offload", request.offload,
+         "What is kept on the host from forward to backward: targets or "
+         "values, as of --recompute, e.g. expert_fc1@rank0-3")
+      ->type_name("NAME[@SCOPE],...")
+      ->check(notEmpty());
+  app.add_option("--offload-lead", request.offloadLead,
+                 "Layers before the one that needs it at which a value is "
+                 "copied back from the host")
+      ->check(CLI::Range(0, 1000))
+      ->capture_default_str();
   app.add_option("--dtype", options.dtype,
                  "Type of weights and activations: bf16, f32 or f64")
       ->check(CLI::IsMember({"bf16", "f32", "f64"}))

@@ -174,7 +174,8 @@ moe::listAssumptions(const EmissionInputs &inputs) {
        inputs.recompute.empty()
            ? "every value that backward needs is kept"
            : "option --recompute: what these targets cover is made again"},
-      {"offload", "none", "nothing leaves the device"},
+      {"offload", "decisions",
+       "nothing leaves the device but what the plan's decisions name"},
       {"overlap", "streams",
        "compute, exchanges and transfers of a rank run at the same time but "
        "for "

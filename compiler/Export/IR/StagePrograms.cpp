@@ -130,8 +130,8 @@ private:
         plan::MemoryClass memoryClass =
             isa<pipe::HostType>(result.getType()) ? plan::MemoryClass::host
             : isa<HandleType>(result.getType())   ? plan::MemoryClass::handles
-            : kept.contains(result)           ? plan::MemoryClass::saved
-                                              : plan::MemoryClass::transient;
+            : kept.contains(result)               ? plan::MemoryClass::saved
+                                    : plan::MemoryClass::transient;
         add(result, getResultName(result, suffix), memoryClass,
             kept.contains(result));
       }
@@ -146,8 +146,7 @@ private:
     entry.name = std::move(name);
     entry.dtype = toDType(value.getType());
     entry.shape = toShape(value.getType());
-    entry.bytes =
-        plan::alignUp(getByteSize(pipe::getContent(value.getType())));
+    entry.bytes = plan::alignUp(getByteSize(pipe::getContent(value.getType())));
     entry.memoryClass = memoryClass;
     entry.placement = kept ? plan::Placement::slot : plan::Placement::fixed;
     index[value] = stage.values.size();
@@ -209,8 +208,8 @@ private:
       made.attributes[attribute.getName().str()] =
           toAttribute(attribute.getValue());
     if (auto stream = dyn_cast<StreamOpInterface>(each))
-      made.stream = *plan::parseStream(
-          stringifyStreamKind(stream.getStreamKind()).str());
+      made.stream =
+          *plan::parseStream(stringifyStreamKind(stream.getStreamKind()).str());
     if (auto scratch = dyn_cast<ScratchOpInterface>(each)) {
       Scratch needed = scratch.getScratch();
       made.scratchBytes = plan::alignUp(needed.bytes);

@@ -27,10 +27,6 @@
 
 namespace moe::pipe {
 
-/// Attribute of ops that were added for a decision about a saved value: the text
-/// that led to it.
-inline constexpr llvm::StringLiteral kReasonAttr = "pipe.reason";
-
 /// The type of what a value on the host holds; of any other value, its own.
 inline mlir::Type getContent(mlir::Type type) {
   auto host = llvm::dyn_cast<HostType>(type);

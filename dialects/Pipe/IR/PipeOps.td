@@ -156,7 +156,7 @@ def Pipe_ReloadOp : Pipe_CopyOp<"reload"> {
   }];
   let arguments = (ins Pipe_HostType:$value);
   let results = (outs AnyType:$result);
-  let assemblyFormat = "$value attr-dict `:` type($value)";
+  let assemblyFormat = "$value attr-dict `:` qualified(type($value))";
 }
 
 def Pipe_InterleavingOp : Pipe_Op<"interleaving", [Symbol,

@@ -1,7 +1,8 @@
 //===- CompiledPlansTest.cpp - plans that moe-plan made
 //--------------------===//
 //
-// The same reduced model under two schedules (test/data/plans/regenerate), also
+// The same reduced model under two schedules, and with values on the host
+// (test/data/plans/regenerate), also
 // where there is no planner to make them, as under the thread sanitizer.
 //
 //===----------------------------------------------------------------------===//
@@ -53,11 +54,30 @@ TEST(CompiledPlansTest, DualPipeVHasWhatMakesItHard) {
   EXPECT_GT(splits, 0u);
 }
 
-TEST(CompiledPlansTest, DualPipeVGivesTheLossesOf1F1BBitForBit) {
+TEST(CompiledPlansTest, OffloadHasCopiesOnBothStreams) {
+  plan::Plan plan = readPlan("offload");
+  size_t out = 0, in = 0, overlaps = 0;
+  for (const plan::Stage &stage : plan.stages)
+    for (const plan::Program &program : stage.programs)
+      for (const plan::Op &op : program.ops) {
+        out += op.stream == plan::Stream::copy_out;
+        in += op.stream == plan::Stream::copy_in;
+      }
+  for (const plan::Rank &rank : plan.ranks) {
+    overlaps += rank.overlaps.size();
+    EXPECT_GT(rank.hostPeakBytes, 0);
+  }
+  EXPECT_GT(out, 8u);
+  EXPECT_GT(in, out); // values that both halves of a backward read
+  EXPECT_GT(overlaps, 0u);
+}
+
+TEST(CompiledPlansTest, AllGiveTheLossesOf1F1BBitForBit) {
   std::vector<double> reference = losses(readPlan("1f1b"), false);
   ASSERT_EQ(reference.size(), 3u);
-  for (bool poison : {false, true})
-    EXPECT_EQ(losses(readPlan("dualpipe-v"), poison), reference);
+  for (const char *plan : {"dualpipe-v", "offload"})
+    for (bool poison : {false, true})
+      EXPECT_EQ(losses(readPlan(plan), poison), reference) << plan;
 }
 
 } // namespace

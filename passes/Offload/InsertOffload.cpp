@@ -1,0 +1,401 @@
+//===- InsertOffload.cpp - keep values on the host ------------------------===//
+
+#include "passes/Offload/InsertOffload.h"
+
+#include "dialects/MoE/IR/MoE.h"
+#include "passes/Passes.h"
+#include "passes/Policies/Targets.h"
+#include "passes/Releases/StorageUses.h"
+#include "runtime/Plan/Plan.h"
+
+#include "mlir/IR/Builders.h"
+#include "llvm/ADT/MapVector.h"
+#include "llvm/ADT/StringSet.h"
+
+namespace moe {
+#define GEN_PASS_DEF_INSERTOFFLOAD
+#include "passes/Passes.h.inc"
+} // namespace moe
+
+using namespace mlir;
+using namespace moe;
+
+namespace {
+
+pipe::YieldOp yieldOf(Region &region) {
+  return cast<pipe::YieldOp>(region.front().getTerminator());
+}
+
+//===----------------------------------------------------------------------===//
+// Where copies stand
+//===----------------------------------------------------------------------===//
+
+/// The block of the model that an op is of: "layers.3" of "layers.3.moe.route".
+StringRef blockOf(Operation *op) {
+  StringRef name = getOpName(op);
+  size_t end = name.find('.');
+  if (name.starts_with("layers.") || name.starts_with("mtp."))
+    end = name.find('.', end + 1);
+  return name.take_front(end);
+}
+
+bool isCopy(Operation *op) { return isa<pipe::OffloadOp, pipe::ReloadOp>(op); }
+
+/// The op before which a copy back to the device is issued that `user` is the
+/// first to need.
+Operation *reloadPoint(Operation *user, const OffloadLead &lead) {
+  Operation *point = user;
+  int64_t left = lead.ops;
+  llvm::StringSet<> passed;
+  passed.insert(blockOf(user));
+  while (Operation *before = point->getPrevNode()) {
+    if (!isCopy(before)) {
+      if (lead.ops > 0) {
+        if (left-- == 0)
+          break;
+      } else if (!passed.contains(blockOf(before))) {
+        if (static_cast<int64_t>(passed.size()) > lead.layers)
+          break;
+        passed.insert(blockOf(before));
+      }
+    }
+    point = before;
+  }
+  // Behind the copies that were issued there before.
+  while (isCopy(point))
+    point = point->getNextNode();
+  return point;
+}
+
+/// The first op of `region` that uses `argument`, its yield left out; null when
+/// there is none.
+Operation *firstUser(BlockArgument argument) {
+  Operation *first = nullptr;
+  for (Operation *user : argument.getUsers())
+    if (!isa<pipe::YieldOp>(user) && (!first || user->isBeforeInBlock(first)))
+      first = user;
+  return first;
+}
+
+/// Puts the builder behind all that the forward region does with `value`: from
+/// there on the copy is the last to use it, and gives its bytes back when it
+/// ends, without an op of another stream that has to wait for it.
+void setBehindUses(OpBuilder &builder, Value value) {
+  Block *block = value.getParentBlock();
+  Operation *last = value.getDefiningOp();
+  auto follow = [&](Operation *end) {
+    if (!last || last->isBeforeInBlock(end))
+      last = end;
+  };
+  if (last)
+    last = getEndOfUse(last);
+  for (Operation *user : value.getUsers())
+    if (user != block->getTerminator())
+      follow(getEndOfUse(user));
+  if (!last)
+    builder.setInsertionPointToStart(block);
+  else if (last == block->getTerminator())
+    builder.setInsertionPoint(last);
+  else
+    builder.setInsertionPointAfter(last);
+}
+
+//===----------------------------------------------------------------------===//
+// Which values stay
+//===----------------------------------------------------------------------===//
+
+/// Stages of which every microbatch runs backward right behind its forward, by
+/// name.
+llvm::StringSet<> findTurningStages(ModuleOp module) {
+  struct Part {
+    StringRef stage;
+    int64_t microbatch;
+    pipe::Phase phase;
+  };
+  SymbolTable symbols(module);
+  llvm::StringSet<> forward, apart;
+  for (pipe::RankOp rank : module.getOps<pipe::RankOp>()) {
+    SmallVector<SmallVector<Part, 2>> executions;
+    for (Operation &step : rank.getBody().front()) {
+      if (auto run = dyn_cast<pipe::RunOp>(step)) {
+        executions.push_back(
+            {{run.getStage(), static_cast<int64_t>(run.getMicrobatch()),
+              run.getPhase()}});
+      } else if (auto overlap = dyn_cast<pipe::OverlapOp>(step)) {
+        auto pair =
+            symbols.lookup<pipe::InterleavingOp>(overlap.getInterleaving());
+        executions.push_back(
+            {{pair.getFirst(),
+              static_cast<int64_t>(overlap.getFirstMicrobatch()),
+              pair.getFirstPhase()},
+             {pair.getSecond(),
+              static_cast<int64_t>(overlap.getSecondMicrobatch()),
+              pair.getSecondPhase()}});
+      }
+    }
+    for (auto [index, execution] : llvm::enumerate(executions))
+      for (const Part &part : execution) {
+        if (part.phase != pipe::Phase::Forward)
+          continue;
+        forward.insert(part.stage);
+        bool turns = index + 1 < executions.size() &&
+                     llvm::any_of(executions[index + 1], [&](const Part &next) {
+                       return next.stage == part.stage &&
+                              next.microbatch == part.microbatch;
+                     });
+        if (!turns)
+          apart.insert(part.stage);
+      }
+  }
+  for (StringRef stage : apart.keys())
+    forward.erase(stage);
+  return forward;
+}
+
+/// Why the bytes of a value cannot leave the device; null when they can.
+const char *whyFixed(Value value) {
+  if (isa<pipe::HostType>(value.getType()))
+    return "it is on the host already";
+  auto yield = cast<pipe::YieldOp>(value.getParentBlock()->getTerminator());
+  if (llvm::is_contained(yield.getResults(), value))
+    return "it leaves the stage as well, which has its bytes sent from where "
+           "they are";
+  auto aliases = [](Operation *op, unsigned result) {
+    auto alias = dyn_cast<AliasOpInterface>(op);
+    return alias ? alias.getAliasedOperand(result) : std::nullopt;
+  };
+  if (auto result = dyn_cast<OpResult>(value))
+    if (aliases(result.getOwner(), result.getResultNumber()))
+      return "it lies in the bytes of another value";
+  for (OpOperand &use : value.getUses())
+    for (OpResult result : use.getOwner()->getResults())
+      if (aliases(use.getOwner(), result.getResultNumber()) ==
+          use.getOperandNumber())
+        return "another value lies in its bytes";
+  return nullptr;
+}
+
+/// A kept value of a stage's forward region.
+struct Chosen {
+  Value value;
+  std::string name;   ///< in the plan
+  std::string reason; ///< the choice that covers it
+  bool isNamed;       ///< by itself, not by a target
+};
+
+//===----------------------------------------------------------------------===//
+// The rewrite
+//===----------------------------------------------------------------------===//
+
+/// Moves values of one stage to the host.
+class StageOffload {
+public:
+  StageOffload(pipe::StageOp stage, const OffloadLead &lead, bool turns)
+      : stage(stage), lead(lead), turns(turns) {}
+
+  LogicalResult run(ArrayRef<Chosen> values) {
+    WalkResult released =
+        stage->walk([](pipe::ReleaseOp) { return WalkResult::interrupt(); });
+    if (released.wasInterrupted())
+      return stage->emitOpError() << "holds releases already; offload comes "
+                                     "before pipe-place-releases";
+    SmallVector<Chosen> movable;
+    for (const Chosen &chosen : values) {
+      const char *reason = whyFixed(chosen.value);
+      if (reason && chosen.isNamed)
+        return stage->emitOpError()
+               << "offload: '" << chosen.name << "' cannot leave: " << reason;
+      if (!reason && turns && isNeededAtOnce(chosen.value))
+        reason = "backward follows forward at once, and needs it before it "
+                 "would be back";
+      if (reason)
+        stay[reason].push_back(chosen.name);
+      else
+        movable.push_back(chosen);
+    }
+    for (const Chosen &chosen : movable)
+      offload(chosen);
+    reloadAll();
+    recordDecisions();
+    remark();
+    return success();
+  }
+
+private:
+  /// A value on the host as a region takes it.
+  struct Arrival {
+    BlockArgument argument;
+    Operation *user; ///< the first
+    std::string name;
+  };
+
+  SmallVector<BlockArgument> argumentsFor(unsigned kept) {
+    SmallVector<BlockArgument> arguments;
+    for (pipe::Phase phase :
+         {pipe::Phase::Backward, pipe::Phase::BackwardInput})
+      if (Region &region = stage.getRegion(phase); !region.empty())
+        arguments.push_back(
+            region.getArgument(stage.getNumHiddenOutputs() + kept));
+    return arguments;
+  }
+
+  SmallVector<unsigned> positionsOf(Value value) {
+    SmallVector<unsigned> positions;
+    for (auto [index, kept] :
+         llvm::enumerate(yieldOf(stage.getForward()).getKept()))
+      if (kept == value)
+        positions.push_back(index);
+    return positions;
+  }
+
+  /// Whether its way back would begin with the backward region.
+  bool isNeededAtOnce(Value value) {
+    for (unsigned position : positionsOf(value))
+      for (BlockArgument argument : argumentsFor(position))
+        if (Operation *user = firstUser(argument);
+            user && !reloadPoint(user, lead)->getPrevNode())
+          return true;
+    return false;
+  }
+
+  void offload(const Chosen &chosen) {
+    OpBuilder builder(stage.getContext());
+    setBehindUses(builder, chosen.value);
+    auto copy = pipe::OffloadOp::create(
+        builder, nameLoc(stage.getContext(), chosen.name + ".offload"),
+        chosen.value);
+    moved.push_back({chosen, {getOpName(copy).str()}});
+    pipe::YieldOp yield = yieldOf(stage.getForward());
+    for (unsigned position : positionsOf(chosen.value)) {
+      yield.getKeptMutable()[position].assign(copy.getResult());
+      for (BlockArgument argument : argumentsFor(position))
+        arrive(argument, copy.getType(), chosen.name + ".reload");
+    }
+  }
+
+  /// The value comes to a region on the host, and from there to the one behind
+  /// it.
+  void arrive(BlockArgument argument, Type type, const Twine &name) {
+    argument.setType(type);
+    if (Operation *user = firstUser(argument)) {
+      arrivals[argument.getOwner()].push_back({argument, user, name.str()});
+      // A microbatch takes one of the two ways backward.
+      if (argument.getParentRegion() == &stage.getBackward() ||
+          stage.getBackward().empty())
+        moved.back().copies.push_back(name.str());
+    }
+    Region *region = argument.getParentRegion();
+    if (region != &stage.getBackwardInput())
+      return;
+    for (auto [index, kept] : llvm::enumerate(yieldOf(*region).getKept()))
+      if (kept == argument)
+        arrive(stage.getWeightGrad().getArgument(index), type,
+               name + "_for_weights");
+  }
+
+  /// Copies back what arrived: what is used first comes first.
+  void reloadAll() {
+    for (auto &[block, list] : arrivals) {
+      // Arrivals with one first user keep the order of arguments.
+      llvm::sort(list, [](const Arrival &a, const Arrival &b) {
+        return a.user != b.user
+                   ? a.user->isBeforeInBlock(b.user)
+                   : a.argument.getArgNumber() < b.argument.getArgNumber();
+      });
+      for (Arrival &arrival : list) {
+        OpBuilder builder(reloadPoint(arrival.user, lead));
+        auto reload = pipe::ReloadOp::create(
+            builder, nameLoc(stage.getContext(), arrival.name),
+            arrival.argument);
+        arrival.argument.replaceUsesWithIf(
+            reload.getResult(), [&](OpOperand &use) {
+              return use.getOwner() != reload &&
+                     !isa<pipe::YieldOp>(use.getOwner());
+            });
+      }
+    }
+  }
+
+  void recordDecisions() {
+    MLIRContext *context = stage.getContext();
+    SmallVector<Attribute> decisions;
+    if (auto earlier =
+            stage->getAttrOfType<ArrayAttr>(pipe::DecisionAttr::kListName))
+      llvm::append_range(decisions, earlier);
+    for (const Moved &each : moved) {
+      SmallVector<StringAttr> names =
+          llvm::map_to_vector(each.copies, [&](const std::string &name) {
+            return StringAttr::get(context, name);
+          });
+      decisions.push_back(pipe::DecisionAttr::get(
+          context, pipe::Action::Offload, each.chosen.name,
+          plan::alignUp(getByteSize(each.chosen.value.getType())), names,
+          each.chosen.reason));
+    }
+    if (!decisions.empty())
+      stage->setAttr(pipe::DecisionAttr::kListName,
+                     ArrayAttr::get(context, decisions));
+  }
+
+  void remark() {
+    for (const auto &[reason, names] : stay)
+      stage->emitRemark() << "offload: " << names.size()
+                          << " value(s) of stage " << stage.getSymName()
+                          << " stay on the device: " << reason
+                          << "; the first is '" << names.front() << "'";
+  }
+
+  /// A value on the host, and the copies that a microbatch makes of it.
+  struct Moved {
+    Chosen chosen;
+    SmallVector<std::string> copies;
+  };
+
+  pipe::StageOp stage;
+  const OffloadLead &lead;
+  bool turns;
+  SmallVector<Moved> moved;
+  llvm::MapVector<Block *, SmallVector<Arrival>> arrivals;
+  llvm::MapVector<const char *, SmallVector<std::string>> stay; ///< by reason
+};
+
+struct InsertOffload : public moe::impl::InsertOffloadBase<InsertOffload> {
+  using Base::Base;
+
+  void runOnOperation() override {
+    if (targets.empty())
+      return;
+    if (failed(insertOffload(getOperation(), targets, {leadLayers, leadOps})))
+      signalPassFailure();
+  }
+};
+
+} // namespace
+
+LogicalResult moe::insertOffload(ModuleOp module, StringRef targets,
+                                 const OffloadLead &lead) {
+  if (lead.layers < 0 || lead.ops < 0)
+    return module.emitError()
+           << "offload: a lead of " << (lead.ops < 0 ? lead.ops : lead.layers)
+           << " is behind the first use";
+  Result<std::vector<policy::Choice>> choices = policy::parseChoices(targets);
+  if (!choices)
+    return module.emitError() << "offload: " << choices.error().message;
+  FailureOr<SmallVector<CoveredValue>> covered =
+      resolveChoices(module, *choices, "offload");
+  if (failed(covered))
+    return failure();
+  llvm::MapVector<Operation *, SmallVector<Chosen>> chosen;
+  for (const CoveredValue &each : *covered)
+    chosen[each.stage].push_back({each.value, each.name,
+                                  policy::print((*choices)[each.choice]),
+                                  each.isNamed});
+  llvm::StringSet<> turning = findTurningStages(module);
+  for (auto &[op, values] : chosen) {
+    auto stage = cast<pipe::StageOp>(op);
+    if (failed(StageOffload(stage, lead, turning.contains(stage.getSymName()))
+                   .run(values)))
+      return failure();
+  }
+  return success();
+}
