@@ -28,7 +28,8 @@
 // CHECK-NEXT: }{{$}}
 // CHECK: moe.block @layers.1 decoder inputs(hidden) outputs(hidden) detached
 // CHECK: moe.yield %{{.*}} : tensor<8x16xbf16> saved(%{{.*}} : tensor<8x16xbf16>)
-// CHECK-NEXT: } backward(%[[D:.*]]: tensor<8x16xbf16>, %[[X:.*]]: tensor<8x16xbf16>) {
+// CHECK-NEXT: }
+// CHECK-NEXT: backward(%[[D:[^:]*]]: tensor<8x16xbf16>, %[[X:[^:]*]]: tensor<8x16xbf16>) {
 // CHECK-NEXT: moe.yield saved(%[[D]], %[[X]] : tensor<8x16xbf16>, tensor<8x16xbf16>)
 // CHECK: weight_grad
 // CHECK-NEXT: moe.linear_weight_grad
@@ -44,10 +45,12 @@
 // MIDDLE-NEXT: forward
 // MIDDLE-NEXT: moe.linear
 // MIDDLE-NEXT: moe.yield %{{.*}} : tensor<8x16xbf16>{{$}}
-// MIDDLE-NEXT: } backward
+// MIDDLE-NEXT: }
+// MIDDLE-NEXT: backward
 // MIDDLE-NEXT: %[[D:.*]] = moe.linear_input_grad
 // MIDDLE-NEXT: moe.yield %[[D]] : tensor<8x16xbf16>{{$}}
-// MIDDLE-NEXT: } weight_grad() {
+// MIDDLE-NEXT: }
+// MIDDLE-NEXT: weight_grad() {
 // MIDDLE-NEXT: moe.yield{{$}}
 
 moe.parameter @table : tensor<32x16xbf16> dense #moe.initializer<normal, 0.02>
