@@ -198,6 +198,15 @@ Status checkSchedule(const driver::PlanRequest &request) {
 
 /// What leaves a choice to the planner.
 constexpr std::string_view kAuto = "auto";
+Status checkOffload(const driver::PlanRequest &request) {
+  if (request.offload.empty())
+    return {};
+  Result<std::vector<policy::Choice>> choices =
+      policy::parseChoices(request.offload);
+  if (!choices)
+    return Error{"--offload: " + choices.error().message};
+  return {};
+}
 
 Status checkRecompute(const driver::PlanRequest &request) {
   if (request.recompute == kAuto) {
@@ -275,6 +284,7 @@ Result<Inputs> gather(const driver::PlanRequest &request) {
   MOE_RETURN_IF_ERROR(checkLayout(request.layout));
   MOE_RETURN_IF_ERROR(checkSchedule(request));
   MOE_RETURN_IF_ERROR(checkRecompute(request));
+  MOE_RETURN_IF_ERROR(checkOffload(request));
   Result<cost::Machine> machine =
       cost::loadMachine(request.machine, cost::machineDirectories());
   if (!machine)
@@ -425,6 +435,7 @@ Result<driver::PlanAnswer> compile(const Inputs &inputs, const Trial &trial,
       (*module)->getAttrOfType<StringAttr>(kScheduleAttr).str(),
       describe(inputs.config, counts),
       decided.recompute,
+      request.offload,
       std::move(assumptions)};
   FailureOr<plan::Plan> emitted = emitPlan(*module, emission);
   if (failed(emitted))

@@ -366,7 +366,8 @@ def InsertRecompute : Pass<"pipe-insert-recompute", "::mlir::ModuleOp"> {
 def InsertOffload : Pass<"pipe-insert-offload", "::mlir::ModuleOp"> {
   let summary = "keep values on the host from forward to backward";
   let description = [{
-    The values that `targets` names are no longer kept on the device. A copy to
+    The values that `targets` covers (`docs/recompute.md` has the grammar and
+    what each target covers) are no longer kept on the device. A copy to
     the host stands behind their last use in the forward region: it gives their
     bytes back when it ends, and no op of another stream has to wait for it. What
     is kept is the value on the host. In the regions that use it a copy back
@@ -375,14 +376,13 @@ def InsertOffload : Pass<"pipe-insert-offload", "::mlir::ModuleOp"> {
     region that uses the value has a copy of its own, so that nothing of it is on
     the device in between.
 
-    `targets` is a list as that of `pipe-insert-recompute`, which comes first:
-    what is made again cannot leave, its inputs can.
-
-    A remark says what stays although it was named: a value that shares its bytes
-    with another, that leaves the stage, or, where every backward follows its
-    forward at once, one whose way back would begin with the backward region. A
-    single value that cannot leave is an error, and so is a name that no stage
-    keeps anything of.
+    A remark says what stays although it is covered: a value that shares its
+    bytes with another, that leaves the stage, or, where every backward follows
+    its forward at once, one whose way back would begin with the backward region.
+    A single value that cannot leave is an error, and so is a choice that covers
+    nothing. What was decided becomes part of the attribute `pipe.decisions` of
+    the stages. It works on what recomputation has left: values that replays
+    begin with can wait on the host like all others.
 
     Before:
 
@@ -412,8 +412,9 @@ def InsertOffload : Pass<"pipe-insert-offload", "::mlir::ModuleOp"> {
     ```
   }];
   let options = [
-    Option<"targets", "targets", "std::string", /*default=*/"",
-           "Comma list of values; empty: nothing leaves the device">,
+    Option<"targets", "targets", "std::string", /*default=*/"\"\"",
+           "Comma list of targets and values, each with an optional @scope; "
+           "empty: nothing leaves the device">,
     Option<"leadLayers", "lead-layers", "int64_t", /*default=*/"1",
            "Layers before the one that uses a value first, in the order of the "
            "backward region, at which it is copied back">,

@@ -46,7 +46,9 @@ public:
     for (const plan::Decision &each : plan.decisions)
       data["decisions"].push_back(
           {std::string(plan::name(each.action)) + " " +
-               plan.stages[each.stage].values[each.value].name,
+               plan.stages[static_cast<size_t>(each.stage)]
+                   .values[static_cast<size_t>(each.value)]
+                   .name,
            formatBytes(each.bytes) + " for each microbatch in flight, " +
                formatNanoseconds(each.timeNs),
            each.reason});

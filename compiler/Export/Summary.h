@@ -27,8 +27,9 @@ std::string formatBlocks(const std::vector<std::string> &blocks);
 
 /// What moe-plan prints: the inputs; per rank its layers, memory by class,
 /// peak, where the peak occurs and the margin to the budget; step time, bubble,
-/// tokens per second, utilization and exposed communication; decisions about
-/// values, summed by reason; and every assumption with its source. A plan that
+/// tokens per second, utilization, exposed communication and copies; decisions
+/// about values, summed by reason; and every assumption with its source. A plan
+/// that
 /// does not fit says by how much and on which ranks. At most 110 columns,
 /// unless a name is longer; ends with a newline.
 std::string summarize(const plan::Plan &plan);

@@ -87,11 +87,11 @@ Reach reachOf(const Context &context, Reuse reuse) {
           return done[position][stream] < i;
         });
     if (issued[i].op->stream == plan::Stream::copy_out)
-      knows = std::min(knows, std::partition_point(
-                                  later, computes.end(), [&](int64_t position) {
-                                    return times[position].beginNs <
-                                           times[i].endNs;
-                                  }));
+      knows = std::min(
+          knows,
+          std::partition_point(later, computes.end(), [&](int64_t position) {
+            return times[position].beginNs < times[i].endNs;
+          }));
     if (isCopy && knows != computes.end())
       ++knows;
     if (later != computes.end())

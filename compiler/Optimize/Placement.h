@@ -20,11 +20,11 @@ enum class Reuse : uint8_t {
 
 /// Gives every buffer of a rank its place, those of class host in one arena and
 /// all others in another, the rank its hostArenaBytes, and returns the size of
-/// the other arena. Each has at most 2^53 bytes; more is an error. From the bottom: parameters,
-/// gradients and optimizer state; slots (SlotPlacement.h), which the steps are
-/// given, too; and a region for all else, packed by when the steps and the
-/// issue order of programs and overlaps have it live. What arrives for several
-/// microbatches before it is used is moved to their slots.
+/// the other arena. Each has at most 2^53 bytes; more is an error. From the
+/// bottom: parameters, gradients and optimizer state; slots (SlotPlacement.h),
+/// which the steps are given, too; and a region for all else, packed by when
+/// the steps and the issue order of programs and overlaps have it live. What
+/// arrives for several microbatches before it is used is moved to their slots.
 ///
 /// The rank must have its steps (but for slots) and overlaps (members and
 /// order), and its programs the waits that data needs; which waits reuse needs

@@ -49,7 +49,8 @@ Layout layOut(plan::Stage &stage, bool isMirrored) {
     for (size_t i = 0; i < stage.values.size(); ++i) {
       plan::Value &value = stage.values[i];
       auto index = static_cast<plan::ValueIndex>(i);
-      if (!isInSlot(value) || forWeights.contains(index) != forWeightGradients ||
+      if (!isInSlot(value) ||
+          forWeights.contains(index) != forWeightGradients ||
           added.contains(index) != isAdded)
         continue;
       value.offset = end;

@@ -5,6 +5,7 @@
 #include "dialects/MoE/IR/MoE.h"
 #include "passes/Passes.h"
 #include "passes/Policies/Targets.h"
+#include "passes/Recompute/InsertRecompute.h"
 #include "passes/Releases/StorageUses.h"
 #include "runtime/Plan/Plan.h"
 
@@ -175,14 +176,6 @@ const char *whyFixed(Value value) {
   return nullptr;
 }
 
-/// A kept value of a stage's forward region.
-struct Chosen {
-  Value value;
-  std::string name;   ///< in the plan
-  std::string reason; ///< the choice that covers it
-  bool isNamed;       ///< by itself, not by a target
-};
-
 //===----------------------------------------------------------------------===//
 // The rewrite
 //===----------------------------------------------------------------------===//
@@ -190,17 +183,22 @@ struct Chosen {
 /// Moves values of one stage to the host.
 class StageOffload {
 public:
-  StageOffload(pipe::StageOp stage, const OffloadLead &lead, bool turns)
-      : stage(stage), lead(lead), turns(turns) {}
+  StageOffload(pipe::StageOp stage, const OffloadLead &lead, bool turns,
+               ArrayRef<policy::Choice> choices)
+      : stage(stage), lead(lead), turns(turns), choices(choices) {
+    if (auto earlier =
+            stage->getAttrOfType<ArrayAttr>(pipe::DecisionAttr::kListName))
+      llvm::append_range(decisions, earlier);
+  }
 
-  LogicalResult run(ArrayRef<Chosen> values) {
+  LogicalResult run(ArrayRef<CoveredValue> values) {
     WalkResult released =
         stage->walk([](pipe::ReleaseOp) { return WalkResult::interrupt(); });
     if (released.wasInterrupted())
       return stage->emitOpError() << "holds releases already; offload comes "
                                      "before pipe-place-releases";
-    SmallVector<Chosen> movable;
-    for (const Chosen &chosen : values) {
+    SmallVector<CoveredValue> movable;
+    for (const CoveredValue &chosen : values) {
       const char *reason = whyFixed(chosen.value);
       if (reason && chosen.isNamed)
         return stage->emitOpError()
@@ -213,11 +211,13 @@ public:
       else
         movable.push_back(chosen);
     }
-    for (const Chosen &chosen : movable)
+    for (const CoveredValue &chosen : movable)
       offload(chosen);
     reloadAll();
-    recordDecisions();
     remark();
+    if (!decisions.empty())
+      stage->setAttr(pipe::DecisionAttr::kListName,
+                     ArrayAttr::get(stage.getContext(), decisions));
     return success();
   }
 
@@ -258,31 +258,36 @@ private:
     return false;
   }
 
-  void offload(const Chosen &chosen) {
+  void offload(const CoveredValue &chosen) {
     OpBuilder builder(stage.getContext());
     setBehindUses(builder, chosen.value);
     auto copy = pipe::OffloadOp::create(
         builder, nameLoc(stage.getContext(), chosen.name + ".offload"),
         chosen.value);
-    moved.push_back({chosen, {getOpName(copy).str()}});
+    SmallVector<StringAttr> ops = {
+        builder.getStringAttr(chosen.name + ".offload")};
     pipe::YieldOp yield = yieldOf(stage.getForward());
     for (unsigned position : positionsOf(chosen.value)) {
       yield.getKeptMutable()[position].assign(copy.getResult());
       for (BlockArgument argument : argumentsFor(position))
-        arrive(argument, copy.getType(), chosen.name + ".reload");
+        arrive(argument, copy.getType(), chosen.name + ".reload", ops);
     }
+    decisions.push_back(pipe::DecisionAttr::get(
+        stage.getContext(), pipe::Action::Offload, chosen.name,
+        plan::alignUp(getByteSize(chosen.value.getType())), ops,
+        policy::print(choices[chosen.choice])));
   }
 
   /// The value comes to a region on the host, and from there to the one behind
   /// it.
-  void arrive(BlockArgument argument, Type type, const Twine &name) {
+  void arrive(BlockArgument argument, Type type, const std::string &name,
+              SmallVectorImpl<StringAttr> &ops) {
     argument.setType(type);
     if (Operation *user = firstUser(argument)) {
-      arrivals[argument.getOwner()].push_back({argument, user, name.str()});
-      // A microbatch takes one of the two ways backward.
-      if (argument.getParentRegion() == &stage.getBackward() ||
-          stage.getBackward().empty())
-        moved.back().copies.push_back(name.str());
+      arrivals[argument.getOwner()].push_back({argument, user, name});
+      auto op = StringAttr::get(stage.getContext(), name);
+      if (!llvm::is_contained(ops, op))
+        ops.push_back(op);
     }
     Region *region = argument.getParentRegion();
     if (region != &stage.getBackwardInput())
@@ -290,7 +295,7 @@ private:
     for (auto [index, kept] : llvm::enumerate(yieldOf(*region).getKept()))
       if (kept == argument)
         arrive(stage.getWeightGrad().getArgument(index), type,
-               name + "_for_weights");
+               name + "_for_weights", ops);
   }
 
   /// Copies back what arrived: what is used first comes first.
@@ -316,27 +321,6 @@ private:
     }
   }
 
-  void recordDecisions() {
-    MLIRContext *context = stage.getContext();
-    SmallVector<Attribute> decisions;
-    if (auto earlier =
-            stage->getAttrOfType<ArrayAttr>(pipe::DecisionAttr::kListName))
-      llvm::append_range(decisions, earlier);
-    for (const Moved &each : moved) {
-      SmallVector<StringAttr> names =
-          llvm::map_to_vector(each.copies, [&](const std::string &name) {
-            return StringAttr::get(context, name);
-          });
-      decisions.push_back(pipe::DecisionAttr::get(
-          context, pipe::Action::Offload, each.chosen.name,
-          plan::alignUp(getByteSize(each.chosen.value.getType())), names,
-          each.chosen.reason));
-    }
-    if (!decisions.empty())
-      stage->setAttr(pipe::DecisionAttr::kListName,
-                     ArrayAttr::get(context, decisions));
-  }
-
   void remark() {
     for (const auto &[reason, names] : stay)
       stage->emitRemark() << "offload: " << names.size()
@@ -345,16 +329,11 @@ private:
                           << "; the first is '" << names.front() << "'";
   }
 
-  /// A value on the host, and the copies that a microbatch makes of it.
-  struct Moved {
-    Chosen chosen;
-    SmallVector<std::string> copies;
-  };
-
   pipe::StageOp stage;
   const OffloadLead &lead;
   bool turns;
-  SmallVector<Moved> moved;
+  ArrayRef<policy::Choice> choices;
+  SmallVector<Attribute> decisions;
   llvm::MapVector<Block *, SmallVector<Arrival>> arrivals;
   llvm::MapVector<const char *, SmallVector<std::string>> stay; ///< by reason
 };
@@ -365,35 +344,35 @@ struct InsertOffload : public moe::impl::InsertOffloadBase<InsertOffload> {
   void runOnOperation() override {
     if (targets.empty())
       return;
-    if (failed(insertOffload(getOperation(), targets, {leadLayers, leadOps})))
+    FailureOr<std::vector<policy::Choice>> choices =
+        readChoices(getOperation(), targets, "offload");
+    if (failed(choices) ||
+        failed(insertOffload(getOperation(), *choices, {leadLayers, leadOps})))
       signalPassFailure();
   }
 };
 
 } // namespace
 
-LogicalResult moe::insertOffload(ModuleOp module, StringRef targets,
+LogicalResult moe::insertOffload(ModuleOp module,
+                                 ArrayRef<policy::Choice> choices,
                                  const OffloadLead &lead) {
   if (lead.layers < 0 || lead.ops < 0)
     return module.emitError()
            << "offload: a lead of " << (lead.ops < 0 ? lead.ops : lead.layers)
            << " is behind the first use";
-  Result<std::vector<policy::Choice>> choices = policy::parseChoices(targets);
-  if (!choices)
-    return module.emitError() << "offload: " << choices.error().message;
   FailureOr<SmallVector<CoveredValue>> covered =
-      resolveChoices(module, *choices, "offload");
+      resolveChoices(module, choices, "offload");
   if (failed(covered))
     return failure();
-  llvm::MapVector<Operation *, SmallVector<Chosen>> chosen;
-  for (const CoveredValue &each : *covered)
-    chosen[each.stage].push_back({each.value, each.name,
-                                  policy::print((*choices)[each.choice]),
-                                  each.isNamed});
   llvm::StringSet<> turning = findTurningStages(module);
-  for (auto &[op, values] : chosen) {
+  llvm::MapVector<Operation *, SmallVector<CoveredValue>> valuesOf;
+  for (const CoveredValue &each : *covered)
+    valuesOf[each.stage].push_back(each);
+  for (auto &[op, values] : valuesOf) {
     auto stage = cast<pipe::StageOp>(op);
-    if (failed(StageOffload(stage, lead, turning.contains(stage.getSymName()))
+    if (failed(StageOffload(stage, lead, turning.contains(stage.getSymName()),
+                            choices)
                    .run(values)))
       return failure();
   }

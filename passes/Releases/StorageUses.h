@@ -7,8 +7,8 @@ namespace moe {
 
 /// The op of `user`'s block behind which everything that `user` reads and
 /// writes is no longer touched by it. For an op on the compute stream that is
-/// `user` itself, and so it is for a copy, which can give back by itself what it
-/// has read. An op on the expert-communication stream runs beside the
+/// `user` itself, and so it is for a copy, which can give back by itself what
+/// it has read. An op on the expert-communication stream runs beside the
 /// compute stream; it is known to be done once an op on the compute stream has
 /// waited for it, which the first later user of one of its results does. When
 /// nothing waits, the end of the region joins the streams: the terminator.

@@ -19,7 +19,7 @@ struct Executor::Member {
   int64_t stage, microbatch, slot;
   const plan::Program *program;
   const std::vector<BoundOp> *ops;
-  std::string suffix = {}; ///< of the names of its ops in errors
+  std::string suffix = {};       ///< of the names of its ops in errors
   std::vector<Mark> issued = {}; ///< by op
 };
 

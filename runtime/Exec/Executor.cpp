@@ -59,8 +59,9 @@ Executor::Executor(const Binding &binding, int64_t worldRank,
       rank(binding.plan().ranks[static_cast<size_t>(at.pipeline)]), wire(wire),
       kernels(kernels), data(data), options(options), pool(options.threads),
       parallel(pool.parallel()), arena(std::move(arenaOfRank)),
-      host(std::move(hostOfRank)), values(binding, arena, host), weights(binding, at, arena, wire, pool, kernels),
-      check(rank), expertGroup(binding.topology().expertGroup(at)),
+      host(std::move(hostOfRank)), values(binding, arena, host),
+      weights(binding, at, arena, wire, pool, kernels), check(rank),
+      expertGroup(binding.topology().expertGroup(at)),
       world(binding.topology().world()) {}
 
 plan::ByteCounts Executor::live() const {

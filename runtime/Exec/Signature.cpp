@@ -5,9 +5,8 @@ namespace moe::exec {
 const Signature *findSignature(std::string_view kind) {
   static const std::map<std::string_view, Signature> table = [] {
     std::map<std::string_view, Signature> entries;
-    for (auto part :
-         {denseSignatures(), attentionSignatures(), expertSignatures(),
-          copySignatures()})
+    for (auto part : {denseSignatures(), attentionSignatures(),
+                      expertSignatures(), copySignatures()})
       for (Signature &signature : part)
         entries.emplace(signature.kind, signature);
     return entries;

@@ -47,7 +47,7 @@ struct Options {
   std::string budget, capacity = "1.25", dtype = "bf16", output, shown;
   std::string compared;  ///< with `shown`
   std::string explained; ///< a value of `shown`
-  std::vector<std::string> recompute;
+  std::vector<std::string> recompute, offload;
   bool quiet = false;
 };
 
@@ -130,9 +130,9 @@ void declareInputs(CLI::App &app, Options &options) {
                "Recomputed dispatches send rows along the handle of the "
                "forward pass, which stays kept, instead of making a new one");
   app.add_option(
-         "--offload", request.offload,
-         "What is kept on the host from forward to backward: targets or "
-         "values, as of --recompute, e.g. expert_fc1@rank0-3")
+         "--offload", options.offload,
+         "What waits on the host instead of the device: as --recompute; "
+         "may be repeated")
       ->type_name("NAME[@SCOPE],...")
       ->check(notEmpty());
   app.add_option("--offload-lead", request.offloadLead,
@@ -221,6 +221,8 @@ Status completeRequest(Options &options) {
   request.dtype = *parseDType(options.dtype);
   for (const std::string &list : options.recompute)
     request.recompute += (request.recompute.empty() ? "" : ",") + list;
+  for (const std::string &list : options.offload)
+    request.offload += (request.offload.empty() ? "" : ",") + list;
   request.generator = kGenerator;
   return {};
 }

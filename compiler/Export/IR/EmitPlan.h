@@ -21,6 +21,7 @@ struct EmissionInputs {
   std::string schedule;
   plan::Model model;
   std::string recompute = {}; ///< what is made again; empty: nothing
+  std::string offload = {};   ///< what waits on the host; empty: nothing
   /// Recorded besides those that every plan has.
   std::vector<plan::Assumption> assumptions = {};
 };

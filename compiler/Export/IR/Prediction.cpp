@@ -174,8 +174,10 @@ moe::listAssumptions(const EmissionInputs &inputs) {
        inputs.recompute.empty()
            ? "every value that backward needs is kept"
            : "option --recompute: what these targets cover is made again"},
-      {"offload", "decisions",
-       "nothing leaves the device but what the plan's decisions name"},
+      {"offload", inputs.offload.empty() ? "none" : inputs.offload,
+       inputs.offload.empty()
+           ? "nothing leaves the device"
+           : "option --offload: what these targets cover waits on the host"},
       {"overlap", "streams",
        "compute, exchanges and transfers of a rank run at the same time but "
        "for "

@@ -19,8 +19,8 @@ struct OpCost {
   int64_t bytes = 0;     ///< device memory, read and written
   int64_t linkBytes = 0; ///< payload that this rank sends to other ranks
   /// "gemm", "grouped_gemm", "attention", "elementwise", "exchange", "to_host"
-  /// or "to_device": which of a machine's rates and efficiencies applies. What a
-  /// copy moves counts as `bytes`.
+  /// or "to_device": which of a machine's rates and efficiencies applies. What
+  /// a copy moves counts as `bytes`.
   llvm::StringRef opClass = "elementwise";
   /// Equal parts that a kernel works through: experts of a grouped
   /// multiplication, heads times sequences of attention.

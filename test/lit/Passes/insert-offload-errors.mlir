@@ -5,7 +5,7 @@
 // RUN: not moe-opt %t/released.mlir --pipe-insert-offload=targets=a 2>&1 | FileCheck %s --check-prefix=RELEASED
 // RUN: not moe-opt %t/plain.mlir --pipe-insert-offload="targets=a lead-layers=-1" 2>&1 | FileCheck %s --check-prefix=LEAD
 
-// UNKNOWN: offload: no stage keeps a value 'nothing'
+// UNKNOWN: offload: 'nothing':
 // LEAVES: 'pipe.stage' op offload: 'layers.0.y' cannot leave: it leaves the stage as well
 // RELEASED: 'pipe.stage' op holds releases already; offload comes before pipe-place-releases
 // LEAD: offload: a lead of -1 is behind the first use

@@ -12,13 +12,14 @@
 // NOTHING-NOT: pipe.reload
 
 // CHECK-LABEL: pipe.stage @s0
+// CHECK-SAME: pipe.decisions = [#pipe.decision<offload "input" bytes 256 ops ["input.offload", "input.reload", "input.reload_for_weights"] reason "input">
 // CHECK: ^bb0(%[[X:.*]]: tensor<4x4xf32>):
 // CHECK-NEXT: %[[A:.*]] = moe.linear %[[X]]
-// CHECK-NEXT: %[[HX:.*]] = pipe.offload %[[X]] {pipe.reason = "input"} : tensor<4x4xf32>
+// CHECK-NEXT: %[[HX:.*]] = pipe.offload %[[X]] : tensor<4x4xf32>
 // CHECK-NEXT: %[[B:.*]] = moe.linear %[[A]]
-// CHECK-NEXT: %[[HA:.*]] = pipe.offload %[[A]] {pipe.reason = "a"} : tensor<4x4xf32>
+// CHECK-NEXT: %[[HA:.*]] = pipe.offload %[[A]] : tensor<4x4xf32>
 // CHECK-NEXT: %[[C:.*]] = moe.linear %[[B]]
-// CHECK-NEXT: %[[HB:.*]] = pipe.offload %[[B]] {pipe.reason = "layers.1.b"} : tensor<4x4xf32>
+// CHECK-NEXT: %[[HB:.*]] = pipe.offload %[[B]] : tensor<4x4xf32>
 // CHECK-NEXT: pipe.yield %[[C]] : tensor<4x4xf32> kept %[[HX]], %[[HA]], %[[HB]] :
 // CHECK-NEXT: } backward {
 // CHECK-NEXT: ^bb0(%[[D:.*]]: tensor<4x4xf32>, %[[HX:.*]]: !pipe.host<tensor<4x4xf32>>, %[[HA:.*]]: !pipe.host<tensor<4x4xf32>>, %[[HB:.*]]: !pipe.host<tensor<4x4xf32>>):

@@ -72,6 +72,25 @@ TEST(CompiledPlansTest, OffloadHasCopiesOnBothStreams) {
   EXPECT_GT(overlaps, 0u);
 }
 
+TEST(CompiledPlansTest, CopiesAndNothingElseRunOnTheirStreams) {
+  auto errorOf = [](plan::Plan plan, const std::string &kind,
+                    plan::Stream stream) -> std::string {
+    for (plan::Op &op : plan.stages[0].programs[0].ops)
+      if (op.kind == kind)
+        op.stream = stream;
+    auto binding = exec::Binding::create(plan);
+    return binding ? "no error" : binding.error().message;
+  };
+  plan::Plan plan = readPlan("offload");
+  EXPECT_EQ(errorOf(plan, "offload", plan::Stream::copy_out), "no error");
+  EXPECT_NE(errorOf(plan, "offload", plan::Stream::copy_in)
+                .find("must be on stream copy_out, is on copy_in"),
+            std::string::npos);
+  EXPECT_NE(errorOf(plan, "linear", plan::Stream::copy_in)
+                .find("is no copy, hence cannot be on stream copy_in"),
+            std::string::npos);
+}
+
 TEST(CompiledPlansTest, AllGiveTheLossesOf1F1BBitForBit) {
   std::vector<double> reference = losses(readPlan("1f1b"), false);
   ASSERT_EQ(reference.size(), 3u);

@@ -16,18 +16,6 @@ using testing::StartsWith;
 
 const Case kOffloadCases[] = {
     // Keys, types and ranges.
-    {"/decisions", removeIt, "", "$", "missing key \"decisions\""},
-    {"/decisions/0/reason", removeIt, "", "$.decisions[0]",
-     "missing key \"reason\""},
-    {"/decisions/0/colour", set, "1", "$.decisions[0].colour", "unknown key"},
-    {"/decisions/0/action", set, "\"forget\"", "$.decisions[0].action",
-     "expected \"keep\", \"recompute\" or \"offload\""},
-    {"/decisions/0/stage", set, "2", "$.decisions[0].stage",
-     "refers to element 2 of $.stages, which has 2"},
-    {"/decisions/0/value", set, "99", "$.decisions[0].value",
-     "refers to element 99 of the stage's values"},
-    {"/decisions/0/time_ns", set, "-1", "$.decisions[0].time_ns",
-     "must be at least 0"},
     {"/machine/host_memory_bytes", removeIt, "", "$.machine",
      "missing key \"host_memory_bytes\""},
     {"/machine/host_memory_bytes", set, "-1", "$.machine.host_memory_bytes",

@@ -103,8 +103,8 @@ private:
     bool isOut = stage->values[to].isOnHost();
     Op op;
     op.kind = isOut ? "offload" : "reload";
-    op.name = op.kind + std::to_string(to) + "." +
-              std::string(name(program.phase));
+    op.name =
+        op.kind + std::to_string(to) + "." + std::string(name(program.phase));
     op.inputs = {from};
     op.outputs = {to};
     op.stream = isOut ? Stream::copy_out : Stream::copy_in;
@@ -125,10 +125,10 @@ private:
         for (ValueIndex output : forward.ops[i].outputs)
           if (output == value)
             first = i + 1;
-      auto at = forward.ops.begin() +
-                static_cast<int64_t>(
-                    first + static_cast<size_t>(dice.draw(
-                                forward.ops.size() - first + 1)));
+      auto at =
+          forward.ops.begin() +
+          static_cast<int64_t>(first + static_cast<size_t>(dice.draw(
+                                           forward.ops.size() - first + 1)));
       forward.ops.insert(at, makeCopy(forward, value, host));
       released.push_back(value);
       value = host;
@@ -141,10 +141,10 @@ private:
                       std::vector<ValueIndex> &released) {
     if (!stage->values[value].isOnHost())
       return value;
-    ValueIndex back = addCopy(value, ".back",
-                              dice.chance() ? MemoryClass::transient
-                                            : MemoryClass::saved,
-                              dice.draw(4) == 0);
+    ValueIndex back =
+        addCopy(value, ".back",
+                dice.chance() ? MemoryClass::transient : MemoryClass::saved,
+                dice.draw(4) == 0);
     auto at = program.ops.begin() + dice.draw(program.ops.size() + 1);
     program.ops.insert(at, makeCopy(program, value, back));
     released.push_back(back);

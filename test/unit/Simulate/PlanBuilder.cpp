@@ -208,10 +208,10 @@ private:
       std::vector<int64_t> waits;
       if (i > 0 && number(2))
         waits.push_back(number(i));
-      ops.push_back(makeOp(
-          number(5) ? number(300) : 0,
-          number(3) ? Stream::compute : static_cast<Stream>(1 + number(3)),
-          waits));
+      ops.push_back(makeOp(number(5) ? number(300) : 0,
+                           number(3) ? Stream::compute
+                                     : static_cast<Stream>(1 + number(3)),
+                           waits));
       ops.back().live = someBytes();
     }
     return ops;
