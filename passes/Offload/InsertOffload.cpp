@@ -344,10 +344,13 @@ struct InsertOffload : public moe::impl::InsertOffloadBase<InsertOffload> {
   void runOnOperation() override {
     if (targets.empty())
       return;
-    FailureOr<std::vector<policy::Choice>> choices =
-        readChoices(getOperation(), targets, "offload");
-    if (failed(choices) ||
-        failed(insertOffload(getOperation(), *choices, {leadLayers, leadOps})))
+    Result<std::vector<policy::Choice>> choices =
+        policy::parseChoices(targets);
+    if (!choices) {
+      getOperation().emitError() << "offload: " << choices.error().message;
+      return signalPassFailure();
+    }
+    if (failed(insertOffload(getOperation(), *choices, {leadLayers, leadOps})))
       signalPassFailure();
   }
 };
