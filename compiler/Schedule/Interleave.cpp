@@ -53,6 +53,8 @@ struct Chain {
     int64_t ns;
     /// Places, among the ends pending before the op, of what it waits for.
     std::vector<size_t> waits;
+    /// Streams, others than its own, of ops that wait for it.
+    std::vector<size_t> waiters = {};
   };
   /// What is known about the rest of the program behind a prefix.
   struct Prefix {
@@ -143,6 +145,13 @@ Chain::Chain(const plan::Program &program) {
   for (size_t i = 0; i < count; ++i)
     ops.push_back({static_cast<size_t>(program.ops[i].stream),
                    program.ops[i].timeNs, places(waits[i], i)});
+  for (size_t i = 0; i < count; ++i)
+    for (size_t wait : waits[i]) {
+      std::vector<size_t> &waiters = ops[wait].waiters;
+      if (std::find(waiters.begin(), waiters.end(), ops[i].stream) ==
+          waiters.end())
+        waiters.push_back(ops[i].stream);
+    }
 }
 
 /// The search over all merges. A state is a row of numbers: when each stream is
@@ -157,7 +166,7 @@ public:
   }
 
   /// No merge ends earlier.
-  int64_t lowerBound() const { return bound({0, 0}, 0, 0); }
+  int64_t lowerBound() const { return bound(State(kStreams, 0), 0, 0); }
 
   /// The best merge found that ends before `limitNs`; empty when there is none.
   std::vector<int64_t> run(int64_t limitNs);
@@ -230,10 +239,12 @@ Search::State Search::advance(const State &state, size_t i, size_t j,
         ends = state[base[m] + k];
       else if (prefix.from[k] != Chain::npos)
         ends = state[base[m] + prefix.from[k]];
-      // Those who wait for it are on the other stream and cannot begin before
-      // that is free: earlier ends are all the same.
-      size_t waiting = 1 - chains[m].ops[prefix.pending[k]].stream;
-      next.push_back(std::max(ends, next[waiting]));
+      // Those who wait for it cannot begin before their streams are free:
+      // earlier ends are all the same.
+      int64_t free = std::numeric_limits<int64_t>::max();
+      for (size_t stream : chains[m].ops[prefix.pending[k]].waiters)
+        free = std::min(free, next[stream]);
+      next.push_back(std::max(ends, free));
     }
   }
   return next;
@@ -295,7 +306,7 @@ std::vector<int64_t> Search::run(int64_t limitNs) {
                                                  static_cast<size_t>(width));
   };
   std::vector<Cell> diagonal(rows + 1), before(rows + 1);
-  before[0].push_back({{0, 0}});
+  before[0].push_back({State(kStreams, 0)});
   for (size_t sum = 1; sum <= rows + columns; ++sum) {
     for (Cell &cell : diagonal)
       cell.clear();

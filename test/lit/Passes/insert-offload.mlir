@@ -12,7 +12,7 @@
 // NOTHING-NOT: pipe.reload
 
 // CHECK-LABEL: pipe.stage @s0
-// CHECK-SAME: pipe.decisions = [#pipe.decision<offload "input" bytes 256 ops ["input.offload", "input.reload", "input.reload_for_weights"] reason "input">
+// CHECK-SAME: pipe.decisions = [#pipe.decision<offload "input" bytes 256 ops["input.offload", "input.reload", "input.reload_for_weights"] reason "input">
 // CHECK: ^bb0(%[[X:.*]]: tensor<4x4xf32>):
 // CHECK-NEXT: %[[A:.*]] = moe.linear %[[X]]
 // CHECK-NEXT: %[[HX:.*]] = pipe.offload %[[X]] : tensor<4x4xf32>

@@ -23,6 +23,7 @@ inline Machine simpleMachine() {
   machine.nvlinkEfficiency = 0.5;
   machine.networkBytesPerSecond = 50e9;
   machine.networkEfficiency = 0.8;
+  machine.hostMemoryBytes = int64_t{1} << 37;
   machine.hostToDeviceBytesPerSecond = 50e9;
   machine.deviceToHostBytesPerSecond = 50e9;
   machine.hostCombinedBytesPerSecond = 80e9;

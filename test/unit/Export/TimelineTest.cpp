@@ -67,7 +67,8 @@ TEST(TimelineSummary, UtilizationAndCopiesWhereThereAreAny) {
   plan.machine.flopsPerSecond = 1e12;
   plan.prediction.modelFlops = 4e9;
   simulate::Timeline timeline = run(plan);
-  timeline.ranks[0].laneBusyNs[3] = 1000;
+  timeline.ranks[0]
+      .laneBusyNs[static_cast<size_t>(simulate::Lane::local_copy)] = 1000;
   std::string text = report::summarizeTimeline(plan, timeline);
   EXPECT_THAT(text, HasSubstr("model FLOPs utilization 50.0 %"));
   EXPECT_THAT(text, HasSubstr("copy"));

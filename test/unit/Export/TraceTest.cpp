@@ -108,8 +108,8 @@ TEST(Trace, AMessageFromRankToRank) {
                           slice(0, 1, "forward.1", 0, 0.7),
                           slice(1, 0, "PP:1F0", 3.501, 0.01),
                           slice(1, 0, "forward.0", 3.501, 0.01),
-                          slice(1, 2, "PP:1RECV_F0", 1.5, 2.001),
-                          slice(0, 4, "PP:0SEND_F0", 1.5, 2.001)));
+                          slice(1, 4, "PP:1RECV_F0", 1.5, 2.001),
+                          slice(0, 6, "PP:0SEND_F0", 1.5, 2.001)));
   std::vector<json> counters = ofKind(document, "C");
   ASSERT_EQ(counters.size(), 4u); // the op's bytes come and go, so does the sum
   EXPECT_EQ(counters[0]["name"], "mem.saved");
@@ -147,7 +147,8 @@ TEST(Trace, OfRandomPlansIsWellFormed) {
     for (const json &event : ofKind(document, "M"))
       if (event["name"] == "thread_name")
         threads[{event["pid"], event["tid"]}] = event["args"]["name"];
-    ASSERT_EQ(threads.size(), plan.ranks.size() * 5);
+    ASSERT_EQ(threads.size(),
+              plan.ranks.size() * (simulate::kLaneCount + 1)); // and sends
 
     // Slices of a thread are listed by time, parents before children, and one
     // that begins inside another ends inside it.
@@ -190,11 +191,11 @@ TEST(Trace, OfRandomPlansIsWellFormed) {
     ASSERT_EQ(ops, events);
 
     // Every arrow begins in a slice of a sender and ends in one of another
-    // rank at the same time.
+    // rank at the same time. These plans copy nothing to the host.
     std::map<int64_t, json> starts;
     for (const json &start : ofKind(document, "s")) {
       ASSERT_TRUE(starts.emplace(start["id"], start).second);
-      ASSERT_EQ(start["tid"], 4);
+      ASSERT_EQ(start["tid"], static_cast<int64_t>(simulate::kLaneCount));
     }
     std::set<int64_t> ended;
     for (const json &end : ofKind(document, "f")) {

@@ -185,6 +185,29 @@ TEST(Interleave, SmallProgramsAgainstAllMerges) {
   EXPECT_EQ(optimal, rounds);
 }
 
+// Copies between device and host are on streams of their own.
+TEST(Interleave, SmallProgramsOnAllStreamsAgainstAllMerges) {
+  std::mt19937 random(11);
+  for (int round = 0; round < 200; ++round) {
+    auto spread = [&](plan::Program program) {
+      for (plan::Op &each : program.ops) {
+        if (random() % 3 == 0)
+          each.stream =
+              random() % 2 ? plan::Stream::copy_out : plan::Stream::copy_in;
+        std::erase_if(each.waits, [&](int64_t wait) {
+          return program.ops[wait].stream == each.stream;
+        });
+      }
+      return program;
+    };
+    plan::Program one = spread(randomProgram(random, random() % 8));
+    plan::Program other = spread(randomProgram(random, random() % 8));
+    Interleaving made = interleave(one, other);
+    expectMerge(one, other, made);
+    ASSERT_EQ(made.ns, bruteForce(one, other));
+  }
+}
+
 TEST(Interleave, LongProgramsStayNearTheBusiestStream) {
   std::mt19937 random(9);
   for (int round = 0; round < 20; ++round) {

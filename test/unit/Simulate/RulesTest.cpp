@@ -63,7 +63,7 @@ TEST(Ops, StreamsRunBesideEachOtherAndWaitsHold) {
                   Event{Lane::expert_communication, {10, 40}, 0, 0, 1},
                   Event{Lane::compute, {40, 47}, 0, 0, 4},
                   Event{Lane::expert_communication, {40, 45}, 0, 0, 3}));
-  EXPECT_THAT(rank.laneBusyNs, ElementsAre(37, 35, 0, 0));
+  EXPECT_THAT(rank.laneBusyNs, ElementsAre(37, 35, 0, 0, 0, 0));
   EXPECT_EQ(rank.busyNs, 47);
   EXPECT_EQ(rank.exposedCommunicationNs, 10);
   EXPECT_EQ(timeline.bubble, 0);
@@ -155,7 +155,7 @@ TEST(Transfers, LatencyAndBytesThereAndBack) {
                           Interval{2050, 4050}, Interval{4050, 4100},
                           Interval{4050, 4100}));
   EXPECT_EQ(timeline.ranks[1].endNs, 4100);
-  EXPECT_THAT(timeline.ranks[1].laneBusyNs, ElementsAre(3000, 0, 50, 0));
+  EXPECT_THAT(timeline.ranks[1].laneBusyNs, ElementsAre(3000, 0, 0, 0, 50, 0));
   EXPECT_NEAR(timeline.bubble, 1 - 3000.0 / 6100, 1e-12);
   EXPECT_THAT(
       timeline.criticalPath,
@@ -313,7 +313,7 @@ TEST(Transfers, ToItselfBesideTheLinks) {
   EXPECT_THAT(timeline.ranks[0].steps,
               ElementsAre(Interval{0, 4}, Interval{0, 4}, Interval{0, 100},
                           Interval{4, 14}, Interval{14, 14}));
-  EXPECT_THAT(timeline.ranks[0].laneBusyNs, ElementsAre(10, 0, 100, 4));
+  EXPECT_THAT(timeline.ranks[0].laneBusyNs, ElementsAre(10, 0, 0, 0, 100, 4));
   EXPECT_THAT(timeline.criticalPath,
               ElementsAre(CriticalSegment{0, Lane::local_copy, {0, 4}, 1},
                           CriticalSegment{0, Lane::compute, {4, 14}, 3}));
@@ -331,7 +331,7 @@ TEST(Whole, ReductionAndUpdateFollow) {
   EXPECT_EQ(timeline.stepNs, 112);
   EXPECT_EQ(timeline.ranks[0].busyNs, 112);
   EXPECT_EQ(timeline.ranks[0].exposedCommunicationNs, 5);
-  EXPECT_THAT(timeline.ranks[0].laneBusyNs, ElementsAre(107, 5, 0, 0));
+  EXPECT_THAT(timeline.ranks[0].laneBusyNs, ElementsAre(107, 5, 0, 0, 0, 0));
   EXPECT_THAT(
       timeline.criticalPath,
       ElementsAre(CriticalSegment{0, Lane::compute, {0, 100}, 0},
