@@ -210,9 +210,11 @@ Chooser::choose(const std::vector<int64_t> &capacityBytes) const {
 
 namespace {
 
-/// Plans made for one request. Each further one costs as much as the first, and
-/// more than three have not been seen to help.
-constexpr int kMostPlans = 4;
+/// Plans made for one request; each costs as much as the first.
+constexpr int kMostPlans = 5;
+/// What is left of a rank's memory where its account was wrong: other choices
+/// are wrong by another amount.
+constexpr int64_t slackOf(int64_t bytes) { return bytes / 512; }
 
 struct Attempt {
   PlanAnswer answer;
@@ -318,8 +320,9 @@ choosePlan(const Chooser &chooser, int64_t budgetBytes, int64_t reserveBytes,
       bool isTooLittle = error < 0 && thought.extraNs > 0 && plans == 0;
       if (!isTooMuch && !isTooLittle)
         continue;
+      int64_t corrected = whole - error - slackOf(whole);
       capacity[r] = std::max<int64_t>(
-          0, isTooMuch ? capacity[r] - over - (over >> 4) : whole - error);
+          0, isTooMuch ? std::min(capacity[r], corrected) : corrected);
       isFinal = false;
     }
     if (!best || isBetter(made->plan, best->answer.plan))

@@ -58,7 +58,7 @@ TEST(Machines, EveryShippedDescriptionLoadsAndIsPlausible) {
     Result<Machine> machine = loadMachine(name, {"machines"});
     ASSERT_TRUE(machine.ok()) << machine.error().message;
     EXPECT_EQ(machine->name, name);
-    EXPECT_EQ(machine->sources.size(), 23u) << "a source for each figure";
+    EXPECT_EQ(machine->sources.size(), 25u) << "a source for each figure";
     EXPECT_GE(machine->memoryBytes, 80'000'000'000);
     EXPECT_LE(machine->reserveBytes, machine->memoryBytes / 10);
     EXPECT_GT(machine->bf16FlopsPerSecond, machine->f32FlopsPerSecond);
