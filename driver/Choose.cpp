@@ -297,37 +297,33 @@ void describe(Attempt &best, int64_t reserveBytes) {
 Result<PlanAnswer>
 choosePlan(const Chooser &chooser, int64_t budgetBytes, int64_t reserveBytes,
            const std::function<Result<PlanAnswer>(const Chosen &)> &make) {
-  std::optional<Attempt> best;
   int64_t whole = std::max<int64_t>(0, budgetBytes - reserveBytes);
-  std::vector<int64_t> capacity;
+  // At first as if memory were free: where that fits nothing is quicker, and
+  // where not it shows by how much the ranks' accounts are wrong.
+  constexpr int64_t unlimited = int64_t{1} << 60;
+  std::vector<int64_t> capacity(chooser.rankCount(), unlimited);
+  std::optional<Attempt> best;
   for (int plans = 0; plans < kMostPlans; ++plans) {
-    if (capacity.empty())
-      capacity.assign(chooser.rankCount(), whole);
     Result<Chosen> chosen = chooser.choose(capacity);
     if (!chosen)
       return chosen.error();
     Result<PlanAnswer> made = make(*chosen);
     if (!made)
       return made.error();
-    const std::vector<plan::Rank> &ranks = made->plan.ranks;
-    bool isFinal = true;
-    for (size_t r = 0; r < ranks.size(); ++r) {
+    bool fits = made->plan.prediction.fits;
+    for (size_t r = 0; r < capacity.size(); ++r) {
       const Chosen::Rank &thought = chosen->ranks[r];
-      int64_t over = ranks[r].arenaBytes - whole;
-      // What the rank's account left out, or counted too much.
-      int64_t error = ranks[r].arenaBytes - thought.peakBytes;
-      bool isTooMuch = over > 0 && thought.leastExtraNs >= 0;
-      bool isTooLittle = error < 0 && thought.extraNs > 0 && plans == 0;
-      if (!isTooMuch && !isTooLittle)
-        continue;
-      int64_t corrected = whole - error - slackOf(whole);
-      capacity[r] = std::max<int64_t>(
-          0, isTooMuch ? std::min(capacity[r], corrected) : corrected);
-      isFinal = false;
+      int64_t arena = made->plan.ranks[r].arenaBytes;
+      int64_t corrected = whole - (arena - thought.peakBytes);
+      if (arena > whole)
+        corrected -= slackOf(whole);
+      if (arena > whole || capacity[r] == unlimited)
+        capacity[r] =
+            std::clamp<int64_t>(corrected, 0, std::max(whole, capacity[r]));
     }
     if (!best || isBetter(made->plan, best->answer.plan))
       best = Attempt{std::move(*made), std::move(*chosen)};
-    if (isFinal)
+    if (fits)
       break;
   }
   describe(*best, reserveBytes);

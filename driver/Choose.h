@@ -71,12 +71,12 @@ private:
   optimize::PartitionProblem base; ///< without capacities
 };
 
-/// Makes plans of what `chooser` chooses until one fits: where a rank's arena
-/// is larger than the chooser thought, it gets that much less to choose with,
-/// and where it is smaller and the rank pays for memory, that much more. The
-/// answer is the quickest plan that fits, or the one nearest to fitting, with
-/// what was chosen, its distance from the bound, and where nothing fits what
-/// would be needed, among its assumptions.
+/// Makes plans of what `chooser` chooses until one fits, the first as if memory
+/// were free: where a rank's arena is larger than the chooser thought, it gets
+/// that much less to choose with, where it is smaller, that much more. The
+/// answer is the plan that fits, or the one nearest to fitting, with what was
+/// chosen, its distance from the bound, and where nothing fits what would be
+/// needed, among its assumptions.
 Result<PlanAnswer>
 choosePlan(const Chooser &chooser, int64_t budgetBytes, int64_t reserveBytes,
            const std::function<Result<PlanAnswer>(const Chosen &)> &make);
