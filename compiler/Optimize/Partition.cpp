@@ -104,6 +104,15 @@ private:
     const PolicyFront::Point *point = front.within(capacity);
     if (!point)
       point = &front.points().front();
+    // Of choices that take no time, none at all is the plainest.
+    PolicyFront::Point plain;
+    for (const std::vector<int64_t> &stage : choice.stages)
+      plain.choices.emplace_back(stage.size(), 0);
+    PolicyOutcome nothing = evaluate(choice, plain.choices);
+    plain.peakBytes = nothing.peakBytes;
+    plain.extraNs = nothing.extraNs;
+    if (plain.peakBytes <= capacity && plain.extraNs <= point->extraNs)
+      point = &plain;
     RankCost cost;
     for (const std::vector<int64_t> &stage : choice.stages)
       for (int64_t kind : stage)

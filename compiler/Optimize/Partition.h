@@ -81,8 +81,9 @@ struct Partition {
 PolicyProblem rankProblem(const PartitionProblem &problem,
                           const std::vector<int64_t> &counts, int64_t rank);
 
-/// What a cut comes to, each rank taking its least time that fits (or, where
-/// nothing does, its least memory). The cut must give every stage a layer.
+/// What a cut comes to, each rank taking its least time that fits (the first
+/// options, where they take no more; or, where nothing fits, its least memory).
+/// The cut must give every stage a layer.
 Partition evaluate(const PartitionProblem &problem,
                    const std::vector<int64_t> &counts);
 
