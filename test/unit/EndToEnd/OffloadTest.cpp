@@ -104,7 +104,13 @@ TEST_P(Offload, ChangesNoBit) {
     Result<driver::PlanAnswer> kept = driver::makePlan(request);
     if (!kept) // not every schedule takes every layout
       continue;
+    // Values that replays begin with can wait on the host as well.
     driver::PlanRequest offloaded = request;
+    constexpr const char *recompute[] = {"", "", "norm", "moe_act", "full"};
+    offloaded.recompute = recompute[random() % std::size(recompute)];
+    if (!offloaded.recompute.empty())
+      kept = driver::makePlan(offloaded);
+    ASSERT_TRUE(kept) << kept.error().message;
     for (const std::string &name : keptValues(kept->plan))
       if (random() % 3 == 0)
         offloaded.offload += (offloaded.offload.empty() ? "" : ",") + name;
@@ -114,7 +120,8 @@ TEST_P(Offload, ChangesNoBit) {
                  " pp=" + std::to_string(request.layout.pipeline) +
                  " ep=" + std::to_string(request.layout.expert) +
                  " m=" + std::to_string(request.layout.microbatches) + " " +
-                 request.schedule + " --offload " + offloaded.offload);
+                 request.schedule + " --recompute '" + offloaded.recompute +
+                 "' --offload " + offloaded.offload);
     Result<driver::PlanAnswer> answer = driver::makePlan(offloaded);
     if (!answer) {
       // What leaves a stage cannot leave the device besides.
