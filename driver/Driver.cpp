@@ -199,7 +199,7 @@ Status checkSchedule(const driver::PlanRequest &request) {
 /// What leaves a choice to the planner.
 constexpr std::string_view kAuto = "auto";
 Status checkOffload(const driver::PlanRequest &request) {
-  if (request.offload.empty())
+  if (request.offload.empty() || request.offload == kAuto)
     return {};
   Result<std::vector<policy::Choice>> choices =
       policy::parseChoices(request.offload);
@@ -320,16 +320,18 @@ using driver::Trial;
 /// What the passes are told to do about memory.
 struct Decided {
   std::vector<int64_t> layers;
-  std::string recompute;
+  std::string recompute, offload;
 };
 
 bool leavesChoices(const driver::PlanRequest &request) {
-  return request.recompute == kAuto || request.partition == kAuto;
+  return request.recompute == kAuto || request.offload == kAuto ||
+         request.partition == kAuto;
 }
 
 Decided decidedBy(const Inputs &inputs) {
   const driver::PlanRequest &request = inputs.request;
-  return {inputs.layers, request.recompute == kAuto ? "" : request.recompute};
+  return {inputs.layers, request.recompute == kAuto ? "" : request.recompute,
+          request.offload == kAuto ? "" : request.offload};
 }
 
 void setOptions(PlanPipelineOptions &options, const Inputs &inputs,
@@ -351,7 +353,7 @@ void setOptions(PlanPipelineOptions &options, const Inputs &inputs,
   for (int64_t layers : decided.layers)
     options.layers.push_back(layers);
   options.keepHandles = request.keepHandles;
-  options.offload = request.offload;
+  options.offload = decided.offload;
   options.offloadLead = request.offloadLead;
 }
 
@@ -435,7 +437,7 @@ Result<driver::PlanAnswer> compile(const Inputs &inputs, const Trial &trial,
       (*module)->getAttrOfType<StringAttr>(kScheduleAttr).str(),
       describe(inputs.config, counts),
       decided.recompute,
-      request.offload,
+      decided.offload,
       std::move(assumptions)};
   FailureOr<plan::Plan> emitted = emitPlan(*module, emission);
   if (failed(emitted))
@@ -523,6 +525,7 @@ Result<driver::Chooser> makeChooser(const Inputs &inputs, const Trial &trial) {
     return session.diagnostics.error();
   driver::Freedom freedom;
   freedom.techniques.recompute = request.recompute == kAuto;
+  freedom.techniques.offload = request.offload == kAuto;
   freedom.partition = request.partition == kAuto;
   freedom.layers = inputs.layers;
   TimingInputs timing{inputs.machine, request.imbalance, request.layout.expert};
@@ -563,6 +566,8 @@ Result<driver::PlanAnswer> planTrial(const Inputs &inputs, const Trial &trial,
                               decided.layers = chosen.layers;
                               if (inputs.request.recompute == kAuto)
                                 decided.recompute = chosen.recompute;
+                              if (inputs.request.offload == kAuto)
+                                decided.offload = chosen.offload;
                               return compile(inputs, trial, decided, writes);
                             });
 }

@@ -6,6 +6,7 @@
 #include "compiler/Optimize/LayerOptions.h"
 #include "compiler/Optimize/PolicyText.h"
 #include "compiler/Schedule/Interleave.h"
+#include "passes/Offload/InsertOffload.h"
 #include "passes/Partition/PartitionStages.h"
 #include "passes/Policies/Targets.h"
 #include "passes/Recompute/ReplayRewriter.h"
@@ -90,7 +91,8 @@ const plan::Program *programOf(const plan::Stage &stage, plan::Phase phase) {
 int64_t peakOf(const plan::Stage &stage, const plan::Program &program) {
   int64_t inputs = 0, most = 0;
   for (plan::ValueIndex input : program.inputs)
-    inputs += stage.values[input].bytes;
+    if (!stage.values[input].isOnHost())
+      inputs += stage.values[input].bytes;
   for (const plan::Op &op : program.ops)
     most = std::max(most, op.live.total());
   return inputs + most;
@@ -133,10 +135,14 @@ public:
       Operation *op = value.getDefiningOp();
       problem.mayRecompute.push_back(techniques.recompute && op &&
                                      isReplayable(op));
-      problem.mayOffload.push_back(false);
-      names.push_back(partOf(getPlanName(stage, value)));
+      problem.mayOffload.push_back(
+          techniques.offload && op &&
+          !llvm::is_contained(yieldOf(stage).getResults(), value));
+      planNames.push_back(getPlanName(stage, value));
+      names.push_back(partOf(planNames.back()));
       opParts.push_back(op ? partOf(getOpName(op).str()) : "");
     }
+    keepSmallOnes(problem);
     for (const policy::Target &target : policy::targets()) {
       std::vector<size_t> covered;
       for (auto [index, part] : llvm::enumerate(opParts))
@@ -189,7 +195,11 @@ public:
 
 private:
   struct Figures {
-    int64_t forwardNs = 0, backwardNs = 0, keptBytes = 0, peakBytes = 0;
+    int64_t forwardNs = 0, backwardNs = 0; ///< where nothing else runs
+    /// Where copies have the blocks before and behind to hide in, too.
+    int64_t insideForwardNs = 0, insideBackwardNs = 0;
+    int64_t keptBytes = 0, peakBytes = 0;
+    int64_t reloadedBytes = 0; ///< on the device a block early, inside
   };
 
   static pipe::YieldOp yieldOf(pipe::StageOp stage) {
@@ -215,8 +225,38 @@ private:
       ReplayOptions options;
       insertReplays(stage, findReplays(stage, dropped, options), options);
     }
+    std::vector<policy::Choice> moved;
+    for (auto [name, how] : llvm::zip(planNames, treatment))
+      if (how == optimize::Treatment::offload)
+        moved.push_back({name, {}});
+    if (!moved.empty() && failed(insertOffload(*copy, moved, {})))
+      return failure();
     placeReleases(stage);
     return buildStagePrograms(stage, timing);
+  }
+
+  /// What takes less than a hundredth of what the block keeps stays: to move it
+  /// gains nothing, and to weigh that costs.
+  static void keepSmallOnes(optimize::LayerOptionsProblem &problem) {
+    int64_t all = 0;
+    for (int64_t bytes : problem.valueBytes)
+      all += bytes;
+    for (auto [index, bytes] : llvm::enumerate(problem.valueBytes))
+      if (bytes < all / 100)
+        problem.mayOffload[index] = false;
+  }
+
+  /// A program as if its copies to and from the host took no time, and theirs.
+  static std::pair<plan::Program, int64_t>
+  withoutCopies(const plan::Program &program) {
+    std::pair<plan::Program, int64_t> parts{program, 0};
+    for (plan::Op &op : parts.first.ops)
+      if (op.stream == plan::Stream::copy_out ||
+          op.stream == plan::Stream::copy_in) {
+        parts.second += op.timeNs;
+        op.timeNs = 0;
+      }
+    return parts;
   }
 
   static Figures figuresOf(const plan::Stage &stage) {
@@ -224,12 +264,21 @@ private:
     const plan::Program *whole = programOf(stage, plan::Phase::backward);
     const plan::Program backward = whole ? *whole : plan::Program();
     Figures figures;
-    figures.forwardNs = schedule::durationNs(forward);
-    figures.backwardNs = schedule::durationNs(backward);
+    for (auto [program, alone, inside] :
+         {std::tuple(&forward, &figures.forwardNs, &figures.insideForwardNs),
+          std::tuple(&backward, &figures.backwardNs,
+                     &figures.insideBackwardNs)}) {
+      *alone = schedule::durationNs(*program);
+      auto [others, copiesNs] = withoutCopies(*program);
+      *inside = std::max(schedule::durationNs(others), copiesNs);
+    }
+    for (const plan::Op &op : backward.ops)
+      if (op.stream == plan::Stream::copy_in)
+        figures.reloadedBytes += stage.values[op.outputs.front()].bytes;
     llvm::SmallDenseSet<plan::ValueIndex> taken(backward.inputs.begin(),
                                                 backward.inputs.end());
     for (plan::ValueIndex value : forward.outputs)
-      if (taken.contains(value))
+      if (taken.contains(value) && !stage.values[value].isOnHost())
         figures.keptBytes += stage.values[value].bytes;
     figures.peakBytes = std::max(
         {figures.keptBytes, peakOf(stage, forward), peakOf(stage, backward)});
@@ -238,20 +287,23 @@ private:
 
   optimize::LayerFigures relativeTo(const plan::Stage &stage) const {
     Figures figures = figuresOf(stage);
-    optimize::LayerOption option;
-    option.extraNs =
+    optimize::LayerOption last{
         std::max<int64_t>(0, figures.forwardNs - base.forwardNs +
-                                 figures.backwardNs - base.backwardNs);
-    option.keptBytes = figures.keptBytes;
-    option.peakBytes = figures.peakBytes;
-    return {option, option};
+                                 figures.backwardNs - base.backwardNs),
+        figures.keptBytes, figures.peakBytes};
+    optimize::LayerOption inside{
+        std::max<int64_t>(0, figures.insideForwardNs - base.forwardNs +
+                                 figures.insideBackwardNs - base.backwardNs),
+        figures.keptBytes, figures.peakBytes + figures.reloadedBytes};
+    return {inside, last};
   }
 
   const TimingInputs &timing;
   OwningOpRef<ModuleOp> module;
   std::string prefix; ///< of names inside the block
   Figures base;
-  std::vector<std::string> names, opParts; ///< by kept value
+  /// By kept value, the first as plans have them, the others inside the block.
+  std::vector<std::string> planNames, names, opParts;
 };
 
 } // namespace

@@ -123,7 +123,8 @@ void declareInputs(CLI::App &app, Options &options) {
                  "What is made again in the backward pass instead of kept: "
                  "targets (norm, moe_act, full, ...) or values, each with an "
                  "optional scope, e.g. norm,moe_act@layers.3-5,full@rank0 "
-                 "(docs/recompute.md); may be repeated")
+                 "(docs/recompute.md); may be repeated; auto: what makes the "
+                 "step shortest within the budget")
       ->type_name("NAME[@SCOPE],...")
       ->check(notEmpty());
   app.add_flag("--recompute-keep-handles", request.keepHandles,
@@ -131,8 +132,8 @@ void declareInputs(CLI::App &app, Options &options) {
                "forward pass, which stays kept, instead of making a new one");
   app.add_option(
          "--offload", options.offload,
-         "What waits on the host instead of the device: as --recompute; "
-         "may be repeated")
+         "What waits on the host instead of the device: as --recompute, auto "
+         "included; may be repeated")
       ->type_name("NAME[@SCOPE],...")
       ->check(notEmpty());
   app.add_option("--offload-lead", request.offloadLead,

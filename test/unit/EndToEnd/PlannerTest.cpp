@@ -61,7 +61,7 @@ TEST_P(Planner, FitsAndChangesNoBit) {
     request.recompute = "full";
     Result<driver::PlanAnswer> full = driver::makePlan(request);
     ASSERT_TRUE(full) << full.error().message;
-    request.recompute = "auto";
+    request.recompute = request.offload = "auto";
     int64_t most = largestArena(kept->plan), least = largestArena(full->plan);
     int64_t reserve = kept->plan.machine.reserveBytes;
     for (int64_t eighths : {8, 4, 1}) {
