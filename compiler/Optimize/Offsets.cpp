@@ -22,6 +22,9 @@ Status PackingProblem::check() const {
     if (buffer.size < 0)
       return fail("size must not be negative, is " +
                   std::to_string(buffer.size));
+    if (buffer.above < 0 || buffer.above > limit)
+      return fail("what is above must be from 0 to 2^62, is " +
+                  std::to_string(buffer.above));
     if (buffer.alignment < 1)
       return fail("alignment must be at least 1, is " +
                   std::to_string(buffer.alignment));
@@ -219,7 +222,7 @@ int64_t placeInOrder(const std::vector<Buffer> &buffers,
       offset = std::max(offset, alignTo(range.end, buffer.alignment));
     }
     offsets[i] = offset;
-    height = std::max(height, offset + buffer.size);
+    height = std::max(height, offset + buffer.size + buffer.above);
   }
   return height;
 }
@@ -242,6 +245,14 @@ int64_t endOf(const Buffer &buffer) {
 }
 
 constexpr Order kOrders[] = {
+    {"above",
+     [](const Buffer &b) {
+       return std::array<int64_t, 3>{b.above, b.size, lifetime(b)};
+     }},
+    {"above, longest first",
+     [](const Buffer &b) {
+       return std::array<int64_t, 3>{b.above, lifetime(b), b.size};
+     }},
     {"size",
      [](const Buffer &b) {
        return std::array<int64_t, 3>{b.size, lifetime(b), -b.begin};
@@ -368,6 +379,9 @@ PackingSolution pack(const PackingProblem &problem, int64_t searchSteps) {
   assert(problem.check().ok());
   const std::vector<Buffer> &buffers = problem.buffers;
   Overlaps overlaps = findOverlaps(buffers);
+  bool hasNothingAbove =
+      std::all_of(buffers.begin(), buffers.end(),
+                  [](const Buffer &buffer) { return buffer.above == 0; });
   PackingSolution solution;
   solution.order = kOrders[0].name;
   solution.offsets.assign(buffers.size(), kUnplaced);
@@ -376,7 +390,8 @@ PackingSolution pack(const PackingProblem &problem, int64_t searchSteps) {
     Packed packed = packGreedily(buffers, overlaps, component,
                                  std::max(component.bound, solution.height),
                                  solution.offsets);
-    improve(problem, component, solution.height, searchSteps, packed);
+    if (hasNothingAbove)
+      improve(problem, component, solution.height, searchSteps, packed);
     for (size_t i = 0; i < component.buffers.size(); ++i)
       solution.offsets[component.buffers[i]] = packed.offsets[i];
     solution.lowerBound = std::max(solution.lowerBound, packed.bound);
@@ -405,7 +420,7 @@ Status verify(const PackingProblem &problem, const PackingSolution &solution) {
                    std::to_string(offset) + " is not a multiple of " +
                    std::to_string(buffers[i].alignment)};
     if (buffers[i].size > 0)
-      height = std::max(height, offset + buffers[i].size);
+      height = std::max(height, offset + buffers[i].size + buffers[i].above);
   }
   if (height != solution.height)
     return Error{"packing: height is " + std::to_string(solution.height) +

@@ -31,21 +31,23 @@ struct Buffer {
   int64_t end = 0;
   int64_t alignment = 1;            ///< the offset is a multiple of it
   std::vector<Lifetime> later = {}; ///< each begins after the one before ended
+  /// Bytes that something else needs above all buffers while this one lives.
+  int64_t above = 0;
   bool operator==(const Buffer &) const = default;
 };
 
 struct PackingProblem {
   std::vector<Buffer> buffers;
 
-  /// Whether every buffer has size >= 0, begin < end in all lifetimes, these in
-  /// rising order, alignment >= 1, and the sum of all sizes and alignments fits
-  /// 62 bits.
+  /// Whether every buffer has size and above >= 0, begin < end in all
+  /// lifetimes, these in rising order, alignment >= 1, and the sum of all sizes
+  /// and alignments fits 62 bits.
   Status check() const;
 };
 
 struct PackingSolution {
   std::vector<int64_t> offsets; ///< one for each buffer of the problem
-  int64_t height = 0;           ///< end of the highest buffer
+  int64_t height = 0; ///< most of the end of a buffer and what is above it
   /// No packing is lower: maxLive of the problem, or more where the search has
   /// proven that.
   int64_t lowerBound = 0;
@@ -57,20 +59,22 @@ struct PackingSolution {
 int64_t maxLive(const PackingProblem &problem);
 
 /// Whether the solution is legal: an aligned offset >= 0 for each buffer, no
-/// two live buffers overlap, and `height` is the end of the highest one. The
+/// two live buffers overlap, and `height` is right. The
 /// error names the buffers.
 Status verify(const PackingProblem &problem, const PackingSolution &solution);
 
 /// The lowest of several deterministic greedy packings: buffers are taken in
-/// order of size, lifetime, area, or begin, and each goes to the lowest offset
+/// order of size, lifetime, area, begin, or of what is above them, and each
+/// goes to the lowest offset
 /// that is free over its lifetimes. Stops early at the bound. Buffers that no
 /// chain of overlapping lifetimes connects are packed apart. The problem must
 /// pass check(). O(n log n + k log k) for n lifetimes and k overlapping pairs
 /// of them.
 ///
-/// Where that leaves a gap to the bound, a search (PackingSearch.h) with at
-/// most `searchSteps` decisions looks for something lower: first for the bound
-/// itself, then for heights between it and the best.
+/// Where that leaves a gap to the bound and nothing is above the buffers, a
+/// search (PackingSearch.h) with at most `searchSteps` decisions looks for
+/// something lower: first for the bound itself, then for heights between it and
+/// the best.
 PackingSolution pack(const PackingProblem &problem, int64_t searchSteps = 0);
 
 } // namespace moe::optimize

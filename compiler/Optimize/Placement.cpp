@@ -1,8 +1,8 @@
 #include "compiler/Optimize/Placement.h"
 
+#include "compiler/Optimize/Contexts.h"
 #include "compiler/Optimize/Offsets.h"
 #include "compiler/Optimize/SlotPlacement.h"
-#include "compiler/Optimize/StreamWaits.h"
 
 #include <algorithm>
 #include <array>
@@ -23,83 +23,6 @@ struct Cursor {
   }
 };
 
-/// What a `run` or `overlap` step executes: its programs, and its ops in issue
-/// order.
-struct Context {
-  struct Member {
-    int64_t stage;
-    plan::Program *program;
-  };
-  std::vector<Member> members;
-  std::vector<IssuedOp> issued;
-  int64_t begin = 0; ///< on the axis of lifetimes
-
-  int64_t length() const {
-    return std::max<int64_t>(1, static_cast<int64_t>(issued.size()));
-  }
-  int64_t end() const { return begin + length(); }
-};
-
-/// How far the lifetimes of buffers reach that ops of a context begin or end,
-/// so that nothing on another stream can still use the bytes or use them
-/// already. Ops of the compute stream keep their places: those of the others
-/// give way. Two of the others are only known to follow each other where a
-/// compute op lies between them: copies reach one further to either side.
-struct Reach {
-  std::vector<int64_t> begin; ///< by position
-  std::vector<int64_t> end;
-};
-
-Reach reachOf(const Context &context, Reuse reuse) {
-  const std::vector<IssuedOp> &issued = context.issued;
-  auto count = static_cast<int64_t>(issued.size());
-  Reach reach;
-  for (int64_t i = 0; i < count; ++i) {
-    reach.begin.push_back(i);
-    reach.end.push_back(i + 1);
-  }
-  if (reuse == Reuse::inIssueOrder)
-    return reach;
-  constexpr auto compute = static_cast<size_t>(plan::Stream::compute);
-  std::vector<StreamPositions> done = doneBefore(issued);
-  std::vector<IssuedTime> times = estimateTimes(issued);
-  std::vector<int64_t> computes;
-  for (int64_t i = 0; i < count; ++i)
-    if (issued[i].op->stream == plan::Stream::compute)
-      computes.push_back(i);
-  for (int64_t i = 0; i < count; ++i) {
-    if (issued[i].op->stream == plan::Stream::compute)
-      continue;
-    auto stream = static_cast<size_t>(issued[i].op->stream);
-    bool isCopy = issued[i].op->stream != plan::Stream::expert_communication;
-    // Compute ops from here on may still run when this one begins.
-    auto next =
-        std::upper_bound(computes.begin(), computes.end(), done[i][compute]);
-    if (isCopy && next != computes.begin())
-      --next;
-    if (next != computes.end())
-      reach.begin[i] = std::min(reach.begin[i], *next);
-    // Compute ops before this one may begin before it has ended. Clocks only
-    // grow along the stream.
-    auto later = std::upper_bound(computes.begin(), computes.end(), i);
-    auto knows =
-        std::partition_point(later, computes.end(), [&](int64_t position) {
-          return done[position][stream] < i;
-        });
-    if (issued[i].op->stream == plan::Stream::copy_out)
-      knows = std::min(
-          knows,
-          std::partition_point(later, computes.end(), [&](int64_t position) {
-            return times[position].beginNs < times[i].endNs;
-          }));
-    if (isCopy && knows != computes.end())
-      ++knows;
-    if (later != computes.end())
-      reach.end[i] = knows == computes.end() ? count : *knows;
-  }
-  return reach;
-}
-
 /// Buffers of one arena or slot while their lifetimes are gathered.
 class Lifetimes {
 public:
@@ -109,14 +32,18 @@ public:
 
   /// The buffer lives over `life` as well; its place goes to `offset`.
   void add(const Name &name, int64_t &offset, int64_t bytes, Lifetime life) {
-    auto [known, isNew] = index.try_emplace(name, buffers.size());
-    if (isNew)
-      buffers.push_back({&offset, bytes, {}});
-    buffers[known->second].lives.push_back(life);
+    at(name, offset, bytes).lives.push_back(life);
+  }
+  /// While the buffer lives, slots reach as far as `above`.
+  void raise(const Name &name, int64_t &offset, int64_t bytes, int64_t above) {
+    Gathered &buffer = at(name, offset, bytes);
+    buffer.above = std::max(buffer.above, above);
   }
 
-  /// Packs all from `base` upwards, writes the offsets, and returns the end.
-  int64_t pack(int64_t base) {
+  /// Packs all from the top of an arena downwards, over slots that begin at
+  /// `base` and never reach higher than `slots`; writes the offsets, and
+  /// returns the end of the arena.
+  int64_t pack(int64_t base, int64_t slots) {
     PackingProblem problem;
     for (Gathered &buffer : buffers) {
       std::sort(buffer.lives.begin(), buffer.lives.end(),
@@ -133,13 +60,15 @@ public:
                                  merged.front().begin,
                                  merged.front().end,
                                  plan::kAlignment,
-                                 {merged.begin() + 1, merged.end()}});
+                                 {merged.begin() + 1, merged.end()},
+                                 buffer.above});
     }
     assert(problem.check().ok() && "lifetimes come from programs in order");
     PackingSolution solution = optimize::pack(problem);
+    int64_t end = base + plan::alignUp(std::max(slots, solution.height));
     for (size_t i = 0; i < buffers.size(); ++i)
-      *buffers[i].offset = base + solution.offsets[i];
-    return base + plan::alignUp(solution.height);
+      *buffers[i].offset = end - solution.offsets[i] - buffers[i].bytes;
+    return end;
   }
 
 private:
@@ -147,7 +76,16 @@ private:
     int64_t *offset;
     int64_t bytes;
     std::vector<Lifetime> lives;
+    int64_t above = 0;
   };
+
+  Gathered &at(const Name &name, int64_t &offset, int64_t bytes) {
+    auto [known, isNew] = index.try_emplace(name, buffers.size());
+    if (isNew)
+      buffers.push_back({&offset, bytes, {}});
+    return buffers[known->second];
+  }
+
   std::vector<Gathered> buffers; ///< in the order in which they were named
   std::map<Name, size_t> index;
 };
@@ -162,21 +100,10 @@ public:
     Cursor cursor;
     for (int64_t stage : rank.stages)
       placeParameters(plan.stages[stage], cursor);
-    int64_t behindSlots = placeSlots(plan, rank, cursor.offset);
+    Contexts contexts(plan, rank);
+    SlotHeights slots = placeSlots(plan, rank, contexts, cursor.offset);
     placeFixedOnHost();
-    int64_t arena = placeOthers(behindSlots);
-    // A slot is as large as its stage's values need, also where no microbatch
-    // in it comes to use the last of them.
-    for (int64_t index : rank.stages) {
-      const plan::Stage &stage = plan.stages[index];
-      int64_t size = 0;
-      for (const plan::Value &value : stage.values)
-        if (value.placement == plan::Placement::slot && !value.isOnHost())
-          size = std::max(size, value.offset + value.bytes);
-      for (int64_t slot : stage.slots)
-        arena = std::max(arena, slot + size);
-    }
-    return arena;
+    return placeOthers(contexts, slots, cursor.offset);
   }
 
 private:
@@ -243,10 +170,6 @@ private:
     rank.hostArenaBytes = cursor.offset;
   }
 
-  Context programContext(int64_t stage, plan::Program &program) const {
-    return {{{stage, &program}}, issueProgram(plan.stages[stage], program)};
-  }
-
   bool isFixed(int64_t stage, plan::ValueIndex value) const {
     const plan::Value &at = plan.stages[stage].values[value];
     return at.placement == plan::Placement::fixed && !at.isOnHost();
@@ -259,80 +182,60 @@ private:
   }
 
   /// Adds the lifetimes that the ops of a context give to values outside slots
-  /// and to scratch.
-  void gather(const Context &context, Lifetimes &lifetimes) {
-    Reach reach = reachOf(context, reuse);
-    for (size_t m = 0; m < context.members.size(); ++m) {
-      auto [stage, program] = context.members[m];
-      std::map<plan::ValueIndex, int64_t> begins; ///< of what is live
-      auto end = [&](plan::ValueIndex value, int64_t begin, int64_t end) {
-        if (isFixed(stage, value))
-          addValue(stage, value, {context.begin + begin, context.begin + end},
-                   lifetimes);
-      };
-      for (plan::ValueIndex input : program->inputs)
-        begins[input] = 0;
-      size_t next = 0;
-      for (size_t i = 0; i < context.issued.size(); ++i) {
-        if (context.issued[i].member != static_cast<int64_t>(m))
-          continue;
-        auto number = static_cast<int64_t>(next);
-        plan::Op &op = program->ops[next++];
-        for (plan::ValueIndex output : op.outputs)
-          if (output != -1)
-            begins[output] = reach.begin[i];
-        if (op.scratchBytes > 0)
-          lifetimes.add(
-              {stage, static_cast<int64_t>(program->phase), number},
-              op.scratchOffset, op.scratchBytes,
-              {context.begin + reach.begin[i], context.begin + reach.end[i]});
-        for (plan::ValueIndex released : op.releases) {
-          auto live = begins.find(released);
-          assert(live != begins.end() && "only live values are released");
-          end(released, live->second, reach.end[i]);
-          begins.erase(live);
-        }
+  /// and to scratch, and how far slots reach meanwhile.
+  void gather(const Context &context, const std::vector<int64_t> &heights,
+              int64_t begin, Lifetimes &lifetimes) {
+    auto visit = [&](Sharing sharing, auto found) {
+      ContextLifetimes lives(context, reuse, sharing);
+      for (size_t m = 0; m < context.members.size(); ++m) {
+        auto [stage, program] = context.members[m];
+        lives.forEach(
+            m,
+            [&](plan::ValueIndex index, int64_t from, int64_t to, bool, bool) {
+              plan::Value &value = plan.stages[stage].values[index];
+              if (isFixed(stage, index))
+                found({stage, -1, index}, value.offset, value.bytes,
+                      Lifetime{from, to});
+            },
+            [&](size_t number, int64_t from, int64_t to) {
+              plan::Op &op = program->ops[number];
+              found({stage, static_cast<int64_t>(program->phase),
+                     static_cast<int64_t>(number)},
+                    op.scratchOffset, op.scratchBytes, Lifetime{from, to});
+            });
       }
-      for (auto [value, begin] : begins)
-        end(value, begin, context.length());
-    }
+    };
+    using Name = Lifetimes::Name;
+    visit(Sharing::fixed,
+          [&](const Name &name, int64_t &offset, int64_t bytes, Lifetime life) {
+            lifetimes.add(name, offset, bytes,
+                          {begin + life.begin, begin + life.end});
+          });
+    visit(Sharing::slots,
+          [&](const Name &name, int64_t &offset, int64_t bytes, Lifetime life) {
+            lifetimes.raise(name, offset, bytes,
+                            *std::max_element(heights.begin() + life.begin,
+                                              heights.begin() + life.end));
+          });
   }
 
   /// Values outside slots, and scratch.
-  int64_t placeOthers(int64_t base) {
-    findContexts();
+  int64_t placeOthers(const Contexts &contexts, const SlotHeights &slots,
+                      int64_t base) {
     Lifetimes lifetimes;
-    for (const Context &context : contexts)
-      gather(context, lifetimes);
-    followSteps(lifetimes);
-    return lifetimes.pack(base);
-  }
-
-  /// All programs, each by itself, and all overlaps, one behind the other.
-  void findContexts() {
-    for (int64_t stage : rank.stages)
-      for (plan::Program &program : plan.stages[stage].programs) {
-        contextOf[{stage, program.phase}] = contexts.size();
-        contexts.push_back(programContext(stage, program));
-      }
-    for (const plan::Overlap &overlap : rank.overlaps) {
-      Context context;
-      for (const plan::Overlap::Member &member : overlap.members)
-        context.members.push_back(
-            contexts[contextOf.at({member.stage, member.phase})]
-                .members.front());
-      context.issued = issueOverlap(plan, overlap);
-      contexts.push_back(std::move(context));
+    for (size_t i = 0; i < contexts.all().size(); ++i) {
+      begins.push_back(axisEnd);
+      gather(contexts.all()[i], slots.inContext[i], axisEnd, lifetimes);
+      axisEnd += contexts.all()[i].length();
     }
-    for (Context &context : contexts) {
-      context.begin = axisEnd;
-      axisEnd = context.end();
-    }
+    followSteps(contexts, slots, lifetimes);
+    return lifetimes.pack(base, slots.most);
   }
 
   /// Values that live between steps keep out of each other's way, and out of
   /// that of every context that runs meanwhile.
-  void followSteps(Lifetimes &lifetimes) {
+  void followSteps(const Contexts &contexts, const SlotHeights &slots,
+                   Lifetimes &lifetimes) {
     std::set<Named> live;
     std::set<std::vector<Named>> moments;
     std::set<std::pair<size_t, std::vector<Named>>> passed;
@@ -340,31 +243,38 @@ private:
       for (auto [stage, value] : values)
         addValue(stage, value, life, lifetimes);
     };
-    for (const plan::Step &step : rank.steps) {
+    auto raiseAll = [&](int64_t above) {
+      for (auto [stage, index] : live) {
+        plan::Value &value = plan.stages[stage].values[index];
+        lifetimes.raise({stage, -1, index}, value.offset, value.bytes, above);
+      }
+    };
+    for (size_t i = 0; i < rank.steps.size(); ++i) {
+      const plan::Step &step = rank.steps[i];
       if (plan::isExecution(step.kind)) {
-        size_t index = step.kind == plan::StepKind::run
-                           ? contextOf.at({step.stage, step.phase})
-                           : contexts.size() - rank.overlaps.size() +
-                                 static_cast<size_t>(step.overlap);
-        const Context &context = contexts[index];
+        size_t index = contexts.indexOf(step);
+        const Context &context = contexts.all()[index];
         for (const Context::Member &member : context.members)
           for (plan::ValueIndex input : member.program->inputs)
             live.erase({member.stage, input});
+        raiseAll(slots.atStep[i]);
         std::vector<Named> others(live.begin(), live.end());
         if (passed.insert({index, others}).second)
-          addAll(others, {context.begin, context.end()});
+          addAll(others, {begins[index], begins[index] + context.length()});
         for (const Context::Member &member : context.members)
           for (plan::ValueIndex output : member.program->outputs)
             if (isFixed(member.stage, output))
               live.insert({member.stage, output});
       } else if (plan::hasValue(step.kind) && isFixed(step.stage, step.value)) {
-        bool begins = step.kind == plan::StepKind::load ||
-                      step.kind == plan::StepKind::receive;
-        if (begins)
+        bool isNew = step.kind == plan::StepKind::load ||
+                     step.kind == plan::StepKind::receive;
+        if (isNew)
           live.insert({step.stage, step.value});
-        else if (step.kind != plan::StepKind::send)
+        raiseAll(slots.atStep[i]);
+        if (!isNew && step.kind != plan::StepKind::send)
           live.erase({step.stage, step.value});
       } else {
+        raiseAll(slots.atStep[i]);
         continue;
       }
       std::vector<Named> moment(live.begin(), live.end());
@@ -378,8 +288,7 @@ private:
   plan::Plan &plan;
   plan::Rank &rank;
   Reuse reuse;
-  std::vector<Context> contexts; ///< programs, then overlaps
-  std::map<std::pair<int64_t, plan::Phase>, size_t> contextOf; ///< programs
+  std::vector<int64_t> begins; ///< of contexts, on the axis of lifetimes
   int64_t axisEnd = 0;
 };
 

@@ -1,324 +1,282 @@
 #include "compiler/Optimize/SlotPlacement.h"
 
-#include "compiler/Optimize/Offsets.h"
-#include "compiler/Optimize/StreamWaits.h"
+#include "compiler/Optimize/TimeOrder.h"
 
 #include <algorithm>
-#include <array>
 #include <limits>
 #include <map>
-#include <numeric>
 #include <set>
 
 namespace moe::optimize {
 namespace {
 
-/// Bytes behind the base of a slot.
-struct Range {
-  int64_t begin = 0;
-  int64_t end = 0;
-  bool isEmpty() const { return begin >= end; }
-};
-
-/// What a microbatch holds of its slot.
-struct Layout {
-  Range forward;       ///< from its first step to its backward
-  Range backwardInput; ///< while that runs
-  Range pending;       ///< from then to its weight gradients
-};
-
-/// Whether it lies in the part of a slot on the device.
 bool isInSlot(const plan::Value &value) {
-  return value.placement == plan::Placement::slot && !value.isOnHost();
+  return value.placement == plan::Placement::slot;
 }
 
-/// Places the values of a slot one behind the other by how long they are
-/// needed; `isMirrored`: what is needed longest lies on top.
-Layout layOut(plan::Stage &stage, bool isMirrored) {
-  std::set<plan::ValueIndex> forWeights;
-  std::set<plan::ValueIndex> added;
-  for (const plan::Program &program : stage.programs) {
-    if (program.phase == plan::Phase::weight_grad)
-      forWeights.insert(program.inputs.begin(), program.inputs.end());
-    if (program.phase == plan::Phase::backward_input)
-      for (const plan::Op &op : program.ops)
-        added.insert(op.outputs.begin(), op.outputs.end());
-  }
-  int64_t end = 0;
-  auto place = [&](bool forWeightGradients, bool isAdded) {
-    for (size_t i = 0; i < stage.values.size(); ++i) {
-      plan::Value &value = stage.values[i];
-      auto index = static_cast<plan::ValueIndex>(i);
-      if (!isInSlot(value) ||
-          forWeights.contains(index) != forWeightGradients ||
-          added.contains(index) != isAdded)
-        continue;
-      value.offset = end;
-      end += plan::alignUp(value.bytes);
+/// The longest name among the stage's blocks that the value's begins with, or
+/// the value's own.
+std::string_view blockOf(const plan::Stage &stage, const plan::Value &value) {
+  std::string_view longest;
+  for (const std::string &block : stage.blocks)
+    if (block.size() > longest.size() && value.name.size() > block.size() &&
+        value.name[block.size()] == '.' && value.name.starts_with(block))
+      longest = block;
+  return longest.empty() ? std::string_view(value.name) : longest;
+}
+
+struct Group {
+  int64_t bytes = 0;
+  bool isOnHost = false;
+};
+
+/// Gives the values in slots their groups and offsets.
+std::vector<Group> formGroups(plan::Stage &stage) {
+  // Bits for the phases that write a value, and for those that release it.
+  using Uses = std::pair<uint8_t, uint8_t>;
+  std::vector<Uses> uses(stage.values.size());
+  for (const plan::Program &program : stage.programs)
+    for (const plan::Op &op : program.ops) {
+      auto phase = static_cast<uint8_t>(1U << static_cast<int>(program.phase));
+      for (plan::ValueIndex output : op.outputs)
+        if (output != -1)
+          uses[output].first |= phase;
+      for (plan::ValueIndex released : op.releases)
+        uses[released].second |= phase;
     }
-    return end;
-  };
-  if (isMirrored) {
-    int64_t behindForward = place(false, false);
-    int64_t behindKept = place(true, false);
-    int64_t behindAdded = place(true, true);
-    return {{0, behindKept}, {0, behindAdded}, {behindForward, behindAdded}};
-  }
-  int64_t behindAdded = place(true, true);
-  int64_t behindKept = place(true, false);
-  int64_t behindForward = place(false, false);
-  return {{behindAdded, behindForward}, {0, behindForward}, {0, behindKept}};
-}
-
-/// Places the values of a slot such that what backward_input adds takes the
-/// bytes of what it has used up: the slot as a whole is small, but nothing of
-/// it is free meanwhile. No op has to wait for that.
-Layout layOutShared(plan::Stage &stage) {
-  auto isPacked = [&](plan::ValueIndex value) {
-    return value != -1 && isInSlot(stage.values[value]);
-  };
-  std::map<plan::ValueIndex, Lifetime> lives;
-  for (size_t i = 0; i < stage.values.size(); ++i)
-    if (isPacked(static_cast<plan::ValueIndex>(i)))
-      lives[static_cast<plan::ValueIndex>(i)] = {
-          0, std::numeric_limits<int64_t>::max()};
-  for (const plan::Program &program : stage.programs) {
-    if (program.phase != plan::Phase::backward_input)
+  // Large values are on their own: places of one size are worth more than few
+  // groups.
+  constexpr int64_t largeShare = 16;
+  std::map<std::string_view, int64_t> blockBytes;
+  for (const plan::Value &value : stage.values)
+    if (isInSlot(value))
+      blockBytes[blockOf(stage, value)] += value.bytes;
+  std::map<std::tuple<std::string_view, Uses, bool>, int64_t> known;
+  std::vector<Group> groups;
+  for (size_t i = 0; i < stage.values.size(); ++i) {
+    plan::Value &value = stage.values[i];
+    value.group = -1;
+    if (!isInSlot(value))
       continue;
-    std::vector<IssuedOp> issued = issueProgram(stage, program);
-    std::vector<StreamPositions> done = doneBefore(issued);
-    for (size_t i = 0; i < issued.size(); ++i) {
-      // All before this position are done when the op begins.
-      size_t begin = 0;
-      while (begin < i &&
-             static_cast<int64_t>(begin) <=
-                 done[i][static_cast<size_t>(issued[begin].op->stream)])
-        ++begin;
-      for (plan::ValueIndex output : issued[i].op->outputs)
-        if (isPacked(output))
-          lives[output].begin = static_cast<int64_t>(begin);
-      for (plan::ValueIndex released : issued[i].op->releases)
-        if (isPacked(released))
-          lives[released].end = static_cast<int64_t>(i) + 1;
-    }
+    bool isLarge =
+        value.bytes >= blockBytes.at(blockOf(stage, value)) / largeShare;
+    auto [entry, isNew] =
+        known.try_emplace({isLarge ? value.name : blockOf(stage, value),
+                           uses[i], value.isOnHost()},
+                          static_cast<int64_t>(groups.size()));
+    if (isNew)
+      groups.push_back({0, value.isOnHost()});
+    value.group = entry->second;
+    Group &group = groups[static_cast<size_t>(value.group)];
+    value.offset = group.bytes;
+    group.bytes += plan::alignUp(value.bytes);
   }
-  PackingProblem problem;
-  for (const auto &[value, life] : lives)
-    problem.buffers.push_back(
-        {stage.values[value].bytes, life.begin, life.end, plan::kAlignment});
-  PackingSolution solution = pack(problem);
-  size_t next = 0;
-  for (const auto &[value, life] : lives)
-    stage.values[value].offset = solution.offsets[next++];
-  Range all = {0, plan::alignUp(solution.height)};
-  return {all, all, all};
+  return groups;
 }
 
-/// A microbatch on a stage, from its first step to its last run.
-struct Instance {
-  int64_t stage = -1;
-  size_t first = 0, last = 0; ///< steps
-  int64_t split = -1;         ///< step of its backward_input, if any
-  int64_t base = 0;
-  int64_t hostBase = -1; ///< -1: nothing there
-
-  struct Piece {
-    size_t begin, end; ///< steps
-    Range range;
-  };
-  std::array<Piece, 3> pieces{};
-  size_t count = 0;
-
-  void setPieces(const Layout &layout) {
-    count = 0;
-    auto add = [&](size_t begin, size_t end, Range range) {
-      if (begin < end && !range.isEmpty())
-        pieces[count++] = {begin, end, range};
-    };
-    if (split == -1) {
-      add(first, last + 1, layout.forward);
-      return;
-    }
-    auto at = static_cast<size_t>(split);
-    add(first, at, layout.forward);
-    add(at, at + 1, layout.backwardInput);
-    add(at + 1, last + 1, layout.pending);
-  }
+/// When a program of a context begins or ends the life of a group; -1: it does
+/// not.
+struct Event {
+  int64_t group, begin, end;
 };
 
 class SlotPlacer {
 public:
-  SlotPlacer(plan::Plan &plan, plan::Rank &rank, int64_t base)
-      : plan(plan), rank(rank), base(base) {}
+  SlotPlacer(plan::Plan &plan, plan::Rank &rank, const Contexts &contexts,
+             int64_t base)
+      : plan(plan), rank(rank), contexts(contexts), base(base) {}
 
-  int64_t run() {
-    for (int64_t stage : rank.stages) {
-      plan.stages[stage].slots.clear();
-      plan.stages[stage].hostSlots.clear();
-    }
-    findInstances();
-    Attempt best;
-    for (Kind kind : {Kind::upward, Kind::downward, Kind::shared})
-      for (bool fromTheEnd : {false, true}) {
-        int64_t end = place({kind, fromTheEnd, 0});
-        if (best.end == 0 || end < best.end)
-          best = {kind, fromTheEnd, end};
-      }
-    place(best);
-    placeOnHost();
+  SlotHeights run() {
+    for (int64_t stage : rank.stages)
+      groups[stage] = formGroups(plan.stages[stage]);
+    findEvents();
+    followSteps();
+    rank.hostArenaBytes = pack(true, 0);
+    int64_t height = pack(false, base) - base;
     writeSlots();
-    return best.end;
+    SlotHeights heights = findHeights();
+    heights.most = height;
+    return heights;
   }
 
 private:
   using Key = std::pair<int64_t, int64_t>; ///< stage and microbatch
 
-  enum class Kind : uint8_t { upward, downward, shared }; ///< of layout
-
-  struct Attempt {
-    Kind kind = Kind::upward;
-    bool fromTheEnd = false; ///< order of microbatches
-    int64_t end = 0;
+  static constexpr int64_t never = std::numeric_limits<int64_t>::max();
+  /// A group of one microbatch.
+  struct Instance {
+    TimedBuffer life;
+    bool isOnHost;
+    int64_t base;
   };
 
-  /// Places all instances and returns the end of the highest.
-  int64_t place(const Attempt &attempt) {
-    std::map<int64_t, Layout> layouts;
-    for (int64_t stage : rank.stages)
-      layouts[stage] =
-          attempt.kind == Kind::shared
-              ? layOutShared(plan.stages[stage])
-              : layOut(plan.stages[stage], attempt.kind == Kind::downward);
-    for (Instance &instance : instances)
-      instance.setPieces(layouts.at(instance.stage));
-    std::vector<size_t> order(instances.size());
-    std::iota(order.begin(), order.end(), 0);
-    if (attempt.fromTheEnd)
-      std::sort(order.begin(), order.end(), [&](size_t a, size_t b) {
-        return instances[a].last != instances[b].last
-                   ? instances[a].last > instances[b].last
-                   : a < b;
-      });
-    active.clear();
-    int64_t end = base;
-    for (size_t index : order)
-      end = std::max(end, placeInstance(instances[index]));
-    return end;
-  }
-
-  Instance &at(const Key &key, size_t step) {
-    auto [known, isNew] = indices.try_emplace(key, instances.size());
-    if (isNew)
-      instances.push_back({key.first, step, step});
-    return instances[known->second];
-  }
-
-  void findInstances() {
-    auto note = [&](const Key &key, plan::Phase phase, bool runs, size_t step) {
-      Instance &instance = at(key, step);
-      if (!runs)
-        return;
-      instance.last = step;
-      if (phase == plan::Phase::backward_input)
-        instance.split = static_cast<int64_t>(step);
-    };
-    for (size_t i = 0; i < rank.steps.size(); ++i) {
-      const plan::Step &step = rank.steps[i];
-      if (step.stage == -1)
-        continue;
-      note({step.stage, step.microbatch}, step.phase,
-           plan::isExecution(step.kind), i);
-      if (step.kind == plan::StepKind::overlap) {
-        const plan::Overlap::Member &second =
-            rank.overlaps[step.overlap].members[1];
-        note({second.stage, step.secondMicrobatch}, second.phase, true, i);
+  void findEvents() {
+    for (const Context &context : contexts.all()) {
+      ContextLifetimes lifetimes(context, Reuse::withoutWaits, Sharing::slots);
+      std::vector<std::vector<Event>> &made = events.emplace_back();
+      for (size_t m = 0; m < context.members.size(); ++m) {
+        const plan::Stage &stage = plan.stages[context.members[m].stage];
+        std::map<int64_t, Event> byGroup;
+        lifetimes.forEach(
+            m,
+            [&](plan::ValueIndex index, int64_t begin, int64_t end, bool isMade,
+                bool isFreed) {
+              const plan::Value &value = stage.values[index];
+              if (!isInSlot(value))
+                return;
+              Event &event =
+                  byGroup.try_emplace(value.group, Event{value.group, -1, -1})
+                      .first->second;
+              if (isMade)
+                event.begin =
+                    event.begin == -1 ? begin : std::min(event.begin, begin);
+              if (isFreed)
+                event.end = std::max(event.end, end);
+            },
+            [](size_t, int64_t, int64_t) {});
+        std::vector<Event> &list = made.emplace_back();
+        for (const auto &[group, event] : byGroup)
+          list.push_back(event);
       }
     }
   }
 
-  /// The lowest base at which the instance keeps off those that are in flight;
-  /// returns its end. Those that it does not meet are not met by later ones.
-  int64_t placeInstance(Instance &instance) {
-    std::erase_if(active, [&](size_t other) {
-      return instances[other].last < instance.first ||
-             instances[other].first > instance.last;
-    });
-    std::vector<Range> taken; ///< bases that collide: begin < base < end
-    for (size_t index : active) {
-      const Instance &other = instances[index];
-      for (size_t a = 0; a < instance.count; ++a)
-        for (size_t b = 0; b < other.count; ++b) {
-          const Instance::Piece &mine = instance.pieces[a];
-          const Instance::Piece &its = other.pieces[b];
-          if (mine.begin < its.end && its.begin < mine.end)
-            taken.push_back({other.base + its.range.begin - mine.range.end,
-                             other.base + its.range.end - mine.range.begin});
-        }
-    }
-    std::sort(taken.begin(), taken.end(), [](Range a, Range b) {
-      return a.begin != b.begin ? a.begin < b.begin : a.end < b.end;
-    });
-    instance.base = base;
-    for (Range range : taken)
-      if (range.begin < instance.base && instance.base < range.end)
-        instance.base = range.end;
-    int64_t end = instance.base;
-    for (size_t i = 0; i < instance.count; ++i)
-      end = std::max(end, instance.base + instance.pieces[i].range.end);
-    active.push_back(static_cast<size_t>(&instance - instances.data()));
-    return end;
+  /// The first instance of a microbatch on a stage; those of the other groups
+  /// follow.
+  size_t at(const Key &key) {
+    auto [known, isNew] = firstOf.try_emplace(key, instances.size());
+    if (isNew)
+      for (const Group &group : groups.at(key.first))
+        instances.push_back({{group.bytes, never, -1}, group.isOnHost, 0});
+    return known->second;
   }
 
-  /// Values on the host lie side by side, from the first step of a microbatch
-  /// to its last run: there is room.
-  void placeOnHost() {
-    std::map<int64_t, int64_t> sizes; ///< by stage
-    for (int64_t stage : rank.stages)
-      for (plan::Value &value : plan.stages[stage].values)
-        if (value.isOnHost() && value.placement == plan::Placement::slot) {
-          value.offset = sizes[stage];
-          sizes[stage] += plan::alignUp(value.bytes);
-        }
-    rank.hostArenaBytes = 0;
-    std::vector<const Instance *> inFlight;
-    for (Instance &instance : instances) {
-      int64_t size = sizes[instance.stage];
-      if (size == 0)
+  static void live(Instance &instance, int64_t begin, int64_t end) {
+    instance.life.begin = std::min(instance.life.begin, begin);
+    instance.life.end = std::max(instance.life.end, end);
+  }
+
+  void followSteps() {
+    int64_t now = 0;
+    for (const plan::Step &step : rank.steps) {
+      begins.push_back(now);
+      if (step.stage == -1)
         continue;
-      std::erase_if(inFlight, [&](const Instance *other) {
-        return other->last < instance.first;
-      });
-      std::sort(inFlight.begin(), inFlight.end(),
-                [](const Instance *a, const Instance *b) {
-                  return a->hostBase < b->hostBase;
-                });
-      instance.hostBase = 0;
-      for (const Instance *other : inFlight)
-        if (other->hostBase < instance.hostBase + size)
-          instance.hostBase = std::max(instance.hostBase,
-                                       other->hostBase + sizes[other->stage]);
-      inFlight.push_back(&instance);
-      rank.hostArenaBytes =
-          std::max(rank.hostArenaBytes, instance.hostBase + size);
+      size_t first = at({step.stage, step.microbatch});
+      if (plan::isExecution(step.kind)) {
+        size_t index = contexts.indexOf(step);
+        const Context &context = contexts.all()[index];
+        for (size_t m = 0; m < context.members.size(); ++m) {
+          if (m == 1)
+            first = at({context.members[1].stage, step.secondMicrobatch});
+          for (const Event &event : events[index][m]) {
+            Instance &instance = instances[first + event.group];
+            if (event.begin != -1)
+              live(instance, now + event.begin, now + event.begin + 1);
+            if (event.end != -1)
+              live(instance, now + event.end - 1, now + event.end);
+          }
+        }
+        now += context.length();
+        continue;
+      }
+      const plan::Value &value = plan.stages[step.stage].values[step.value];
+      if (isInSlot(value))
+        live(instances[first + value.group], now, now + 1);
+      ++now;
     }
+    begins.push_back(now);
+  }
+
+  /// Packs the instances in one of the arenas from `from` upwards; returns the
+  /// end of the highest.
+  int64_t pack(bool onHost, int64_t from) {
+    std::vector<TimedBuffer> buffers;
+    std::vector<Instance *> packed;
+    int64_t height = 0;
+    for (Instance &instance : instances) {
+      if (instance.isOnHost != onHost)
+        continue;
+      instance.base = from;
+      // Where it would lie has to be in the arena, also if it never lives.
+      height = std::max(height, instance.life.size);
+      if (instance.life.begin == never)
+        continue;
+      buffers.push_back(instance.life);
+      packed.push_back(&instance);
+    }
+    std::vector<int64_t> offsets = packInTimeOrder(buffers);
+    for (size_t i = 0; i < packed.size(); ++i) {
+      packed[i]->base += offsets[i];
+      height = std::max(height, offsets[i] + buffers[i].size);
+    }
+    return from + height;
+  }
+
+  SlotHeights findHeights() const {
+    // When the height changes, and how.
+    struct Change {
+      int64_t time, top;
+      bool isEnd;
+    };
+    std::vector<Change> changes;
+    for (const Instance &instance : instances) {
+      if (instance.isOnHost || instance.life.begin == never)
+        continue;
+      int64_t top = instance.base - base + instance.life.size;
+      changes.push_back({instance.life.begin, top, false});
+      changes.push_back({instance.life.end, top, true});
+    }
+    std::sort(changes.begin(), changes.end(),
+              [](const Change &a, const Change &b) { return a.time < b.time; });
+    SlotHeights heights;
+    for (const Context &context : contexts.all())
+      heights.inContext.emplace_back(context.length());
+    heights.atStep.resize(rank.steps.size());
+    std::multiset<int64_t> tops;
+    auto next = changes.begin();
+    for (size_t i = 0; i < rank.steps.size(); ++i) {
+      const plan::Step &step = rank.steps[i];
+      std::vector<int64_t> *moments =
+          plan::isExecution(step.kind)
+              ? &heights.inContext[contexts.indexOf(step)]
+              : nullptr;
+      for (int64_t now = begins[i]; now < begins[i + 1];) {
+        for (; next != changes.end() && next->time <= now; ++next)
+          if (next->isEnd)
+            tops.erase(tops.find(next->top));
+          else
+            tops.insert(next->top);
+        int64_t until = next == changes.end()
+                            ? begins[i + 1]
+                            : std::min(begins[i + 1], next->time);
+        int64_t height = tops.empty() ? 0 : *tops.rbegin();
+        heights.atStep[i] = std::max(heights.atStep[i], height);
+        for (; now < until; ++now)
+          if (moments) {
+            int64_t &most = (*moments)[now - begins[i]];
+            most = std::max(most, height);
+          }
+      }
+    }
+    return heights;
   }
 
   void writeSlots() {
-    std::map<Key, int64_t> slotOf; ///< of each instance
-    /// Stage, base, base on the host.
-    std::map<std::array<int64_t, 3>, int64_t> slotAt;
-    for (const auto &[key, index] : indices) {
-      plan::Stage &stage = plan.stages[key.first];
-      const Instance &instance = instances[index];
-      auto [known, isNew] =
-          slotAt.try_emplace({key.first, instance.base, instance.hostBase},
-                             static_cast<int64_t>(stage.slots.size()));
-      if (isNew) {
-        stage.slots.push_back(instance.base);
-        if (instance.hostBase != -1)
-          stage.hostSlots.push_back(instance.hostBase);
-      }
-      slotOf[key] = known->second;
+    std::map<Key, int64_t> slotOf;
+    std::map<std::pair<int64_t, std::vector<int64_t>>, int64_t> known;
+    for (int64_t stage : rank.stages)
+      plan.stages[stage].slots.clear();
+    for (const auto &[key, first] : firstOf) {
+      std::vector<int64_t> bases;
+      for (size_t g = 0; g < groups.at(key.first).size(); ++g)
+        bases.push_back(instances[first + g].base);
+      std::vector<std::vector<int64_t>> &slots = plan.stages[key.first].slots;
+      auto [entry, isNew] = known.try_emplace(
+          {key.first, bases}, static_cast<int64_t>(slots.size()));
+      if (isNew)
+        slots.push_back(bases);
+      slotOf[key] = entry->second;
     }
     for (plan::Step &step : rank.steps) {
       if (step.stage == -1)
@@ -333,16 +291,21 @@ private:
 
   plan::Plan &plan;
   plan::Rank &rank;
+  const Contexts &contexts;
   int64_t base;
-  std::vector<Instance> instances; ///< by first step
-  std::map<Key, size_t> indices;
-  std::vector<size_t> active;
+  std::map<int64_t, std::vector<Group>> groups; ///< by stage
+  /// By context and member.
+  std::vector<std::vector<std::vector<Event>>> events;
+  std::vector<int64_t> begins; ///< of steps, and the end of the last
+  std::vector<Instance> instances;
+  std::map<Key, size_t> firstOf;
 };
 
 } // namespace
 
-int64_t placeSlots(plan::Plan &plan, plan::Rank &rank, int64_t base) {
-  return SlotPlacer(plan, rank, base).run();
+SlotHeights placeSlots(plan::Plan &plan, plan::Rank &rank,
+                       const Contexts &contexts, int64_t base) {
+  return SlotPlacer(plan, rank, contexts, base).run();
 }
 
 } // namespace moe::optimize

@@ -169,22 +169,24 @@ private:
     return known[value];
   }
 
-  /// Addresses of slots stand above those of the arena: members are in
-  /// different ones. Those of the host follow, likewise.
-  static int64_t addressOf(const IssuedOp &issued, const plan::Value &value) {
-    constexpr int64_t arena = int64_t{1} << 53;
-    int64_t region =
-        value.placement == plan::Placement::slot ? issued.member + 1 : 0;
-    return value.offset + (region + (value.isOnHost() ? 4 : 0)) * arena;
+  /// What shares bytes with a slot value is kept off it without waits
+  /// (SlotPlacement.h).
+  bool isTracked(const plan::Value &value) const {
+    return isPlaced && value.bytes > 0 &&
+           value.placement == plan::Placement::fixed;
+  }
+  /// Addresses of the host stand above those of the device.
+  static int64_t addressOf(const plan::Value &value) {
+    return value.offset + (value.isOnHost() ? int64_t{1} << 55 : 0);
   }
 
   void use(const IssuedOp &issued, size_t stream, int64_t position,
            plan::ValueIndex index) {
     lookup(issued, index).lastUse[stream] = position;
     const plan::Value &value = issued.stage->values[index];
-    if (!isPlaced || value.bytes == 0)
+    if (!isTracked(value))
       return;
-    int64_t begin = addressOf(issued, value);
+    int64_t begin = addressOf(value);
     bytes.use(begin, begin + value.bytes, stream, position);
   }
 
@@ -194,9 +196,9 @@ private:
     known = {};
     known.written[stream] = known.lastUse[stream] = position;
     const plan::Value &value = issued.stage->values[index];
-    if (!isPlaced || value.bytes == 0)
+    if (!isTracked(value))
       return;
-    int64_t begin = addressOf(issued, value);
+    int64_t begin = addressOf(value);
     bytes.write(begin, begin + value.bytes, stream, position, needed);
   }
 

@@ -32,15 +32,10 @@ size_t Values::index(const Instance &instance) const {
 
 Place Values::placeOf(const Instance &instance) const {
   const plan::Value &v = value(instance);
-  Place place{v.isOnHost() ? &host : &device, v.offset, v.bytes};
-  if (v.placement == plan::Placement::fixed)
-    return place;
   const plan::Stage &stage =
       binding.plan().stages[static_cast<size_t>(instance.stage)];
-  const std::vector<int64_t> &slots =
-      v.isOnHost() ? stage.hostSlots : stage.slots;
-  place.offset += slots[static_cast<size_t>(instance.slot)];
-  return place;
+  return {v.isOnHost() ? &host : &device,
+          plan::placeOf(stage, v, instance.slot), v.bytes};
 }
 
 Error Values::error(const Instance &instance, const std::string &reason) const {

@@ -77,17 +77,19 @@ Status checkExchange(const Plan &plan);
 /// have. So ranges of the two never meet, and each is accounted for alike.
 inline constexpr int64_t kHostPlaces = int64_t{1} << 55;
 
-/// Where the slot's values begin, those on the host or the others.
-inline int64_t slotPlace(const Stage &stage, int64_t slot, bool onHost) {
-  return onHost ? kHostPlaces + stage.hostSlots[slot] : stage.slots[slot];
+/// Where the bytes of a value begin for a microbatch in this slot.
+inline int64_t numberedPlaceOf(const Stage &stage, const Value &value,
+                               int64_t slot) {
+  return (value.isOnHost() ? kHostPlaces : 0) + placeOf(stage, value, slot);
 }
 
-/// Where the bytes of a value begin for a microbatch in this slot.
-inline int64_t placeOf(const Stage &stage, const Value &value, int64_t slot) {
-  if (value.placement == Placement::slot)
-    return slotPlace(stage, slot, value.isOnHost()) + value.offset;
-  return (value.isOnHost() ? kHostPlaces : 0) + value.offset;
-}
+/// What the values of a group need behind its base.
+struct GroupBytes {
+  int64_t bytes = 0;
+  bool isOnHost = false;
+};
+/// Of all groups of a stage; those that no value names have no bytes.
+std::vector<GroupBytes> groupBytes(const Stage &stage);
 
 /// "bytes 256 to 512", of the host where that is where they lie.
 inline std::string describeBytes(int64_t begin, int64_t end) {

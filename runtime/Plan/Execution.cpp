@@ -101,16 +101,26 @@ void Execution::finish() {
   }
   for (Member &member : memberList) {
     const Stage &stage = plan->stages[member.stage];
-    std::array<std::vector<Extent>, 2> used; // in the slot
+    std::map<int64_t, Group> groups;
     auto use = [&](ValueIndex index, bool isAllocated) {
       const Value &value = stage.values[index];
-      bool isInSlot = value.placement == Placement::slot;
-      int64_t begin = isInSlot ? value.offset : placeOf(stage, value, -1);
-      Extent extent{begin, begin + value.bytes};
-      (isInSlot ? used[value.isOnHost()] : fixedUsed).push_back(extent);
+      if (value.placement == Placement::fixed) {
+        int64_t begin = numberedPlaceOf(stage, value, -1);
+        fixedUsed.push_back({begin, begin + value.bytes});
+        if (isAllocated)
+          fixedAllocated.push_back(fixedUsed.back());
+        return;
+      }
+      Extent extent{value.offset, value.offset + value.bytes};
+      Group &group =
+          groups
+              .try_emplace(value.group,
+                           Group{value.group, value.isOnHost(), {}, extent})
+              .first->second;
+      group.used = {std::min(group.used.begin, extent.begin),
+                    std::max(group.used.end, extent.end)};
       if (isAllocated)
-        (isInSlot ? member.inSlot[value.isOnHost()].allocated : fixedAllocated)
-            .push_back(extent);
+        group.allocated.push_back(extent);
     };
     for (ValueIndex input : programOf(member).inputs)
       use(input, false);
@@ -122,12 +132,9 @@ void Execution::finish() {
         fixedAllocated.push_back(
             {op.scratchOffset, op.scratchOffset + op.scratchBytes});
     }
-    for (bool onHost : {false, true}) {
-      Member::InSlot &inSlot = member.inSlot[onHost];
-      inSlot.allocated = coalesce(std::move(inSlot.allocated));
-      std::vector<Extent> all = coalesce(std::move(used[onHost]));
-      if (!all.empty())
-        inSlot.used = {all.front().begin, all.back().end};
+    for (auto &[index, group] : groups) {
+      group.allocated = coalesce(std::move(group.allocated));
+      member.groups.push_back(std::move(group));
     }
   }
   fixedAllocated = coalesce(std::move(fixedAllocated));
@@ -136,26 +143,48 @@ void Execution::finish() {
   fixedUsed = coalesce(std::move(fixedUsed));
 }
 
-bool Execution::touchesNothingElse(const Slots &slots) const {
-  for (bool onHost : {false, true}) {
-    std::array<Extent, 2> regions{};
-    for (size_t m = 0; m < memberList.size(); ++m) {
-      const Member &member = memberList[m];
-      const Extent &used = member.inSlot[onHost].used;
-      if (used.begin == used.end)
-        continue;
-      int64_t base = slotPlace(plan->stages[member.stage], slots[m], onHost);
-      regions[m] = {base + used.begin, base + used.end};
-      auto next = std::lower_bound(
-          fixedUsed.begin(), fixedUsed.end(), regions[m].begin,
-          [](const Extent &extent, int64_t at) { return extent.end <= at; });
-      if (next != fixedUsed.end() && intersect(*next, regions[m]))
-        return false;
+Execution::Pattern Execution::patternOf(const Slots &slots) const {
+  struct Region {
+    Extent extent;
+    int64_t number;
+  };
+  std::vector<Region> regions;
+  int64_t count = 0;
+  for (size_t m = 0; m < memberList.size(); ++m)
+    for (const Group &group : memberList[m].groups) {
+      int64_t base = group.base(plan->stages[memberList[m].stage], slots[m]);
+      regions.push_back(
+          {{base + group.used.begin, base + group.used.end}, count++});
     }
-    if (intersect(regions[0], regions[1]))
-      return false;
+  std::sort(regions.begin(), regions.end(),
+            [](const Region &a, const Region &b) {
+              return std::pair(a.extent.begin, a.number) <
+                     std::pair(b.extent.begin, b.number);
+            });
+  // Pairs in one order, whatever the places: by number.
+  std::vector<std::array<int64_t, 3>> pairs;
+  for (size_t i = 0; i < regions.size(); ++i) {
+    const Region &region = regions[i];
+    auto next = std::lower_bound(
+        fixedUsed.begin(), fixedUsed.end(), region.extent.begin,
+        [](const Extent &extent, int64_t at) { return extent.end <= at; });
+    if (next != fixedUsed.end() && intersect(*next, region.extent))
+      pairs.push_back({region.number, -1, region.extent.begin});
+    for (size_t k = i + 1;
+         k < regions.size() && regions[k].extent.begin < region.extent.end;
+         ++k) {
+      int64_t distance = regions[k].extent.begin - region.extent.begin;
+      if (region.number < regions[k].number)
+        pairs.push_back({region.number, regions[k].number, distance});
+      else
+        pairs.push_back({regions[k].number, region.number, -distance});
+    }
   }
-  return true;
+  std::sort(pairs.begin(), pairs.end());
+  Pattern pattern;
+  for (const std::array<int64_t, 3> &pair : pairs)
+    pattern.insert(pattern.end(), pair.begin(), pair.end());
+  return pattern;
 }
 
 /// Walks through the ops in issue order for given slots.
@@ -188,7 +217,7 @@ private:
 
   Extent extentOf(size_t m, ValueIndex index) const {
     const Value &value = stageOf(m).values[index];
-    int64_t begin = placeOf(stageOf(m), value, slots[m]);
+    int64_t begin = numberedPlaceOf(stageOf(m), value, slots[m]);
     return {begin, begin + value.bytes};
   }
 
@@ -339,14 +368,11 @@ private:
 };
 
 Status Execution::place(const Slots &slots) {
-  bool isAlone = touchesNothingElse(slots);
-  if (isAlone ? isPlaced : placed.count(slots) != 0)
+  Pattern pattern = patternOf(slots);
+  if (placed.contains(pattern))
     return {};
   MOE_RETURN_IF_ERROR(Placer(*this, slots).run());
-  if (isAlone)
-    isPlaced = true;
-  else
-    placed.insert(slots);
+  placed.insert(std::move(pattern));
   return {};
 }
 

@@ -1,8 +1,9 @@
 //===- Execution.h - a program, or two interleaved --------------*- C++ -*-===//
 //
 // What a `run` or `overlap` step executes. Byte counts are worked out once, and
-// places once for all slots that touch nothing else; executing it for a
-// microbatch then costs only its inputs and outputs, not its ops. Private to
+// places once for all slots whose bytes lie across each other in the same way;
+// executing it for a microbatch then costs only its inputs, outputs and groups,
+// not its ops. Private to
 // runtime/Plan.
 //
 //===----------------------------------------------------------------------===//
@@ -24,17 +25,24 @@ struct Extent {
 
 class Execution {
 public:
+  /// What a program does in a group of its slot, relative to the group's base.
+  struct Group {
+    int64_t index;
+    bool isOnHost;
+    /// What it allocates at any time: as few ranges as possible, rising.
+    std::vector<Extent> allocated;
+    Extent used; ///< all that it touches
+
+    /// Where it begins for a microbatch in this slot.
+    int64_t base(const Stage &stage, int64_t slot) const {
+      return (isOnHost ? kHostPlaces : 0) + stage.slots[slot][index];
+    }
+  };
   struct Member {
     int64_t stage;
     int64_t program;
     ProgramAccount account;
-    /// Bytes of its slot, relative to where that begins.
-    struct InSlot {
-      /// What the program allocates at any time: as few as possible, rising.
-      std::vector<Extent> allocated;
-      Extent used{0, 0}; ///< all that it uses
-    };
-    std::array<InSlot, 2> inSlot; ///< on the device, on the host
+    std::vector<Group> groups; ///< those that it touches, rising
   };
   /// Slots of the members, -1: none; the second is for overlaps.
   using Slots = std::array<int64_t, 2>;
@@ -66,6 +74,9 @@ public:
   Status place(const Slots &slots);
 
 private:
+  /// Which of the regions that the members use lie across each other or across
+  /// fixed bytes, and how: slots with one pattern are alike.
+  using Pattern = std::vector<int64_t>;
   struct Position {
     size_t member;
     size_t op;
@@ -79,7 +90,7 @@ private:
   const Program &programOf(const Member &member) const {
     return plan->stages[member.stage].programs[member.program];
   }
-  bool touchesNothingElse(const Slots &slots) const;
+  Pattern patternOf(const Slots &slots) const;
 
   const Plan *plan;
   std::string path; ///< of the overlap; empty for a program by itself
@@ -91,9 +102,7 @@ private:
   int64_t hostPeak = std::numeric_limits<int64_t>::min();
   std::vector<Extent> fixedAllocated;
   std::vector<Extent> fixedUsed; ///< inputs as well
-  /// Whether slots that touch nothing else were checked: one stands for all.
-  bool isPlaced = false;
-  std::set<Slots> placed; ///< of the others
+  std::set<Pattern> placed;      ///< what was checked
 };
 
 } // namespace moe::plan

@@ -65,21 +65,20 @@ Status checkPersistentBuffers(const Plan &plan, int64_t rank) {
   for (int64_t s : plan.ranks[rank].stages) {
     const Stage &stage = plan.stages[s];
     std::string path = element("$.stages", s);
-    int64_t slotBytes = 0;
     for (size_t i = 0; i < stage.values.size(); ++i) {
       const Value &value = stage.values[i];
-      if (value.isOnHost())
-        continue;
-      if (value.placement == Placement::slot)
-        slotBytes = std::max(slotBytes, value.offset + value.bytes);
-      else
+      if (value.placement == Placement::fixed && !value.isOnHost())
         MOE_RETURN_IF_ERROR(
             checkFree(value.offset, value.bytes,
                       element(path + ".values", i) + ".offset"));
     }
+    std::vector<GroupBytes> groups = groupBytes(stage);
     for (size_t i = 0; i < stage.slots.size(); ++i)
-      MOE_RETURN_IF_ERROR(
-          checkFree(stage.slots[i], slotBytes, element(path + ".slots", i)));
+      for (size_t g = 0; g < groups.size(); ++g)
+        if (!groups[g].isOnHost)
+          MOE_RETURN_IF_ERROR(
+              checkFree(stage.slots[i][g], groups[g].bytes,
+                        element(element(path + ".slots", i), g)));
     for (size_t p = 0; p < stage.programs.size(); ++p)
       for (size_t o = 0; o < stage.programs[p].ops.size(); ++o) {
         const Op &op = stage.programs[p].ops[o];

@@ -88,7 +88,7 @@ using ParameterIndex = int64_t;
 /// Where a value's bytes lie.
 enum class Placement : uint8_t {
   fixed, ///< at `offset` in the rank's arena, whatever the microbatch
-  slot,  ///< at `offset` behind the base of the microbatch's slot there
+  slot,  ///< at `offset` behind the base of its group in the microbatch's slot
 };
 std::string_view name(Placement placement);
 std::optional<Placement> parsePlacement(std::string_view text);
@@ -104,6 +104,9 @@ struct Value {
   int64_t bytes = 0; ///< aligned size: alignUp(elements * byteSize(dtype))
   MemoryClass memoryClass = MemoryClass::transient;
   Placement placement = Placement::fixed;
+  /// Of a slot value: behind which of the slot's bases it lies; -1: fixed.
+  /// Values of a group live and die together, in one of the arenas.
+  int64_t group = -1;
   int64_t offset = 0;
   bool isOnHost() const { return memoryClass == MemoryClass::host; }
   bool operator==(const Value &) const = default;
@@ -206,13 +209,21 @@ struct Stage {
   std::vector<std::string> blocks; ///< e.g. "embedding", "layers.0", "head"
   std::vector<Parameter> parameters;
   std::vector<Value> values;
-  std::vector<int64_t> slots; ///< base offset of each slot in the arena
-  /// The same in the host arena: as many, or none where no value of class host
-  /// lies in a slot.
-  std::vector<int64_t> hostSlots;
+  /// For each slot, the base of every group in the arena of its values. Each
+  /// microbatch has a slot; those of which all bases are equal share one.
+  std::vector<std::vector<int64_t>> slots;
   std::vector<Program> programs;
   bool operator==(const Stage &) const = default;
 };
+
+/// Where a value begins in its arena; `slot` is that of the microbatch.
+inline int64_t placeOf(const Stage &stage, const Value &value, int64_t slot) {
+  return value.placement == Placement::fixed
+             ? value.offset
+             : stage.slots[static_cast<size_t>(slot)]
+                          [static_cast<size_t>(value.group)] +
+                   value.offset;
+}
 
 enum class StepKind : uint8_t {
   load,             ///< allocate `value` and fill it from the data set

@@ -325,6 +325,8 @@ void Reader::read(const json::Node &node, const Path &path, Value &out) {
   object.member("bytes", out.bytes);
   object.member("class", out.memoryClass);
   object.member("placement", out.placement);
+  object.member("group", out.group);
+  object.member("group", out.group);
   object.member("offset", out.offset);
   object.finish();
 }
@@ -372,7 +374,6 @@ void Reader::read(const json::Node &node, const Path &path, Stage &out) {
   object.member("parameters", out.parameters);
   object.member("values", out.values);
   object.member("slots", out.slots);
-  object.member("host_slots", out.hostSlots);
   object.member("programs", out.programs);
   object.finish();
 }

@@ -319,38 +319,44 @@ Status checkStage(const Plan &plan, const Stage &stage,
         arenaBytes));
   int64_t hostArenaBytes = plan.ranks[stage.rank].hostArenaBytes;
   UniqueNames valueNames;
-  int64_t slotBytes = 0, hostSlotBytes = 0;
   for (size_t i = 0; i < stage.values.size(); ++i) {
     const Value &value = stage.values[i];
     std::string valuePath = element(path + ".values", i);
     Fields valueFields(valuePath);
     MOE_RETURN_IF_ERROR(checkValue(value, valueFields));
     MOE_RETURN_IF_ERROR(valueNames.add(value.name, valuePath));
-    if (value.placement == Placement::slot) {
-      int64_t &bytes = value.isOnHost() ? hostSlotBytes : slotBytes;
-      bytes = std::max(bytes, value.offset + value.bytes);
-    } else {
+    bool isFixed = value.placement == Placement::fixed;
+    // There cannot be more groups than values.
+    MOE_RETURN_IF_ERROR(valueFields.range(
+        "group", value.group, isFixed ? -1 : 0,
+        isFixed ? -1 : static_cast<int64_t>(stage.values.size()) - 1));
+    if (isFixed)
       MOE_RETURN_IF_ERROR(
           valueFields.buffer("offset", value.offset, value.bytes,
                              value.isOnHost() ? hostArenaBytes : arenaBytes));
-    }
   }
-  for (size_t i = 0; i < stage.slots.size(); ++i)
-    MOE_RETURN_IF_ERROR(fields.buffer(element("slots", i), stage.slots[i],
-                                      slotBytes, arenaBytes));
-  if (stage.hostSlots.size() != (hostSlotBytes > 0 ? stage.slots.size() : 0))
-    return fields.fail(
-        "host_slots",
-        hostSlotBytes > 0
-            ? "must be as many as slots, because values on the host lie in "
-              "slots: " +
-                  std::to_string(stage.slots.size()) + ", are " +
-                  std::to_string(stage.hostSlots.size())
-            : "must be empty, because no value on the host lies in a slot");
-  for (size_t i = 0; i < stage.hostSlots.size(); ++i)
-    MOE_RETURN_IF_ERROR(fields.buffer(element("host_slots", i),
-                                      stage.hostSlots[i], hostSlotBytes,
-                                      hostArenaBytes));
+  std::vector<GroupBytes> groups = groupBytes(stage);
+  for (size_t i = 0; i < stage.values.size(); ++i) {
+    const Value &value = stage.values[i];
+    if (value.placement == Placement::slot &&
+        groups[static_cast<size_t>(value.group)].isOnHost != value.isOnHost())
+      return Fields(path + ".values", static_cast<int64_t>(i))
+          .fail("group", "has values of class \"host\" and of others; they lie "
+                         "in different arenas");
+  }
+  for (size_t i = 0; i < stage.slots.size(); ++i) {
+    const std::vector<int64_t> &bases = stage.slots[i];
+    std::string slot = element("slots", i);
+    if (bases.size() != groups.size())
+      return fields.fail(slot, "must have a base for each of the " +
+                                   std::to_string(groups.size()) +
+                                   " groups of the stage's values, has " +
+                                   std::to_string(bases.size()));
+    for (size_t g = 0; g < bases.size(); ++g)
+      MOE_RETURN_IF_ERROR(
+          fields.buffer(element(slot, g), bases[g], groups[g].bytes,
+                        groups[g].isOnHost ? hostArenaBytes : arenaBytes));
+  }
   UniqueNames opNames;
   for (size_t p = 0; p < stage.programs.size(); ++p) {
     const Program &program = stage.programs[p];
@@ -494,6 +500,20 @@ Status checkStructureOfRank(const Plan &plan, int64_t rank) {
     if (plan.stages[i].rank == rank)
       MOE_RETURN_IF_ERROR(checkIsListed(plan, i));
   return checkPersistentBuffers(plan, rank);
+}
+
+std::vector<GroupBytes> groupBytes(const Stage &stage) {
+  std::vector<GroupBytes> groups;
+  for (const Value &value : stage.values) {
+    if (value.placement != Placement::slot)
+      continue;
+    auto index = static_cast<size_t>(value.group);
+    groups.resize(std::max(groups.size(), index + 1));
+    GroupBytes &group = groups[index];
+    group.bytes = std::max(group.bytes, value.offset + value.bytes);
+    group.isOnHost |= value.isOnHost();
+  }
+  return groups;
 }
 
 } // namespace moe::plan

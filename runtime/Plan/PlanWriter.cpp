@@ -278,6 +278,7 @@ void emitValue(Emitter &emit, const Value &value) {
   emit.member("bytes", value.bytes);
   emit.member("class", name(value.memoryClass));
   emit.member("placement", name(value.placement));
+  emit.member("group", value.group);
   emit.member("offset", value.offset);
   emit.end();
 }
@@ -314,8 +315,10 @@ void emitStage(Emitter &emit, const Stage &stage) {
   emit.member("blocks", stage.blocks);
   emitLines(emit, "parameters", stage.parameters, emitParameter);
   emitLines(emit, "values", stage.values, emitValue);
-  emit.member("slots", stage.slots);
-  emit.member("host_slots", stage.hostSlots);
+  emitLines(emit, "slots", stage.slots,
+            [](Emitter &emit, const std::vector<int64_t> &bases) {
+              emit.value(bases);
+            });
   emitLines(emit, "programs", stage.programs,
             [](Emitter &emit, const Program &program) {
               emit.beginObject(Spread::lines);

@@ -53,12 +53,13 @@ public:
   }
 
 private:
-  /// By offset, so that values of one slot, and fixed ones, are gone through in
-  /// rising order, in each arena.
+  /// By offset, so that values of one group, and fixed ones, are gone through
+  /// in rising order, in each arena.
   void sortByPlace(std::vector<ValueIndex> &list) const {
     auto key = [&](ValueIndex index) {
       const Value &value = stage.values[index];
-      return std::tuple(value.isOnHost(), value.placement, value.offset, index);
+      return std::tuple(value.isOnHost(), value.placement, value.group,
+                        value.offset, index);
     };
     std::sort(list.begin(), list.end(),
               [&](ValueIndex a, ValueIndex b) { return key(a) < key(b); });

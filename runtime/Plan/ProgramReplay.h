@@ -18,7 +18,7 @@ struct ProgramAccount {
   std::vector<ByteCounts> after;
   /// Bytes live at the end, relative to the start.
   ByteCounts change;
-  // By offset, fixed ones first: in the order in which they lie in the arena.
+  // By offset, fixed ones first, and those of each group together.
   std::vector<ValueIndex> inputs;
   std::vector<ValueIndex> freed; ///< inputs that are not live at the end
   std::vector<ValueIndex> made;  ///< values that are live only at the end

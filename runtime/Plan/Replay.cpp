@@ -143,7 +143,7 @@ private:
   Status allocate(int64_t index, const Step &step) {
     const Stage &stage = plan.stages[step.stage];
     const Value &value = stage.values[step.value];
-    int64_t begin = placeOf(stage, value, step.slot);
+    int64_t begin = numberedPlaceOf(stage, value, step.slot);
     int64_t end = begin + value.bytes;
     if (const auto *other = ranges.firstOverlap(begin, end))
       return fail(index, "value", overlapReason(instanceOf(step), *other));
@@ -179,7 +179,8 @@ private:
                      int64_t slot, ValueIndex value, std::string_view field) {
     const Stage &stage = plan.stages[stageIndex];
     Instance instance{stageIndex, value, microbatch};
-    if (ranges.holds(placeOf(stage, stage.values[value], slot), instance))
+    if (ranges.holds(numberedPlaceOf(stage, stage.values[value], slot),
+                     instance))
       return {};
     std::string where = stage.values[value].placement == Placement::slot
                             ? " in slot " + std::to_string(slot)
@@ -223,7 +224,7 @@ private:
     MOE_RETURN_IF_ERROR(requireUnsent(index, instanceOf(step), "value"));
     const Stage &stage = plan.stages[step.stage];
     const Value &value = stage.values[step.value];
-    ranges.erase(placeOf(stage, value, step.slot));
+    ranges.erase(numberedPlaceOf(stage, value, step.slot));
     live[value.memoryClass] -= value.bytes;
     return {};
   }
@@ -290,7 +291,7 @@ private:
 
   int64_t beginOf(const Run &run, ValueIndex value) const {
     const Stage &stage = plan.stages[run.stage];
-    return placeOf(stage, stage.values[value], run.slot);
+    return numberedPlaceOf(stage, stage.values[value], run.slot);
   }
 
   /// Inputs were placed together with what the programs allocate; all else
@@ -322,13 +323,9 @@ private:
     for (size_t m = 0; m < runs.size(); ++m) {
       if (runs[m].slot == -1)
         continue;
-      for (bool onHost : {false, true}) {
-        const auto &inSlot = execution.members()[m].inSlot[onHost];
-        if (inSlot.allocated.empty())
-          continue;
-        int64_t base =
-            slotPlace(plan.stages[runs[m].stage], runs[m].slot, onHost);
-        for (const Extent &extent : inSlot.allocated)
+      for (const Execution::Group &group : execution.members()[m].groups) {
+        int64_t base = group.base(plan.stages[runs[m].stage], runs[m].slot);
+        for (const Extent &extent : group.allocated)
           MOE_RETURN_IF_ERROR(check(base + extent.begin, base + extent.end));
       }
     }

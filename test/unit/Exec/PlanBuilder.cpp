@@ -189,6 +189,7 @@ void PlanBuilder::closePrograms(Stage &stage) {
       Value &value = stage.values[static_cast<size_t>(v)];
       if (stays || !isMade) {
         value.placement = Placement::slot;
+        value.group = v % 2;
         if (value.memoryClass == MemoryClass::transient)
           value.memoryClass = MemoryClass::saved;
       }
@@ -232,17 +233,18 @@ void PlanBuilder::place() {
       parameter.secondMomentOffset =
           take(alignedBytes(parameter.shape, wide()));
     }
-    int64_t slotBytes = 0;
+    std::vector<int64_t> groupBytes(2);
     for (Value &value : stage.values) {
       if (value.placement == Placement::fixed) {
         value.offset = take(value.bytes);
       } else {
-        value.offset = slotBytes;
-        slotBytes += value.bytes;
+        int64_t &end = groupBytes[static_cast<size_t>(value.group)];
+        value.offset = end;
+        end += value.bytes;
       }
     }
     for (int64_t m = 0; m < result.layout.microbatches; ++m)
-      stage.slots.push_back(take(slotBytes));
+      stage.slots.push_back({take(groupBytes[0]), take(groupBytes[1])});
   }
   for (size_t r = 0; r < next.size(); ++r)
     result.ranks[r].arenaBytes = placeScratch(static_cast<int64_t>(r), next[r]);

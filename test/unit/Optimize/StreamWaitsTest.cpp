@@ -48,7 +48,9 @@ struct Bytes {
 Pairs needed(const std::vector<IssuedOp> &issued, bool isPlaced) {
   auto bytesOf = [](const IssuedOp &each, plan::ValueIndex index) -> Bytes {
     const plan::Value &value = each.stage->values[index];
-    return {value.placement == plan::Placement::slot ? each.member : -1,
+    // Values in slots have places of their own, as far as waits go.
+    return {value.placement == plan::Placement::slot ? 2 * index + each.member
+                                                     : -1,
             value.offset, value.offset + value.bytes};
   };
   auto has = [](const std::vector<plan::ValueIndex> &list,

@@ -16,7 +16,7 @@ using testing::HasSubstr;
 TEST(Execution, EverySlotIsLookedAt) {
   Plan plan = overlapPlan();
   // The third lies across the first two, the fourth across what is fixed.
-  plan.stages[0].slots = {2304, 3328, 2816, 4096};
+  plan.stages[0].slots = {{2304}, {3328}, {2816}, {4096}};
   Result<Execution> execution = Execution::ofOverlap(plan, 0, 0);
   ASSERT_TRUE(execution.ok()) << execution.error().message;
   for (int i = 0; i < 2; ++i) {
@@ -36,7 +36,7 @@ TEST(Execution, EverySlotIsLookedAt) {
 
 TEST(Execution, ProgramsByThemselves) {
   Plan plan = overlapPlan();
-  plan.stages[0].slots = {2304, 3328, 4096};
+  plan.stages[0].slots = {{2304}, {3328}, {4096}};
   Result<Execution> execution = Execution::ofProgram(plan, 0, 0);
   ASSERT_TRUE(execution.ok()) << execution.error().message;
   ASSERT_EQ(execution->live().size(), 4u);

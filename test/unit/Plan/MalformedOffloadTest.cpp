@@ -40,36 +40,28 @@ const Case kOffloadCases[] = {
      "missing key \"exposed_copy_ns\""},
     {"/ranks/0/exposed_copy_ns", set, "281", "$.ranks[0].exposed_copy_ns",
      "must be from 0 to 280"},
-    {STAGE0 "/host_slots", removeIt, "", "$.stages[0]",
-     "missing key \"host_slots\""},
     {FORWARD0 "/ops/1/stream", set, "\"copy\"",
      "$.stages[0].programs[0].ops[1].stream",
      "expected \"compute\", \"expert_communication\", \"copy_out\" or "
      "\"copy_in\""},
 
     // Places on the host.
-    {STAGE0 "/host_slots", set, "[]", "$.stages[0].host_slots",
-     "must be as many as slots, because values on the host lie in slots: 2, "
-     "are 0"},
-    {STAGE0 "/host_slots", append, "0", "$.stages[0].host_slots", "are 3"},
-    {STAGE1 "/host_slots", append, "0", "$.stages[1].host_slots",
-     "must be empty"},
-    {STAGE0 "/host_slots/1", set, "512", "$.stages[0].host_slots[1]",
+    {STAGE0 "/slots/1/1", set, "512", "$.stages[0].slots[1][1]",
      "256 bytes at 512 leave the arena, which has 512"},
-    {STAGE0 "/host_slots/1", set, "10", "$.stages[0].host_slots[1]",
+    {STAGE0 "/slots/1/1", set, "10", "$.stages[0].slots[1][1]",
      "must be a multiple of 256"},
-    {STAGE0 "/values/6/offset", set, "256", "$.stages[0].host_slots[1]",
+    {STAGE0 "/values/6/offset", set, "256", "$.stages[0].slots[1][1]",
      "leave the arena"},
-    {STAGE0 "/values/6/placement", set, "\"fixed\"", "$.stages[0].host_slots",
-     "must be empty, because no value on the host lies in a slot"},
+    {STAGE0 "/values/6/group", set, "0", "$.stages[0].values[0].group",
+     "has values of class \"host\" and of others"},
     // The arena of the host is too small, the claim of the machine's memory
     // wrong.
-    {"/ranks/0/host_arena_bytes", set, "256", "$.stages[0].host_slots[1]",
+    {"/ranks/0/host_arena_bytes", set, "256", "$.stages[0].slots[1][1]",
      "256 bytes at 256 leave the arena, which has 256"},
     {"/machine/host_memory_bytes", set, "256", "$.prediction.fits",
      "or its host arena the host's memory"},
     // A range of the host that is taken by the other microbatch.
-    {STAGE0 "/host_slots/1", set, "0", "$.ranks[0].steps[5].phase",
+    {STAGE0 "/slots/1/1", set, "0", "$.ranks[0].steps[5].phase",
      "overlaps value \"x.host\" of stage \"s0\", microbatch 0, which lives "
      "at host bytes 0 to 256"},
 
@@ -92,8 +84,6 @@ const Case kOffloadCases[] = {
     {BACKWARD0 "/ops/1/inputs/1", set, "6",
      "$.stages[0].programs[1].ops[1].inputs[1]",
      "must be a value on the device"},
-    {STAGE0 "/values/6/class", set, "\"saved\"", "$.stages[0].host_slots",
-     "must be empty"},
     {BACKWARD0 "/ops/1/scratch_class", set, "\"host\"",
      "$.stages[0].programs[1].ops[1].scratch_class",
      "scratch lies on the device"},

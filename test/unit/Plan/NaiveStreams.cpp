@@ -11,7 +11,7 @@ Range rangeOf(const Stage &stage, ValueIndex index, int64_t slot) {
   const Value &value = stage.values[index];
   int64_t begin = value.offset;
   if (value.placement == Placement::slot)
-    begin += (value.isOnHost() ? stage.hostSlots : stage.slots)[slot];
+    begin += stage.slots[slot][value.group];
   if (value.isOnHost())
     begin += int64_t{1} << 60; // no device has that many bytes
   return {begin, begin + value.bytes};

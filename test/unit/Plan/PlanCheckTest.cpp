@@ -109,7 +109,7 @@ bool overlapsSomewhere(const Plan &plan) {
       const Value &value = stage.values[index];
       int64_t begin = value.offset + (value.isOnHost() ? int64_t{1} << 60 : 0);
       if (value.placement == Placement::slot)
-        begin += (value.isOnHost() ? stage.hostSlots : stage.slots)[at.slot];
+        begin += stage.slots[at.slot][value.group];
       return Buffer{begin, begin + value.bytes, at.stage, index, at.microbatch};
     };
     auto drop = [&](const Running &at, ValueIndex value) {
@@ -167,14 +167,20 @@ TEST(PlanCheck, FindsEveryOverlap) {
     Value &moved = stage.values[random() % stage.values.size()];
     const Value &other = stage.values[random() % stage.values.size()];
     bool onHost = moved.isOnHost();
-    if (moved.placement == other.placement && onHost == other.isOnHost())
+    auto anySlot = [&]() -> std::vector<int64_t> & {
+      return stage.slots[random() % stage.slots.size()];
+    };
+    if (moved.placement == other.placement && onHost == other.isOnHost()) {
       moved.offset = other.offset;
-    else if (moved.placement == Placement::fixed && !onHost)
-      moved.offset = stage.slots[random() % stage.slots.size()] + other.offset;
+    } else if (moved.placement == Placement::fixed && !onHost &&
+               !other.isOnHost()) {
+      moved.offset = anySlot()[other.group] + other.offset;
+    }
+    // One base of a slot, or all.
+    if (size_t group = random() % 4; group < stage.slots[0].size())
+      anySlot()[group] = stage.slots[0][group];
     if (random() % 4 == 0)
-      stage.slots[random() % stage.slots.size()] = stage.slots[0];
-    if (onHost)
-      stage.hostSlots[random() % stage.hostSlots.size()] = stage.hostSlots[0];
+      anySlot() = stage.slots[0];
     std::string error = checkError(plan);
     // Leaving the arena and hitting parameters are other errors.
     if (error.find("leave the arena") != std::string::npos ||

@@ -37,11 +37,13 @@ TEST(PlanRoundTrip, ReadsEveryField) {
   EXPECT_TRUE(plan.prediction.fits);
   ASSERT_EQ(plan.stages.size(), 2u);
   const Stage &stage = plan.stages[0];
-  EXPECT_EQ(stage.slots, (std::vector<int64_t>{2560, 3328}));
+  EXPECT_EQ(stage.slots, (std::vector<std::vector<int64_t>>{{2560}, {3328}}));
   EXPECT_EQ(stage.parameters[0].initializer.standardDeviation, 0.02);
   EXPECT_FALSE(stage.parameters[1].trainable);
   EXPECT_EQ(stage.values[5].dtype, DType::f32);
   EXPECT_EQ(stage.values[5].placement, Placement::slot);
+  EXPECT_EQ(stage.values[5].group, 0);
+  EXPECT_EQ(stage.values[2].group, -1);
   const Op &op = stage.programs[1].ops[0];
   EXPECT_EQ(std::get<bool>(op.attributes.at("exact")), true);
   EXPECT_EQ(std::get<int64_t>(op.attributes.at("groups")), 1);

@@ -141,22 +141,31 @@ void placeRandomStages(Plan &plan, const std::vector<Ports> &ports,
       Stage &stage = plan.stages[s];
       for (Parameter &parameter : stage.parameters)
         placeParameter(rank, parameter, take);
-      int64_t slotBytes = 0, hostSlotBytes = 0;
+      // The groups on the device, and the one on the host.
+      constexpr int64_t onDevice = 3;
+      std::vector<int64_t> groupBytes;
       for (size_t i = 0; i < stage.values.size(); ++i) {
         Value &value = stage.values[i];
         if (value.placement == Placement::slot) {
-          int64_t &bytes = value.isOnHost() ? hostSlotBytes : slotBytes;
-          value.offset = bytes;
-          bytes += value.bytes;
+          value.group = value.isOnHost() ? onDevice : dice.draw(onDevice);
+          auto group = static_cast<size_t>(value.group);
+          groupBytes.resize(std::max(groupBytes.size(), group + 1));
+          value.offset = groupBytes[group];
+          groupBytes[group] += value.bytes;
         } else if (!isShortLived(value, ports[s], i)) {
           value.offset = take(value.bytes);
         }
       }
-      for (int64_t i = 0; i < plan.layout.microbatches; ++i)
-        stage.slots.push_back(take(slotBytes));
-      for (int64_t i = 0; i < plan.layout.microbatches && hostSlotBytes; ++i) {
-        stage.hostSlots.push_back(rank.hostArenaBytes);
-        rank.hostArenaBytes += hostSlotBytes + kAlignment * dice.draw(2);
+      for (int64_t i = 0; i < plan.layout.microbatches; ++i) {
+        std::vector<int64_t> &bases = stage.slots.emplace_back();
+        for (size_t group = 0; group < groupBytes.size(); ++group) {
+          if (group < onDevice) {
+            bases.push_back(take(groupBytes[group]));
+            continue;
+          }
+          bases.push_back(rank.hostArenaBytes);
+          rank.hostArenaBytes += groupBytes[group] + kAlignment * dice.draw(2);
+        }
       }
     }
     int64_t end = next;

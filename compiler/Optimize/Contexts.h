@@ -1,0 +1,107 @@
+//===- Contexts.h - what steps execute, and when bytes are in use -*- C++ -*-=//
+//
+// Private to compiler/Optimize.
+//
+//===----------------------------------------------------------------------===//
+#pragma once
+
+#include "compiler/Optimize/Offsets.h"
+#include "compiler/Optimize/Placement.h"
+#include "compiler/Optimize/StreamWaits.h"
+
+#include <map>
+
+namespace moe::optimize {
+
+/// What a `run` or `overlap` step executes: its programs, and its ops in issue
+/// order.
+struct Context {
+  struct Member {
+    int64_t stage;
+    plan::Program *program;
+  };
+  std::vector<Member> members;
+  std::vector<IssuedOp> issued;
+
+  /// Two moments for each op: while it runs, and before the next is issued.
+  int64_t length() const {
+    return std::max<int64_t>(1, 2 * static_cast<int64_t>(issued.size()));
+  }
+};
+
+/// All programs of a rank, each by itself, and then its overlaps.
+class Contexts {
+public:
+  Contexts(plan::Plan &plan, plan::Rank &rank);
+
+  const std::vector<Context> &all() const { return contexts; }
+  /// Of a `run` or `overlap` step.
+  size_t indexOf(const plan::Step &step) const;
+
+private:
+  std::vector<Context> contexts;
+  std::map<std::pair<int64_t, plan::Phase>, size_t> programs;
+  size_t firstOverlap = 0;
+};
+
+/// From when on bytes are in use that an op writes, and until when those that
+/// it uses last, for each position of a context: so that of two buffers whose
+/// lifetimes do not meet one is done with before the other begins, whatever
+/// the streams of their ops. Ops of the compute stream keep their moments:
+/// those of the others give way, as far as compute ops are known to be done
+/// before they begin, and they before compute ops.
+struct Reach {
+  std::vector<int64_t> begin;
+  std::vector<int64_t> end;
+};
+
+/// Whose bytes: what shares bytes with a slot is the same for no two
+/// microbatches, so that no wait could keep it off.
+enum class Sharing : uint8_t { fixed, slots };
+Reach reachOf(const Context &context, Reuse reuse, Sharing sharing);
+
+/// The same as lifetimes of the values and the scratch of one of the programs
+/// of a context.
+class ContextLifetimes {
+public:
+  ContextLifetimes(const Context &context, Reuse reuse, Sharing sharing)
+      : context(context), reach(reachOf(context, reuse, sharing)) {}
+
+  /// Calls `value(index, begin, end, isMade, isFreed)` for each value that the
+  /// program uses, where `begin` is 0 for those that it did not make and `end`
+  /// the length of the context for those that live on; and
+  /// `scratch(op number, op, begin, end)`.
+  template <typename VisitValue, typename VisitScratch>
+  void forEach(size_t member, VisitValue value, VisitScratch scratch) const {
+    const plan::Program &program = *context.members[member].program;
+    std::map<plan::ValueIndex, std::pair<int64_t, bool>> live;
+    for (plan::ValueIndex input : program.inputs)
+      live[input] = {0, false};
+    size_t number = 0;
+    for (size_t i = 0; i < context.issued.size(); ++i) {
+      if (context.issued[i].member != static_cast<int64_t>(member))
+        continue;
+      const plan::Op &op = *context.issued[i].op;
+      for (plan::ValueIndex output : op.outputs)
+        if (output != -1)
+          live[output] = {reach.begin[i], true};
+      if (op.scratchBytes > 0)
+        scratch(number, reach.begin[i], reach.end[i]);
+      ++number;
+      for (plan::ValueIndex released : op.releases) {
+        auto known = live.find(released);
+        value(released, known->second.first, reach.end[i], known->second.second,
+              true);
+        live.erase(known);
+      }
+    }
+    for (auto [index, begin] : live)
+      value(index, begin.first, context.length(), begin.second, false);
+  }
+
+private:
+  const Context &context;
+  Reach reach;
+};
+
+} // namespace moe::optimize
