@@ -177,26 +177,6 @@ Status checkRank(const Plan &plan, int64_t index) {
   return checkPeak(plan, rank, *replayed, path);
 }
 
-/// Parameters are updated, and their gradients reduced, on all ranks or on
-/// none: otherwise the next step would run with parts of two models.
-Status checkEndOfStep(const Plan &plan) {
-  for (StepKind kind : {StepKind::reduce_gradients, StepKind::update}) {
-    auto has = [&](const Rank &rank) {
-      return std::any_of(rank.steps.begin(), rank.steps.end(),
-                         [&](const Step &step) { return step.kind == kind; });
-    };
-    for (size_t i = 1; i < plan.ranks.size(); ++i)
-      if (has(plan.ranks[i]) != has(plan.ranks[0]))
-        return errorAt(element("$.ranks", i) + ".steps",
-                       (has(plan.ranks[0])
-                            ? "must have a step " + quoted(name(kind)) +
-                                  ", because rank 0 has one"
-                            : "must have no step " + quoted(name(kind)) +
-                                  ", because rank 0 has none"));
-  }
-  return {};
-}
-
 Status checkFits(const Plan &plan) {
   bool fits = true;
   for (const Rank &rank : plan.ranks)
@@ -223,7 +203,6 @@ Status checkMeaning(const Plan &plan) {
   MOE_RETURN_IF_ERROR(checkPrograms(plan));
   for (size_t i = 0; i < plan.ranks.size(); ++i)
     MOE_RETURN_IF_ERROR(checkRank(plan, static_cast<int64_t>(i)));
-  MOE_RETURN_IF_ERROR(checkEndOfStep(plan));
   MOE_RETURN_IF_ERROR(checkExchange(plan));
   return checkFits(plan);
 }

@@ -73,7 +73,7 @@ constexpr std::pair<std::string_view, std::string_view> kReasons[] = {
     {"claims", "claims"},
     {"the replay has its peak", "claims"},
     {"is only -1 for a rank without steps", "claims"},
-    {"bytes are live, the arena has", "claims"},
+    {"bytes are live, the", "claims"},
 };
 
 const Rule &ruleNamed(std::string_view name) {

@@ -169,6 +169,12 @@ private:
     if (!r)
       return;
     const Rank &rank = plan.ranks[*r];
+    // Of a peak, the step that has it.
+    std::string_view number = between(message, "at step ", ",");
+    int64_t peak = -1;
+    std::from_chars(number.data(), number.data() + number.size(), peak);
+    if (peak >= 0 && peak < static_cast<int64_t>(rank.steps.size()))
+      add(describe(*r, peak));
     if (auto step = reader.index(".steps[", rank.steps.size()))
       return add(describe(*r, *step));
     if (auto v = reader.index(".overlaps[", rank.overlaps.size())) {

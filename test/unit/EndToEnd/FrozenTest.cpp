@@ -231,11 +231,19 @@ TEST(FrozenPlaces, UnknownNamesAreErrors) {
 // A thousand steps on each path end with the bytes that they began with: the
 // executor compares after every step, and the peak at the end.
 TEST(ThousandSteps, EndWithThePersistentBytes) {
-  for (const char *frozen : {"*", "embedding,layers.0"}) {
-    SCOPED_TRACE(frozen);
+  struct Path {
+    const char *frozen, *recompute, *offload;
+  };
+  for (const Path &path :
+       {Path{"*", "", ""}, Path{"embedding,layers.0", "", ""},
+        Path{"", "full", ""}, Path{"", "", "moe_act,core_attn"}}) {
+    SCOPED_TRACE(std::string(path.frozen) + " " + path.recompute + " " +
+                 path.offload);
     driver::PlanRequest request = requestFor("deepseek-v2-lite", 2, 2, 2, 2);
     request.layout.sequenceLength = 3;
-    request.frozen = frozen;
+    request.frozen = path.frozen;
+    request.recompute = path.recompute;
+    request.offload = path.offload;
     Result<exec::RunReport> report = test::planAndRun(request, 1000);
     ASSERT_TRUE(report) << report.error().message;
     ASSERT_EQ(report->steps.size(), 1000u);

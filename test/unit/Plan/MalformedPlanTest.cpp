@@ -413,9 +413,13 @@ const Case kTinyCases[] = {
      R"({"kind": "reduce_gradients", "live": [0,0,0,0,0,0,0,0,0,0,0]})",
      "$.ranks[0].steps[14].kind", "before the update"},
     {STEPS0 "/13", removeIt, "", "$.ranks[1].steps",
-     "must have no step \"update\", because rank 0 has none"},
+     "ranks meet in different steps: as number 2 of reduce_gradients and "
+     "update, rank 0 has none and rank 1 has \"update\" "
+     "($.ranks[1].steps[17])"},
     {STEPS0 "/12", removeIt, "", "$.ranks[1].steps",
-     "must have no step \"reduce_gradients\", because rank 0 has none"},
+     "ranks meet in different steps: as number 1 of reduce_gradients and "
+     "update, rank 0 has \"update\" ($.ranks[0].steps[12]) and rank 1 has "
+     "\"reduce_gradients\" ($.ranks[1].steps[16])"},
     {"/layout/microbatches", set, "3", "$.ranks",
      "no step collects the loss of microbatch 2"},
 

@@ -313,6 +313,73 @@ const WrongPlan kCorpus[] = {
      "form", "arena"},
 
     //===------------------------------------------------------------------===//
+    // Copies to the host and back
+    //===------------------------------------------------------------------===//
+    {"SourceFreedUnderItsCopyOut",
+     "torchrec #4231: the device bytes are given away while they are copied",
+     "offload",
+     [](Plan &, Editor edit) {
+       edit.op("s0", kForward, "layers.0.norm").waits.clear();
+     },
+     "reuse-after-use",
+     "while op \"x.offload\" on stream \"copy_out\" may still be using it"},
+    {"ReloadRacesItsCopyOut",
+     "Megatron #7398: a reload without an edge to its own copy-out", "offload",
+     [](Plan &, Editor edit) {
+       // The last stage's backward follows at once: it is reloaded in forward.
+       Program &forward = edit.program("s0", kForward);
+       Op reload = edit.op("s0", kBackward, "x.reload");
+       reload.name += ".early";
+       reload.outputs = {edit.clone("s0", "x.back", "x.early")};
+       reload.releases = reload.outputs;
+       forward.ops.insert(forward.ops.begin() +
+                              edit.indexOf("s0", kForward, "x.offload") + 1,
+                          reload);
+     },
+     "read-after-write",
+     "while op \"x.offload\" on stream \"copy_out\" may still be writing it"},
+    {"ReloadUsedBeforeItArrived", "Megatron #7398: half of the copy is read",
+     "offload",
+     [](Plan &, Editor edit) {
+       edit.op("s0", kBackward, "layers.0.norm.input_grad").waits.clear();
+     },
+     "read-after-write",
+     "while op \"x.reload\" on stream \"copy_in\" may still be writing it"},
+    {"CopiedBeforeItWasComputed",
+     "a copy on a side stream that does not wait for its source", "offload",
+     [](Plan &, Editor edit) {
+       edit.op("s0", kForward, "x.offload").waits.clear();
+     },
+     "read-after-write", "op \"x.offload\" reads value \"x\""},
+    {"PinnedBytesOfAnotherMicrobatch",
+     "PithTrain #50: pinned buffers that the whole process shares", "offload",
+     [](Plan &plan, Editor) {
+       plan.stages[0].hostSlots[1] = plan.stages[0].hostSlots[0];
+     },
+     "disjoint", "overlaps value \"x.host\""},
+    {"HostCopyLeaks", "DeepSpeed #8581: kept alive between steps", "offload",
+     [](Plan &, Editor edit) {
+       edit.op("s0", kBackward, "x.reload").releases.clear();
+     },
+     "end-of-step", "leak: value \"x.host\""},
+    {"ReloadOverALiveGradient", "a prefetch into bytes that are still used",
+     "offload",
+     [](Plan &, Editor edit) {
+       edit.valueOf("s0", "x.back").offset = edit.valueOf("s0", "d_out").offset;
+     },
+     "disjoint", "overlaps value \"d_out\""},
+    {"ReloadedTwice", "a handle popped twice (Megatron tensor_pop)", "offload",
+     [](Plan &, Editor edit) {
+       Program &backward = edit.program("s0", kBackward);
+       Op again = backward.ops.front();
+       again.name += ".again";
+       again.outputs = {edit.clone("s0", "x.back", "x.again")};
+       again.releases = again.outputs;
+       backward.ops.push_back(again);
+     },
+     "one-release", "value \"x.host\" was released before"},
+
+    //===------------------------------------------------------------------===//
     // Messages
     //===------------------------------------------------------------------===//
     {"ReceiveBufferUsedAgainBeforeItIsRead",
@@ -504,7 +571,7 @@ const WrongPlan kCorpus[] = {
      "torch stage.py: outputs of the last stage stay to the end of the step",
      "qwen3-1f1b",
      [](Plan &, Editor edit) {
-       ValueIndex logits = edit.value("s1", "head.lm_head");
+       ValueIndex logits = edit.value("s1", "lm_head");
        for (Op &op : edit.program("s1", kBackward).ops)
          std::erase(op.releases, logits);
      },
@@ -588,7 +655,8 @@ TEST(Proof, EveryRuleIsBrokenByTheCorpus) {
 
 TEST(Proof, GoodPlansAreProvenWithCounts) {
   for (const char *name :
-       {"tiny", "overlap", "qwen3-1f1b", "qwen3-dualpipe-v", "qwen3-forward"}) {
+       {"tiny", "overlap", "offload", "qwen3-1f1b", "qwen3-dualpipe-v",
+        "qwen3-forward", "qwen3-offload"}) {
     SCOPED_TRACE(name);
     Proof proof = prove(test::goodPlan(name));
     ASSERT_TRUE(proof.holds()) << proof.counterexample->message;

@@ -132,6 +132,7 @@ void restateClaims(Plan &plan) {
       rank.steps[i].live = replayed->stepLive[i];
     rank.persistent = replayed->persistent;
     rank.peak = replayed->peak;
+    rank.hostPeakBytes = replayed->hostPeakBytes;
     rank.peakStep = replayed->peakStep;
     rank.peakOp = replayed->peakOp;
   }
