@@ -242,8 +242,10 @@ const WrongPlan kCorpus[] = {
      "dispatched ones",
      "qwen3-1f1b",
      [](Plan &, Editor edit) {
-       edit.valueOf("s0", kRows).offset =
-           edit.valueOf("s0", "layers.0.post_norm").offset;
+       const Value &tokens = edit.valueOf("s0", "layers.0.post_norm");
+       Value &rows = edit.valueOf("s0", kRows);
+       rows.group = tokens.group;
+       rows.offset = tokens.offset;
      },
      "disjoint", "overlaps value \"layers.0.post_norm\""},
     {"AliasReleasedByBothUsers", "PithTrain #16: two names, two frees",
@@ -260,6 +262,7 @@ const WrongPlan kCorpus[] = {
      [](Plan &plan, Editor edit) {
        Value &rows = edit.valueOf("s0", kRows);
        rows.placement = Placement::fixed;
+       rows.group = -1;
        rows.offset =
            edit.valueOf("s0", "layers.1.moe.experts.gate_up.input_grad").offset;
        (void)plan;
@@ -270,8 +273,8 @@ const WrongPlan kCorpus[] = {
      [](Plan &plan, Editor edit) {
        Op &op = edit.op("s0", kForward, "layers.0.moe.combine");
        op.scratchOffset =
-           plan.stages[0].slots[0] +
-           edit.valueOf("s0", "layers.0.attention_residual").offset;
+           placeOf(plan.stages[0],
+                   edit.valueOf("s0", "layers.0.attention_residual"), 0);
      },
      "disjoint", "overlaps value"},
     {"ValueOverAWeight", "an arena packed too tightly", "qwen3-1f1b",
@@ -308,7 +311,7 @@ const WrongPlan kCorpus[] = {
      "disjoint", "is in slot 1"},
     {"ArenaTooSmall", "the plan's own size", "qwen3-1f1b",
      [](Plan &plan, Editor) {
-       plan.ranks[0].arenaBytes = plan.stages[0].slots[1];
+       plan.ranks[0].arenaBytes = plan.stages[0].slots[1].front();
      },
      "form", "arena"},
 
@@ -353,8 +356,9 @@ const WrongPlan kCorpus[] = {
      "read-after-write", "op \"x.offload\" reads value \"x\""},
     {"PinnedBytesOfAnotherMicrobatch",
      "PithTrain #50: pinned buffers that the whole process shares", "offload",
-     [](Plan &plan, Editor) {
-       plan.stages[0].hostSlots[1] = plan.stages[0].hostSlots[0];
+     [](Plan &plan, Editor edit) {
+       auto group = static_cast<size_t>(edit.valueOf("s0", "x.host").group);
+       plan.stages[0].slots[1][group] = plan.stages[0].slots[0][group];
      },
      "disjoint", "overlaps value \"x.host\""},
     {"HostCopyLeaks", "DeepSpeed #8581: kept alive between steps", "offload",

@@ -348,10 +348,13 @@ std::vector<std::array<int64_t, 3>> additions(const Plan &plan) {
           note(stage, phase, m ? step.secondMicrobatch : step.microbatch);
         }
     }
-  std::stable_sort(order.begin(), order.end(),
-                   [](const auto &a, const auto &b) {
-                     return std::pair(a[0], a[1]) < std::pair(b[0], b[1]);
-                   });
+  // By stage and phase; within these as they are.
+  std::map<std::pair<int64_t, int64_t>, decltype(order)> sorted;
+  for (const auto &entry : order)
+    sorted[{entry[0], entry[1]}].push_back(entry);
+  order.clear();
+  for (const auto &[key, entries] : sorted)
+    order.insert(order.end(), entries.begin(), entries.end());
   return order;
 }
 
