@@ -9,6 +9,7 @@
 #include <map>
 #include <numeric>
 #include <string>
+#include <utility>
 
 namespace moe::optimize {
 
@@ -102,27 +103,37 @@ private:
     PolicyFront front(choice, Effort::fast);
     int64_t capacity = problem.capacityBytes[static_cast<size_t>(rank)];
     const PolicyFront::Point *point = front.within(capacity);
-    if (!point)
-      point = &front.points().front();
-    // Of choices that take no time, none at all is the plainest.
-    PolicyFront::Point plain;
-    for (const std::vector<int64_t> &stage : choice.stages)
-      plain.choices.emplace_back(stage.size(), 0);
-    PolicyOutcome nothing = evaluate(choice, plain.choices);
-    plain.peakBytes = nothing.peakBytes;
-    plain.extraNs = nothing.extraNs;
-    if (plain.peakBytes <= capacity && plain.extraNs <= point->extraNs)
-      point = &plain;
+    PolicyFront::Point taken = point ? *point : front.points().front();
+    if (point)
+      relax(choice, capacity, taken);
     RankCost cost;
     for (const std::vector<int64_t> &stage : choice.stages)
       for (int64_t kind : stage)
         cost.ns += problem.kinds[static_cast<size_t>(kind / 2)].forwardNs +
                    problem.kinds[static_cast<size_t>(kind / 2)].backwardNs;
-    cost.ns += point->extraNs;
-    cost.peakBytes = point->peakBytes;
-    cost.excessBytes = std::max<int64_t>(0, point->peakBytes - capacity);
-    cost.choices = point->choices;
+    cost.ns += taken.extraNs;
+    cost.peakBytes = taken.peakBytes;
+    cost.excessBytes = std::max<int64_t>(0, taken.peakBytes - capacity);
+    cost.choices = std::move(taken.choices);
     return cost;
+  }
+
+  /// Gives layers their first option, which keeps everything, as long as that
+  /// fits and takes no more time: what seems to cost nothing still uses links
+  /// and the host.
+  static void relax(const PolicyProblem &choice, int64_t capacity,
+                    PolicyFront::Point &point) {
+    for (std::vector<int64_t> &stage : point.choices)
+      for (int64_t &option : stage) {
+        int64_t before = std::exchange(option, 0);
+        PolicyOutcome outcome = evaluate(choice, point.choices);
+        if (outcome.peakBytes <= capacity && outcome.extraNs <= point.extraNs) {
+          point.peakBytes = outcome.peakBytes;
+          point.extraNs = outcome.extraNs;
+        } else {
+          option = before;
+        }
+      }
   }
 
   const PartitionProblem &problem;

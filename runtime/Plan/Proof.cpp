@@ -76,9 +76,12 @@ constexpr std::pair<std::string_view, std::string_view> kReasons[] = {
     {"bytes are live, the", "claims"},
 };
 
-const Rule &ruleNamed(std::string_view name) {
-  return *std::find_if(std::begin(kRules), std::end(kRules),
-                       [&](const Rule &rule) { return rule.name == name; });
+/// The rule of this name, of which there is one.
+Rule ruleNamed(std::string_view name) {
+  for (const Rule &rule : kRules)
+    if (rule.name == name)
+      return rule;
+  return {};
 }
 
 /// Numbers of one program, for each run of it.
