@@ -120,15 +120,15 @@ private:
 
   void drawAxes() {
     double step = stepOf(mostX, 10);
-    for (double value = 0; value <= mostX; value += step) {
-      drawLine(x(value), y(0), x(value), y(mostY), "grid");
-      drawText(x(value), 428, "middle", printNumber(value, "%g"));
+    for (int i = 0; i * step <= mostX; ++i) {
+      drawLine(x(i * step), y(0), x(i * step), y(mostY), "grid");
+      drawText(x(i * step), 428, "middle", printNumber(i * step, "%g"));
     }
     step = stepOf(mostY, 8);
-    for (double value = 0; value <= mostY; value += step) {
-      drawLine(x(0), y(value), x(mostX), y(value), "grid");
-      drawText(72, y(value) + 4, "end",
-               formatCount(static_cast<int64_t>(value)));
+    for (int i = 0; i * step <= mostY; ++i) {
+      drawLine(x(0), y(i * step), x(mostX), y(i * step), "grid");
+      drawText(72, y(i * step) + 4, "end",
+               formatCount(static_cast<int64_t>(i * step)));
     }
     drawText(440, 452, "middle", "device memory in use, GiB");
     drawText(80, 14, "start", "tokens per second and device");

@@ -344,8 +344,7 @@ struct InsertOffload : public moe::impl::InsertOffloadBase<InsertOffload> {
   void runOnOperation() override {
     if (targets.empty())
       return;
-    Result<std::vector<policy::Choice>> choices =
-        policy::parseChoices(targets);
+    Result<std::vector<policy::Choice>> choices = policy::parseChoices(targets);
     if (!choices) {
       getOperation().emitError() << "offload: " << choices.error().message;
       return signalPassFailure();
