@@ -3,6 +3,7 @@
 #include "driver/Choose.h"
 
 #include "compiler/Schedule/Evaluate.h"
+#include "compiler/Schedule/Generators.h"
 #include "compiler/Schedule/Holdings.h"
 
 #include <algorithm>
@@ -59,6 +60,55 @@ private:
 };
 
 } // namespace
+
+Result<std::vector<int64_t>> pinBlocks(const std::vector<Pin> &pins,
+                                       const ModelOptions &options) {
+  if (pins.empty())
+    return std::vector<int64_t>();
+  std::vector<int64_t> stages(options.blocks.size(), -1);
+  for (const Pin &pin : pins)
+    for (int64_t layer = pin.first; layer <= pin.last; ++layer) {
+      auto block = std::find(options.names.begin(), options.names.end(),
+                             "layers." + std::to_string(layer));
+      if (block == options.names.end())
+        return Error{"--pin: the model has no layer " + std::to_string(layer)};
+      stages[static_cast<size_t>(block - options.names.begin())] = pin.stage;
+    }
+  return stages;
+}
+
+Result<schedule::Schedule>
+orderOfEvenCut(const std::string &schedule,
+               const schedule::ScheduleProblem &problem, int64_t groupSize,
+               const ModelOptions &options, int64_t transferNs) {
+  optimize::PartitionProblem even;
+  for (const BlockOptions &kind : options.kinds)
+    even.kinds.push_back(kind.figures);
+  even.blocks = options.blocks;
+  even.rankOf.assign(static_cast<size_t>(problem.stagesPerReplica()), 0);
+  schedule::GeneratorOptions generation;
+  generation.groupSize = groupSize;
+  generation.costs.transferNs = transferNs;
+  std::vector<schedule::StageCosts> stages;
+  size_t block = 0;
+  for (int64_t count : optimize::uniformCounts(even)) {
+    schedule::StageCosts &stage = stages.emplace_back();
+    for (int64_t b = 0; b < count; ++b, ++block) {
+      const BlockOptions &kind =
+          options.kinds[static_cast<size_t>(options.blocks[block])];
+      stage.forwardNs += kind.figures.forwardNs;
+      stage.inputGradNs += kind.inputGradNs;
+      stage.weightGradNs += kind.weightGradNs;
+      stage.savedBytes += kind.figures.options.front().keptBytes;
+      stage.weightGradBytes += kind.figures.pendingBytes;
+    }
+    stage.savedBytes = std::max(stage.savedBytes, stage.weightGradBytes);
+  }
+  for (int64_t copy = 0; copy < problem.replicas(); ++copy)
+    generation.costs.stages.insert(generation.costs.stages.end(),
+                                   stages.begin(), stages.end());
+  return schedule::generate(schedule, problem, generation);
+}
 
 Result<Chooser> Chooser::make(ModelOptions options,
                               const schedule::Schedule &order,

@@ -2,6 +2,7 @@
 #pragma once
 
 #include "compiler/Schedule/Schedule.h"
+#include "driver/Arguments.h"
 #include "driver/Driver.h"
 #include "passes/Policies/BlockOptions.h"
 
@@ -39,6 +40,18 @@ struct Chosen {
   /// others that fit, as schedule::evaluate counts.
   int64_t stepNs = 0, boundNs = 0;
 };
+
+/// For each block of the model the stage where it has to lie, -1: any; empty
+/// where there are no pins. Errors: a layer that the model does not have.
+Result<std::vector<int64_t>> pinBlocks(const std::vector<Pin> &pins,
+                                       const ModelOptions &options);
+
+/// The order of steps that the generator `schedule` makes of what the stages of
+/// an even cut cost.
+Result<schedule::Schedule>
+orderOfEvenCut(const std::string &schedule,
+               const schedule::ScheduleProblem &problem, int64_t groupSize,
+               const ModelOptions &options, int64_t transferNs);
 
 /// Chooses for the blocks of a differentiated model and one order of steps.
 class Chooser {

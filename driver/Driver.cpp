@@ -445,15 +445,11 @@ Result<driver::PlanAnswer> compile(const Inputs &inputs, const Trial &trial,
   return driver::PlanAnswer{std::move(*emitted), diagnostics.remarks};
 }
 
-/// The order of steps of a trial, for one stage after the other as even cuts of
-/// these blocks have it.
-Result<schedule::Schedule> orderOf(const Inputs &inputs, const Trial &trial,
-                                   const ModelOptions &options,
-                                   int64_t transferNs) {
-  const driver::PlanRequest &request = inputs.request;
+/// The stages of a trial, and where they lie.
+schedule::ScheduleProblem problemOf(const Inputs &inputs, const Trial &trial) {
   schedule::ScheduleProblem problem;
-  problem.ranks = request.layout.pipeline;
-  problem.microbatches = request.layout.microbatches;
+  problem.ranks = inputs.request.layout.pipeline;
+  problem.microbatches = inputs.request.layout.microbatches;
   for (const schedule::GeneratorInfo &generator : schedule::generators())
     if (generator.name == trial.schedule) {
       problem.stagesPerRank = generator.stagesPerRank;
@@ -463,52 +459,7 @@ Result<schedule::Schedule> orderOf(const Inputs &inputs, const Trial &trial,
     problem.stagesPerRank = inputs.stagesPerRank;
   if (!inputs.placement.empty())
     problem.placement = *schedule::parsePlacement(inputs.placement);
-  MOE_RETURN_IF_ERROR(problem.check());
-  if (isCsv(trial.schedule))
-    return schedule::readTorchCsvFile(trial.schedule, problem);
-  optimize::PartitionProblem even;
-  for (const BlockOptions &kind : options.kinds)
-    even.kinds.push_back(kind.figures);
-  even.blocks = options.blocks;
-  even.rankOf.assign(static_cast<size_t>(problem.stagesPerReplica()), 0);
-  schedule::GeneratorOptions generation;
-  generation.groupSize = request.groupSize;
-  generation.costs.transferNs = transferNs;
-  size_t block = 0;
-  for (int64_t count : optimize::uniformCounts(even)) {
-    schedule::StageCosts &stage = generation.costs.stages.emplace_back();
-    for (int64_t b = 0; b < count; ++b, ++block) {
-      const BlockOptions &kind =
-          options.kinds[static_cast<size_t>(options.blocks[block])];
-      stage.forwardNs += kind.figures.forwardNs;
-      stage.inputGradNs += kind.inputGradNs;
-      stage.weightGradNs += kind.weightGradNs;
-      stage.savedBytes += kind.figures.options.front().keptBytes;
-      stage.weightGradBytes += kind.figures.pendingBytes;
-    }
-    stage.savedBytes = std::max(stage.savedBytes, stage.weightGradBytes);
-  }
-  for (int64_t copy = 1; copy < problem.replicas(); ++copy)
-    generation.costs.stages.insert(generation.costs.stages.end(),
-                                   generation.costs.stages.begin(),
-                                   generation.costs.stages.end());
-  return schedule::generate(trial.schedule, problem, generation);
-}
-
-/// Where each block has to lie.
-Result<std::vector<int64_t>> pinsOf(const Inputs &inputs,
-                                    const ModelOptions &options) {
-  if (inputs.pins.empty())
-    return std::vector<int64_t>();
-  std::vector<int64_t> pins(options.blocks.size(), -1);
-  for (const driver::Pin &pin : inputs.pins)
-    for (int64_t layer = pin.first; layer <= pin.last; ++layer) {
-      auto block = llvm::find(options.names, "layers." + std::to_string(layer));
-      if (block == options.names.end())
-        return Error{"--pin: the model has no layer " + std::to_string(layer)};
-      pins[block - options.names.begin()] = pin.stage;
-    }
-  return pins;
+  return problem;
 }
 
 Result<driver::Chooser> makeChooser(const Inputs &inputs, const Trial &trial) {
@@ -533,7 +484,7 @@ Result<driver::Chooser> makeChooser(const Inputs &inputs, const Trial &trial) {
       findModelOptions(**module, timing, freedom.techniques);
   if (failed(model))
     return session.diagnostics.error();
-  Result<std::vector<int64_t>> pins = pinsOf(inputs, *model);
+  Result<std::vector<int64_t>> pins = driver::pinBlocks(inputs.pins, *model);
   if (!pins)
     return pins.error();
   freedom.pins = std::move(*pins);
@@ -543,7 +494,13 @@ Result<driver::Chooser> makeChooser(const Inputs &inputs, const Trial &trial) {
   int64_t transferNs = request.layout.pipeline > 1
                            ? cost::transferNs(link, model->boundaryBytes)
                            : 0;
-  Result<schedule::Schedule> order = orderOf(inputs, trial, *model, transferNs);
+  schedule::ScheduleProblem problem = problemOf(inputs, trial);
+  MOE_RETURN_IF_ERROR(problem.check());
+  Result<schedule::Schedule> order =
+      isCsv(trial.schedule)
+          ? schedule::readTorchCsvFile(trial.schedule, problem)
+          : driver::orderOfEvenCut(trial.schedule, problem, request.groupSize,
+                                   *model, transferNs);
   if (!order)
     return order.error();
   return driver::Chooser::make(std::move(*model), *order, transferNs,

@@ -1,25 +1,15 @@
 // Cuts of models against brute force over all of them.
 #include "compiler/Optimize/Partition.h"
 
+#include "test/unit/Optimize/Dice.h"
+
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
 #include <numeric>
-#include <random>
 
 namespace moe::optimize {
 namespace {
-
-class Random {
-public:
-  explicit Random(uint64_t seed) : engine(seed) {}
-  int64_t operator()(int64_t least, int64_t most) {
-    return std::uniform_int_distribution<int64_t>(least, most)(engine);
-  }
-
-private:
-  std::mt19937_64 engine;
-};
 
 /// An embedding, up to eight layers of two kinds, a head; two to four ranks
 /// with one stage each, or two with two in a V. Ranks hold fewer microbatches

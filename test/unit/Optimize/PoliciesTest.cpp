@@ -1,11 +1,12 @@
 // Choices of a rank against brute force over all of them.
 #include "compiler/Optimize/Policies.h"
 
+#include "test/unit/Optimize/Dice.h"
+
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
 #include <limits>
-#include <random>
 
 namespace moe::optimize {
 namespace {
@@ -33,17 +34,6 @@ void forEachChoice(const PolicyProblem &problem, Visit visit) {
       return;
   }
 }
-
-class Random {
-public:
-  explicit Random(uint64_t seed) : engine(seed) {}
-  int64_t operator()(int64_t least, int64_t most) {
-    return std::uniform_int_distribution<int64_t>(least, most)(engine);
-  }
-
-private:
-  std::mt19937_64 engine;
-};
 
 /// Up to two stages of up to six layers in all, with up to four options: the
 /// first keeps most and takes no time, as in plans, but what others cost is
