@@ -1,4 +1,5 @@
 #include "compiler/Export/Compare.h"
+#include "test/unit/Proof/PlanEdits.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -9,14 +10,8 @@ namespace {
 using testing::HasSubstr;
 using testing::Not;
 
-plan::Plan readPlan(const std::string &name) {
-  Result<plan::Plan> plan = plan::read("test/data/plans/" + name);
-  EXPECT_TRUE(plan.ok()) << (plan.ok() ? "" : plan.error().message);
-  return *plan;
-}
-
 TEST(Compare, OfOnePlanNothingDiffers) {
-  plan::Plan plan = readPlan("qwen3-1f1b.json");
+  plan::Plan plan = test::goodPlan("qwen3-1f1b");
   std::string text = compare(plan, plan);
   EXPECT_THAT(text, HasSubstr("Inputs\n  the same\n"));
   EXPECT_THAT(text, Not(HasSubstr("->")));
@@ -24,8 +19,8 @@ TEST(Compare, OfOnePlanNothingDiffers) {
 }
 
 TEST(Compare, NamesInputsTimesAndRanks) {
-  plan::Plan first = readPlan("qwen3-1f1b.json");
-  plan::Plan second = readPlan("qwen3-dualpipe-v.json");
+  plan::Plan first = test::goodPlan("qwen3-1f1b");
+  plan::Plan second = test::goodPlan("qwen3-dualpipe-v");
   std::string text = compare(first, second);
   EXPECT_THAT(text, HasSubstr("schedule"));
   EXPECT_THAT(text, HasSubstr("1f1b"));
@@ -39,7 +34,7 @@ TEST(Compare, NamesInputsTimesAndRanks) {
 }
 
 TEST(Compare, RanksThatOnlyOneHasAreListed) {
-  plan::Plan first = readPlan("qwen3-1f1b.json"), second = first;
+  plan::Plan first = test::goodPlan("qwen3-1f1b"), second = first;
   second.ranks.pop_back();
   EXPECT_THAT(compare(first, second), HasSubstr("  -  "));
 }

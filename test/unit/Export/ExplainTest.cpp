@@ -1,4 +1,5 @@
 #include "compiler/Export/Explain.h"
+#include "test/unit/Proof/PlanEdits.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -9,28 +10,22 @@ namespace {
 using testing::HasSubstr;
 using testing::Not;
 
-plan::Plan readPlan(const std::string &name) {
-  Result<plan::Plan> plan = plan::read("test/data/plans/" + name);
-  EXPECT_TRUE(plan.ok()) << (plan.ok() ? "" : plan.error().message);
-  return *plan;
-}
-
 TEST(Explain, WithoutDecisionsEverythingIsKept) {
-  plan::Plan plan = readPlan("qwen3-1f1b.json");
+  plan::Plan plan = test::goodPlan("qwen3-1f1b");
   std::string text = explain(plan);
   EXPECT_THAT(text, HasSubstr("everything is kept"));
   EXPECT_THAT(text, Not(HasSubstr("offload ")));
 }
 
 TEST(Explain, ListsWhatWasDecidedByStage) {
-  plan::Plan plan = readPlan("qwen3-offload.json");
+  plan::Plan plan = test::goodPlan("qwen3-offload");
   std::string text = explain(plan);
   EXPECT_THAT(text, HasSubstr("offload"));
   EXPECT_THAT(text, HasSubstr("moe.dispatch:rows"));
 }
 
 TEST(Explain, AKeptValueHasAlternatives) {
-  plan::Plan plan = readPlan("qwen3-1f1b.json");
+  plan::Plan plan = test::goodPlan("qwen3-1f1b");
   Result<std::string> text = explain(plan, "layers.0.moe.experts.act");
   ASSERT_TRUE(text.ok()) << text.error().message;
   EXPECT_THAT(*text, HasSubstr("made by"));
@@ -45,7 +40,7 @@ TEST(Explain, AKeptValueHasAlternatives) {
 }
 
 TEST(Explain, AnOffloadedValueHasItsReason) {
-  plan::Plan plan = readPlan("qwen3-offload.json");
+  plan::Plan plan = test::goodPlan("qwen3-offload");
   const plan::Decision &decision = plan.decisions.front();
   const std::string &name =
       plan.stages[decision.stage].values[decision.value].name;
@@ -56,7 +51,7 @@ TEST(Explain, AnOffloadedValueHasItsReason) {
 
 TEST(Explain, APartIsThatOfEveryLayer) {
   Result<std::string> text =
-      explain(readPlan("qwen3-1f1b.json"), "moe.experts.act");
+      explain(test::goodPlan("qwen3-1f1b"), "moe.experts.act");
   ASSERT_TRUE(text.ok()) << text.error().message;
   for (int layer = 0; layer < 4; ++layer)
     EXPECT_THAT(*text, HasSubstr("layers." + std::to_string(layer) +
@@ -64,7 +59,7 @@ TEST(Explain, APartIsThatOfEveryLayer) {
 }
 
 TEST(Explain, AnUnknownNameIsAnErrorWithSimilarOnes) {
-  Result<std::string> text = explain(readPlan("qwen3-1f1b.json"), "experts");
+  Result<std::string> text = explain(test::goodPlan("qwen3-1f1b"), "experts");
   ASSERT_FALSE(text.ok());
   EXPECT_THAT(text.error().message, HasSubstr("no value of the plan"));
   EXPECT_THAT(text.error().message, HasSubstr("moe.experts.act"));

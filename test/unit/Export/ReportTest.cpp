@@ -2,6 +2,7 @@
 
 #include "compiler/Export/Report.h"
 #include "compiler/Simulate/Simulate.h"
+#include "test/unit/Proof/PlanEdits.h"
 
 #include <nlohmann/json.hpp>
 
@@ -14,14 +15,7 @@ using testing::HasSubstr;
 
 namespace {
 
-plan::Plan readPlan(const char *name) {
-  Result<plan::Plan> plan =
-      plan::read("test/data/plans/" + std::string(name) + ".json");
-  EXPECT_TRUE(plan) << plan.error().message;
-  return *plan;
-}
-
-plan::Plan tinyPlan() { return readPlan("tiny"); }
+plan::Plan tinyPlan() { return test::goodPlan("tiny"); }
 
 std::string reportOf(const plan::Plan &plan) {
   Result<simulate::Timeline> timeline = simulate::simulate(plan);
@@ -52,7 +46,7 @@ INSTANTIATE_TEST_SUITE_P(Plans, ReportOfPlanTest,
                          testing::Values("tiny", "overlap"));
 
 TEST_P(ReportOfPlanTest, RunsAddUpToTheTimeline) {
-  plan::Plan plan = readPlan(GetParam());
+  plan::Plan plan = test::goodPlan(GetParam());
   Result<simulate::Timeline> timeline = simulate::simulate(plan);
   json data = dataOf(reportOf(plan));
   EXPECT_EQ(data["step_ns"], timeline->stepNs);
@@ -87,7 +81,7 @@ TEST_P(ReportOfPlanTest, RunsAddUpToTheTimeline) {
 }
 
 TEST_P(ReportOfPlanTest, OpsOfAProgramFitIntoItsRun) {
-  json data = dataOf(reportOf(readPlan(GetParam())));
+  json data = dataOf(reportOf(test::goodPlan(GetParam())));
   for (const json &rank : data["ranks"])
     for (size_t k = 0; k < rank["runs"]["begin"].size(); ++k) {
       const json &execution =
