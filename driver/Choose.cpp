@@ -59,6 +59,14 @@ private:
   std::vector<std::string> whole;
 };
 
+bool splitsBackwards(const schedule::Schedule &order) {
+  for (const std::vector<schedule::Action> &actions : order.ranks)
+    for (const schedule::Action &action : actions)
+      if (action.phase == plan::Phase::weight_grad)
+        return true;
+  return false;
+}
+
 } // namespace
 
 Result<std::vector<int64_t>> pinBlocks(const std::vector<Pin> &pins,
@@ -203,6 +211,7 @@ Chooser::choose(const std::vector<int64_t> &capacityBytes) const {
                               .peakBytes;
     leastOfRank.push_back(std::max<int64_t>(0, made.leastExtraNs));
   }
+  const bool isSplit = splitsBackwards(order);
   size_t block = 0;
   for (int64_t stage = 0; stage < problem.stages(); ++stage) {
     auto s = static_cast<size_t>(stage);
@@ -220,8 +229,9 @@ Chooser::choose(const std::vector<int64_t> &capacityBytes) const {
       for (const std::string &value : kind.options[option].offloaded)
         offload.add(options.names[block], value);
       cost.forwardNs += kind.figures.forwardNs;
-      cost.inputGradNs += kind.inputGradNs;
-      cost.weightGradNs += kind.weightGradNs;
+      // A whole backward defers weight gradients behind exchanges.
+      cost.inputGradNs += isSplit ? kind.inputGradNs : kind.figures.backwardNs;
+      cost.weightGradNs += isSplit ? kind.weightGradNs : 0;
       extraNs += (b + 1 == found->counts[s] ? kind.figures.lastOptions
                                             : kind.figures.options)[option]
                      .extraNs;
@@ -260,29 +270,32 @@ Chooser::choose(const std::vector<int64_t> &capacityBytes) const {
 
 namespace {
 
-/// Plans made for one request; each costs as much as the first.
-constexpr int kMostPlans = 5;
+/// Drafts made for one request; each costs as much as the first.
+constexpr int kMostDrafts = 5;
+/// Choices that are quicker by less than this part of the step are not worth a
+/// plan with waits.
+constexpr int64_t kWorthWaiting = 50;
+constexpr int64_t kUnlimited = int64_t{1} << 60;
 /// What is left of a rank's memory where its account was wrong: other choices
 /// are wrong by another amount.
 constexpr int64_t slackOf(int64_t bytes) { return bytes / 512; }
 
+/// Whether some rank needs so much more than `capacity` that a plan of these
+/// choices cannot fit, however wrong the account is.
+bool isFarBeyond(const Chosen &chosen, int64_t capacity) {
+  return std::any_of(chosen.ranks.begin(), chosen.ranks.end(),
+                     [&](const Chosen::Rank &rank) {
+                       return rank.peakBytes > capacity + capacity / 8;
+                     });
+}
+
 struct Attempt {
-  PlanAnswer answer;
+  Draft draft;
   Chosen chosen;
 };
 
-int64_t largestArena(const plan::Plan &plan) {
-  int64_t most = 0;
-  for (const plan::Rank &rank : plan.ranks)
-    most = std::max(most, rank.arenaBytes);
-  return most;
-}
-
-bool isBetter(const plan::Plan &a, const plan::Plan &b) {
-  if (a.prediction.fits != b.prediction.fits)
-    return a.prediction.fits;
-  return a.prediction.fits ? a.prediction.stepNs < b.prediction.stepNs
-                           : largestArena(a) < largestArena(b);
+int64_t largest(const std::vector<int64_t> &bytes) {
+  return *std::max_element(bytes.begin(), bytes.end());
 }
 
 std::string gigabytes(int64_t bytes) {
@@ -305,9 +318,8 @@ std::string joined(const std::vector<int64_t> &numbers) {
   return text;
 }
 
-void describe(Attempt &best, int64_t reserveBytes) {
-  const Chosen &chosen = best.chosen;
-  std::vector<plan::Assumption> &list = best.answer.plan.assumptions;
+void describe(const Chosen &chosen, int64_t reserveBytes, plan::Plan &plan) {
+  std::vector<plan::Assumption> &list = plan.assumptions;
   list.push_back({"partition", joined(chosen.layers),
                   "layers of each stage, chosen by the planner"});
   int64_t paying = 0;
@@ -316,18 +328,20 @@ void describe(Attempt &best, int64_t reserveBytes) {
   list.push_back(
       {"policies.ranks_that_pay",
        std::to_string(paying) + " of " + std::to_string(chosen.ranks.size()),
-       "ranks that compute or copy something again to fit; the others keep "
+       "ranks that compute or copy something again to fit; "
+       "the others keep "
        "everything"});
   if (chosen.boundNs > 0)
-    list.push_back(
-        {"policies.gap_to_bound",
-         percent(static_cast<double>(chosen.stepNs) /
-                     static_cast<double>(chosen.boundNs) -
-                 1),
-         "by how much the step is longer than the proven bound for these "
-         "stages and this order of steps, both as the planner's model counts "
-         "them"});
-  if (best.answer.plan.prediction.fits)
+    list.push_back({"policies.gap_to_bound",
+                    percent(static_cast<double>(chosen.stepNs) /
+                                static_cast<double>(chosen.boundNs) -
+                            1),
+                    "by how much the step is longer than the proven "
+                    "bound for these "
+                    "stages and this order of steps, both as the "
+                    "planner's model counts "
+                    "them"});
+  if (plan.prediction.fits)
     return;
   for (size_t r = 0; r < chosen.ranks.size(); ++r)
     if (chosen.ranks[r].leastExtraNs < 0) {
@@ -335,49 +349,80 @@ void describe(Attempt &best, int64_t reserveBytes) {
           {"policies.least_budget",
            gigabytes(chosen.ranks[r].leastPeakBytes + reserveBytes),
            "what rank " + std::to_string(r) +
-               " needs at least, whatever is recomputed or offloaded; more "
-               "pipeline or expert-parallel ranks, smaller microbatches or a "
+               " needs at least, whatever is recomputed or offloaded; "
+               "more "
+               "pipeline or expert-parallel ranks, smaller "
+               "microbatches or a "
                "smaller capacity factor need less"});
       break;
     }
+}
+
+/// Corrects what ranks may choose with by what a draft of theirs needs.
+void correct(const Attempt &attempt, int64_t whole,
+             std::vector<int64_t> &capacity) {
+  for (size_t r = 0; r < capacity.size(); ++r) {
+    int64_t needed = attempt.draft.bytesWithoutWaits[r];
+    int64_t corrected = whole - (needed - attempt.chosen.ranks[r].peakBytes);
+    if (needed > whole)
+      corrected -= slackOf(whole);
+    if (needed > whole || capacity[r] == kUnlimited)
+      capacity[r] =
+          std::clamp<int64_t>(corrected, 0, std::max(whole, capacity[r]));
+  }
+}
+
+Result<PlanAnswer> finish(const Attempt &attempt, int64_t reserveBytes) {
+  Result<PlanAnswer> answer = attempt.draft.finish();
+  if (answer)
+    describe(attempt.chosen, reserveBytes, answer->plan);
+  return answer;
 }
 
 } // namespace
 
 Result<PlanAnswer>
 choosePlan(const Chooser &chooser, int64_t budgetBytes, int64_t reserveBytes,
-           const std::function<Result<PlanAnswer>(const Chosen &)> &make) {
+           const std::function<Result<Draft>(const Chosen &)> &make) {
   int64_t whole = std::max<int64_t>(0, budgetBytes - reserveBytes);
-  // At first as if memory were free: where that fits nothing is quicker, and
-  // where not it shows by how much the ranks' accounts are wrong.
-  constexpr int64_t unlimited = int64_t{1} << 60;
-  std::vector<int64_t> capacity(chooser.rankCount(), unlimited);
-  std::optional<Attempt> best;
-  for (int plans = 0; plans < kMostPlans; ++plans) {
+  // At first as if memory were free: where that fits nothing is quicker. Where
+  // the account is far from it, no draft needs to say so.
+  std::vector<int64_t> capacity(chooser.rankCount(), kUnlimited);
+  std::optional<Attempt> free;    // fits without waits
+  std::optional<Attempt> waiting; // fits with waits, the first; or the nearest
+  for (int drafts = 0; drafts < kMostDrafts && !free;) {
     Result<Chosen> chosen = chooser.choose(capacity);
     if (!chosen)
       return chosen.error();
-    Result<PlanAnswer> made = make(*chosen);
-    if (!made)
-      return made.error();
-    bool fits = made->plan.prediction.fits;
-    for (size_t r = 0; r < capacity.size(); ++r) {
-      const Chosen::Rank &thought = chosen->ranks[r];
-      int64_t arena = made->plan.ranks[r].arenaBytes;
-      int64_t corrected = whole - (arena - thought.peakBytes);
-      if (arena > whole)
-        corrected -= slackOf(whole);
-      if (arena > whole || capacity[r] == unlimited)
-        capacity[r] =
-            std::clamp<int64_t>(corrected, 0, std::max(whole, capacity[r]));
+    if (capacity.front() == kUnlimited && isFarBeyond(*chosen, whole)) {
+      capacity.assign(capacity.size(), whole);
+      continue;
     }
-    if (!best || isBetter(made->plan, best->answer.plan))
-      best = Attempt{std::move(*made), std::move(*chosen)};
-    if (fits)
-      break;
+    Result<Draft> draft = make(*chosen);
+    if (!draft)
+      return draft.error();
+    ++drafts;
+    Attempt attempt{std::move(*draft), std::move(*chosen)};
+    correct(attempt, whole, capacity);
+    if (largest(attempt.draft.bytesWithoutWaits) <= whole)
+      free = std::move(attempt);
+    else if (!waiting || (largest(waiting->draft.arenaBytes) > whole &&
+                          largest(attempt.draft.arenaBytes) <
+                              largest(waiting->draft.arenaBytes)))
+      waiting = std::move(attempt);
   }
-  describe(*best, reserveBytes);
-  return std::move(best->answer);
+  if (!free)
+    return finish(*waiting, reserveBytes);
+  Result<PlanAnswer> answer = finish(*free, reserveBytes);
+  // Waits may cost less than what it takes to do without.
+  if (!answer || !waiting || largest(waiting->draft.arenaBytes) > whole ||
+      free->chosen.stepNs - waiting->chosen.stepNs <
+          waiting->chosen.stepNs / kWorthWaiting)
+    return answer;
+  Result<PlanAnswer> other = finish(*waiting, reserveBytes);
+  return other && other->plan.prediction.stepNs < answer->plan.prediction.stepNs
+             ? other
+             : answer;
 }
 
 } // namespace moe::driver

@@ -84,14 +84,24 @@ private:
   optimize::PartitionProblem base; ///< without capacities
 };
 
-/// Makes plans of what `chooser` chooses until one fits, the first as if memory
-/// were free: where a rank's arena is larger than the chooser thought, it gets
-/// that much less to choose with, where it is smaller, that much more. The
-/// answer is the plan that fits, or the one nearest to fitting, with what was
-/// chosen, its distance from the bound, and where nothing fits what would be
-/// needed, among its assumptions.
+/// A plan in the making: far enough to say what its ranks need.
+struct Draft {
+  std::vector<int64_t> arenaBytes; ///< of each rank, reserve left out
+  /// Of each rank, what it would need if no stream waited for another one's
+  /// bytes. Above the budget, they wait.
+  std::vector<int64_t> bytesWithoutWaits;
+  /// Accounts for, predicts, checks and hands over the plan. To be called once.
+  std::function<Result<PlanAnswer>()> finish;
+};
+
+/// Makes drafts of what `chooser` chooses until one fits without waits for
+/// bytes: where a rank needs more than the chooser thought, it gets that much
+/// less to choose with, where less, that much more. The answer is that plan; or
+/// one that fits with such waits, where it is quicker or nothing else fits; or
+/// the one nearest to fitting. With what was chosen, its distance from the
+/// bound, and where nothing fits what would be needed, among its assumptions.
 Result<PlanAnswer>
 choosePlan(const Chooser &chooser, int64_t budgetBytes, int64_t reserveBytes,
-           const std::function<Result<PlanAnswer>(const Chosen &)> &make);
+           const std::function<Result<Draft>(const Chosen &)> &make);
 
 } // namespace moe::driver

@@ -112,9 +112,14 @@ struct PlanPipelineOptions
 void buildPlanPipeline(mlir::OpPassManager &manager,
                        const PlanPipelineOptions &options);
 
-/// The first part of it: to differentiated blocks.
+/// Its parts: to differentiated blocks; to stages and the steps of ranks; to
+/// explicit lifetimes, verified.
 void buildDifferentiation(mlir::OpPassManager &manager,
                           const PlanPipelineOptions &options);
+void buildStagesAndSteps(mlir::OpPassManager &manager,
+                         const PlanPipelineOptions &options);
+void buildLifetimes(mlir::OpPassManager &manager,
+                    const PlanPipelineOptions &options);
 
 /// Registers every pass and the pipeline `moe-plan`.
 void registerAllMoEPasses();

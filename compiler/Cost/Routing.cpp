@@ -2,6 +2,8 @@
 
 #include <algorithm>
 #include <cmath>
+#include <map>
+#include <utility>
 #include <vector>
 
 namespace moe::cost {
@@ -94,10 +96,18 @@ double hitProbability(const Routing &routing, int64_t begin, int64_t end) {
 }
 
 double expectedParts(const Routing &routing, int64_t parts) {
+  // Parts that lie alike against the groups are hit alike.
+  const int64_t size = routing.experts / routing.groups;
+  std::map<std::pair<int64_t, int64_t>, double> known; // begin, length
   double expected = 0;
-  for (int64_t part = 0; part < parts; ++part)
-    expected += hitProbability(routing, routing.experts * part / parts,
-                               routing.experts * (part + 1) / parts);
+  for (int64_t part = 0; part < parts; ++part) {
+    int64_t begin = routing.experts * part / parts;
+    int64_t end = routing.experts * (part + 1) / parts;
+    auto [entry, isNew] = known.try_emplace({begin % size, end - begin}, 0);
+    if (isNew)
+      entry->second = hitProbability(routing, begin, end);
+    expected += entry->second;
+  }
   return expected;
 }
 

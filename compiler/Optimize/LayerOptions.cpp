@@ -2,7 +2,8 @@
 
 #include <algorithm>
 #include <map>
-#include <optional>
+#include <numeric>
+#include <tuple>
 
 namespace moe::optimize {
 
@@ -57,39 +58,135 @@ private:
     }
   }
 
+  /// What treating one more value comes to.
+  struct Bargain {
+    size_t value = 0;
+    int64_t ns = 0, bytes = 0; ///< that it takes, that it frees
+    bool isCurrent = false;    ///< measured where the way is now
+
+    /// ns / bytes is less; what frees nothing comes last.
+    bool isBetterThan(const Bargain &other) const {
+      if ((bytes > 0) != (other.bytes > 0))
+        return bytes > 0;
+      auto mine = static_cast<__int128>(ns) * other.bytes;
+      auto others = static_cast<__int128>(other.ns) * bytes;
+      if (bytes > 0 && mine != others)
+        return mine < others;
+      return bytes != other.bytes ? bytes > other.bytes : value < other.value;
+    }
+  };
+
+  Bargain measure(const LayerTreatment &at, size_t value, Treatment to) {
+    LayerTreatment next = at;
+    next[value] = to;
+    const LayerOption &now = look(at).inside, &then = look(next).inside;
+    return {value, std::max<int64_t>(0, then.extraNs - now.extraNs),
+            now.keptBytes - then.keptBytes, true};
+  }
+
   /// Takes one kept value after the other to `to`, each time the one that costs
-  /// least for the bytes that it frees. Returns what was passed.
+  /// least for the bytes that it frees. A bargain rarely becomes better by what
+  /// is treated before it, so only the best is measured anew, until it stays
+  /// the best; those behind it are as they were. Returns what was passed.
   std::vector<LayerTreatment> descend(LayerTreatment at, Treatment to,
                                       const std::vector<bool> &may) {
+    std::vector<Bargain> bargains;
+    for (size_t value = 0; value < count; ++value)
+      if (at[value] == Treatment::keep && may[value])
+        bargains.push_back(measure(at, value, to));
     std::vector<LayerTreatment> way;
-    while (true) {
-      LayerFigures now = look(at);
-      std::optional<size_t> best;
-      int64_t bestNs = 0, bestBytes = 0;
-      for (size_t value = 0; value < count; ++value) {
-        if (at[value] != Treatment::keep || !may[value])
-          continue;
-        LayerTreatment next = at;
-        next[value] = to;
-        const LayerFigures &figures = look(next);
-        int64_t bytes = now.inside.keptBytes - figures.inside.keptBytes;
-        int64_t ns =
-            std::max<int64_t>(0, figures.inside.extraNs - now.inside.extraNs);
-        if (bytes <= 0)
-          continue;
-        // ns / bytes < bestNs / bestBytes
-        if (!best || static_cast<__int128>(ns) * bestBytes <
-                         static_cast<__int128>(bestNs) * bytes) {
-          best = value;
-          bestNs = ns;
-          bestBytes = bytes;
-        }
+    while (!bargains.empty()) {
+      auto best = std::min_element(
+          bargains.begin(), bargains.end(),
+          [](const Bargain &a, const Bargain &b) { return a.isBetterThan(b); });
+      if (!best->isCurrent) {
+        *best = measure(at, best->value, to);
+        continue;
       }
-      if (!best)
-        return way;
-      at[*best] = to;
+      if (best->bytes <= 0)
+        break;
+      at[best->value] = to;
       way.push_back(at);
+      bargains.erase(best);
+      for (Bargain &bargain : bargains)
+        bargain.isCurrent = false;
     }
+    return way;
+  }
+
+  struct Found {
+    const LayerTreatment *treatment;
+    const LayerFigures *figures;
+    /// What it takes on a rank that holds so many microbatches besides.
+    int64_t load(int64_t held) const {
+      return held * figures->inside.keptBytes + figures->inside.peakBytes;
+    }
+    int64_t ns() const { return figures->inside.extraNs; }
+  };
+
+  /// The best bargains: indices of the corners of the lower convex hull of load
+  /// and time, but for what needs more of both than another.
+  static std::vector<size_t> bargainsOf(const std::vector<Found> &front,
+                                        int64_t held) {
+    std::vector<size_t> order(front.size());
+    std::iota(order.begin(), order.end(), 0);
+    std::sort(order.begin(), order.end(), [&](size_t a, size_t b) {
+      return std::tuple(front[a].ns(), front[a].load(held), a) <
+             std::tuple(front[b].ns(), front[b].load(held), b);
+    });
+    std::vector<size_t> hull;
+    // Whether the last corner lies on or above the line past it to `next`.
+    auto isAbove = [&](const Found &next) {
+      const Found &before = front[hull[hull.size() - 2]];
+      const Found &last = front[hull.back()];
+      auto product = [](int64_t a, int64_t b) {
+        return static_cast<__int128>(a) * b;
+      };
+      return product(last.ns() - before.ns(),
+                     before.load(held) - next.load(held)) >=
+             product(next.ns() - before.ns(),
+                     before.load(held) - last.load(held));
+    };
+    for (size_t next : order) {
+      if (!hull.empty() &&
+          front[next].load(held) >= front[hull.back()].load(held))
+        continue;
+      while (hull.size() > 1 && isAbove(front[next]))
+        hull.pop_back();
+      hull.push_back(next);
+    }
+    return hull;
+  }
+
+  /// At most `most` of `front`: the best bargains of ranks that hold a few
+  /// microbatches, many, or none besides, then evenly of the others.
+  static std::vector<Found> thinned(const std::vector<Found> &front,
+                                    size_t most) {
+    if (front.size() <= most)
+      return front;
+    std::vector<bool> stays(front.size(), false);
+    size_t room = most;
+    auto takeFrom = [&](const std::vector<size_t> &candidates) {
+      std::vector<size_t> fresh;
+      for (size_t index : candidates)
+        if (!stays[index])
+          fresh.push_back(index);
+      size_t count = std::min(room, fresh.size());
+      for (size_t n = 0; n < count; ++n)
+        stays[fresh[n * (fresh.size() - 1) / std::max<size_t>(1, count - 1)]] =
+            true;
+      room -= count;
+    };
+    for (int64_t held : {4, 16, 1, 0})
+      takeFrom(bargainsOf(front, held));
+    std::vector<size_t> all(front.size());
+    std::iota(all.begin(), all.end(), 0);
+    takeFrom(all);
+    std::vector<Found> remaining;
+    for (size_t i = 0; i < front.size(); ++i)
+      if (stays[i])
+        remaining.push_back(front[i]);
+    return remaining;
   }
 
   static bool isNoWorse(const LayerOption &a, const LayerOption &b) {
@@ -98,10 +195,6 @@ private:
   }
 
   LayerOptions choose(const LayerTreatment &all) {
-    struct Found {
-      const LayerTreatment *treatment;
-      const LayerFigures *figures;
-    };
     std::vector<Found> found;
     for (const auto &[treatment, figures] : seen)
       if (treatment != all)
@@ -131,16 +224,9 @@ private:
     LayerOptions options;
     options.treatments.push_back(all);
     options.figures.push_back(everything);
-    // Evenly over the range of what is kept, both ends among them.
-    size_t most = kMostOptions - 1;
-    for (size_t i = 0; i < front.size(); ++i) {
-      if (front.size() > most &&
-          i * (most - 1) / (front.size() - 1) ==
-              (i + 1) * (most - 1) / (front.size() - 1) &&
-          i + 1 < front.size())
-        continue;
-      options.treatments.push_back(*front[i].treatment);
-      options.figures.push_back(*front[i].figures);
+    for (const Found &each : thinned(front, kMostOptions - 1)) {
+      options.treatments.push_back(*each.treatment);
+      options.figures.push_back(*each.figures);
     }
     return options;
   }

@@ -63,9 +63,8 @@ void moe::buildDifferentiation(OpPassManager &manager,
   manager.addNestedPass<BlockOp>(createDifferentiate());
 }
 
-void moe::buildPlanPipeline(OpPassManager &manager,
-                            const PlanPipelineOptions &options) {
-  buildDifferentiation(manager, options);
+void moe::buildStagesAndSteps(OpPassManager &manager,
+                              const PlanPipelineOptions &options) {
   if (options.schedule == "auto" && options.csv.empty() &&
       options.stagesPerRank == 0 && options.placement.empty()) {
     auto search = withCosts<SearchScheduleOptions>(options);
@@ -76,6 +75,10 @@ void moe::buildPlanPipeline(OpPassManager &manager,
   } else {
     addPartitionAndSchedule(manager, options);
   }
+}
+
+void moe::buildLifetimes(OpPassManager &manager,
+                         const PlanPipelineOptions &options) {
   manager.addPass(createFuseWeightGradients());
   InsertRecomputeOptions recompute;
   recompute.targets = options.recompute;
@@ -88,6 +91,13 @@ void moe::buildPlanPipeline(OpPassManager &manager,
   manager.addNestedPass<pipe::StageOp>(createPlaceReleases());
   manager.addPass(createInterleave(withCosts<InterleaveOptions>(options)));
   manager.addPass(createVerifyPlan());
+}
+
+void moe::buildPlanPipeline(OpPassManager &manager,
+                            const PlanPipelineOptions &options) {
+  buildDifferentiation(manager, options);
+  buildStagesAndSteps(manager, options);
+  buildLifetimes(manager, options);
 }
 
 void moe::registerAllMoEPasses() {

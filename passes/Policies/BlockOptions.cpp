@@ -17,6 +17,9 @@
 #include "llvm/ADT/StringMap.h"
 #include "llvm/Support/raw_ostream.h"
 
+#include <map>
+#include <optional>
+
 using namespace mlir;
 using namespace moe;
 
@@ -98,91 +101,111 @@ int64_t peakOf(const plan::Stage &stage, const plan::Program &program) {
   return inputs + most;
 }
 
-/// A block as the one stage of a module of its own, which can be treated again
-/// and again.
+/// What the programs of a stage come to.
+struct Figures {
+  int64_t forwardNs = 0, backwardNs = 0;
+  int64_t keptBytes = 0, peakBytes = 0;
+  /// On the device before its block runs, where there is one before it.
+  int64_t reloadedBytes = 0;
+
+  int64_t ns() const { return forwardNs + backwardNs; }
+};
+
+Figures figuresOf(const plan::Stage &stage) {
+  const plan::Program none;
+  const plan::Program &forward = *programOf(stage, plan::Phase::forward);
+  const plan::Program *whole = programOf(stage, plan::Phase::backward);
+  const plan::Program &backward = whole ? *whole : none;
+  Figures figures;
+  figures.forwardNs = schedule::durationNs(forward);
+  figures.backwardNs = schedule::durationNs(backward);
+  for (const plan::Op &op : backward.ops)
+    if (op.stream == plan::Stream::copy_in)
+      figures.reloadedBytes += stage.values[op.outputs.front()].bytes;
+  llvm::SmallDenseSet<plan::ValueIndex> taken(backward.inputs.begin(),
+                                              backward.inputs.end());
+  for (plan::ValueIndex value : forward.outputs)
+    if (taken.contains(value) && !stage.values[value].isOnHost())
+      figures.keptBytes += stage.values[value].bytes;
+  figures.peakBytes = std::max(
+      {figures.keptBytes, peakOf(stage, forward), peakOf(stage, backward)});
+  return figures;
+}
+
+/// Blocks of one kind as the one stage of a module of its own, which can be
+/// treated again and again.
 class BlockBench {
 public:
-  BlockBench(BlockOp block, const SymbolTable &symbols,
-             const TimingInputs &timing)
-      : timing(timing), module(ModuleOp::create(block.getLoc())),
-        prefix((block.getSymName() + ".").str()) {
+  /// A value that the stage keeps from forward to backward.
+  struct Kept {
+    std::string planName; ///< as plans have it
+    std::string part;     ///< the same inside its block
+    std::string opPart;   ///< of the op that makes it; empty: none does
+    int64_t bytes = 0;
+    bool isReplayable = false, isOutput = false;
+  };
+
+  BlockBench(Location location, ArrayRef<BlockOp> blocks,
+             const SymbolTable &symbols, const TimingInputs &timing)
+      : timing(timing), module(ModuleOp::create(location)) {
     OpBuilder builder = OpBuilder::atBlockEnd(module->getBody());
+    SmallVector<BlockOp> copies;
     llvm::SmallDenseSet<StringRef> declared;
-    block.walk([&](KernelOpInterface kernel) {
-      for (const ParameterUse &use : kernel.getParameters())
-        if (use.symbol && declared.insert(use.symbol.getValue()).second)
-          if (Operation *parameter = symbols.lookup(use.symbol.getValue()))
-            builder.clone(*parameter);
-    });
-    auto copy = cast<BlockOp>(builder.clone(*block));
-    pipe::StageOp stage = mergeBlocks(builder, 0, 0, copy);
-    copy.erase();
+    for (BlockOp block : blocks) {
+      prefixes.push_back((block.getSymName() + ".").str());
+      block.walk([&](KernelOpInterface kernel) {
+        for (const ParameterUse &use : kernel.getParameters())
+          if (use.symbol && declared.insert(use.symbol.getValue()).second)
+            if (Operation *parameter = symbols.lookup(use.symbol.getValue()))
+              builder.clone(*parameter);
+      });
+    }
+    for (BlockOp block : blocks)
+      copies.push_back(cast<BlockOp>(builder.clone(*block)));
+    pipe::StageOp stage = mergeBlocks(builder, 0, 0, copies);
+    for (BlockOp copy : copies)
+      copy.erase();
     if (!stage.getBackwardInput().empty())
       addFusedBackward(stage);
-  }
-
-  FailureOr<BlockOptions> run(Techniques techniques) {
-    pipe::StageOp stage = *module->getOps<pipe::StageOp>().begin();
-    FailureOr<plan::Stage> whole = treated({});
-    if (failed(whole))
-      return failure();
-    schedule::StageCosts split = cost::stageCosts(*whole);
-    base = figuresOf(*whole);
-
-    optimize::LayerOptionsProblem problem;
     for (Value value : keptBy(stage)) {
-      problem.valueBytes.push_back(plan::alignUp(getByteSize(value.getType())));
+      Kept &each = values.emplace_back();
       Operation *op = value.getDefiningOp();
-      problem.mayRecompute.push_back(techniques.recompute && op &&
-                                     isReplayable(op));
-      problem.mayOffload.push_back(
-          techniques.offload && op &&
-          !llvm::is_contained(yieldOf(stage).getResults(), value));
-      planNames.push_back(getPlanName(stage, value));
-      names.push_back(partOf(planNames.back()));
-      opParts.push_back(op ? partOf(getOpName(op).str()) : "");
+      each.planName = getPlanName(stage, value);
+      each.part = partOf(each.planName);
+      each.opPart = op ? partOf(getOpName(op).str()) : "";
+      each.bytes = plan::alignUp(getByteSize(value.getType()));
+      each.isReplayable = op && isReplayable(op);
+      each.isOutput = llvm::is_contained(yieldOf(stage).getResults(), value);
     }
-    keepSmallOnes(problem);
-    for (const policy::Target &target : policy::targets()) {
-      std::vector<size_t> covered;
-      for (auto [index, part] : llvm::enumerate(opParts))
-        if (!part.empty() && policy::covers(target, part))
-          covered.push_back(index);
-      if (!covered.empty())
-        problem.targets.push_back(std::move(covered));
-    }
-    bool failedOnce = false;
-    problem.evaluate = [&](const optimize::LayerTreatment &treatment) {
-      FailureOr<plan::Stage> made = treated(treatment);
-      failedOnce |= failed(made);
-      return failed(made) ? optimize::LayerFigures{} : relativeTo(*made);
-    };
-    optimize::LayerOptions found = optimize::findOptions(problem);
-    if (failedOnce)
-      return failure();
-
-    BlockOptions options;
-    options.inputGradNs = split.inputGradNs;
-    options.weightGradNs = split.weightGradNs;
-    options.figures.forwardNs = base.forwardNs;
-    options.figures.backwardNs = base.backwardNs;
-    options.figures.persistentBytes = cost::persistentBytes(*whole);
-    options.figures.pendingBytes = split.weightGradBytes;
-    for (auto [treatment, figures] :
-         llvm::zip(found.treatments, found.figures)) {
-      options.figures.options.push_back(figures.inside);
-      options.figures.lastOptions.push_back(figures.last);
-      BlockOption &option = options.options.emplace_back();
-      for (auto [value, name] : llvm::zip(treatment, names))
-        if (value == optimize::Treatment::recompute)
-          option.recomputed.push_back(name);
-        else if (value == optimize::Treatment::offload)
-          option.offloaded.push_back(name);
-    }
-    return options;
   }
 
-  /// Of what the block hands on; 0: nothing.
+  const std::vector<Kept> &kept() const { return values; }
+
+  /// The stage with values treated as `how` says by their part.
+  FailureOr<plan::Stage>
+  treated(llvm::function_ref<optimize::Treatment(const std::string &)> how) {
+    OwningOpRef<ModuleOp> copy = module->clone();
+    pipe::StageOp stage = *copy->getOps<pipe::StageOp>().begin();
+    SmallVector<Value> dropped;
+    std::vector<policy::Choice> moved;
+    for (auto [value, each] : llvm::zip(keptBy(stage), values)) {
+      optimize::Treatment treatment = how(each.part);
+      if (treatment == optimize::Treatment::recompute)
+        dropped.push_back(value);
+      else if (treatment == optimize::Treatment::offload)
+        moved.push_back({each.planName, {}});
+    }
+    if (!dropped.empty()) {
+      ReplayOptions options;
+      insertReplays(stage, findReplays(stage, dropped, options), options);
+    }
+    if (!moved.empty() && failed(insertOffload(*copy, moved, {})))
+      return failure();
+    placeReleases(stage);
+    return buildStagePrograms(stage, timing);
+  }
+
+  /// Of what the stage hands on; 0: nothing.
   int64_t outputBytes() {
     pipe::StageOp stage = *module->getOps<pipe::StageOp>().begin();
     for (auto [role, value] :
@@ -194,14 +217,6 @@ public:
   }
 
 private:
-  struct Figures {
-    int64_t forwardNs = 0, backwardNs = 0; ///< where nothing else runs
-    /// Where copies have the blocks before and behind to hide in, too.
-    int64_t insideForwardNs = 0, insideBackwardNs = 0;
-    int64_t keptBytes = 0, peakBytes = 0;
-    int64_t reloadedBytes = 0; ///< on the device a block early, inside
-  };
-
   static pipe::YieldOp yieldOf(pipe::StageOp stage) {
     return cast<pipe::YieldOp>(stage.getForward().front().getTerminator());
   }
@@ -210,100 +225,156 @@ private:
   }
 
   std::string partOf(const std::string &name) const {
-    return name.starts_with(prefix) ? name.substr(prefix.size()) : name;
-  }
-
-  /// The stage with these values treated; none: all kept.
-  FailureOr<plan::Stage> treated(const optimize::LayerTreatment &treatment) {
-    OwningOpRef<ModuleOp> copy = module->clone();
-    pipe::StageOp stage = *copy->getOps<pipe::StageOp>().begin();
-    SmallVector<Value> dropped;
-    for (auto [value, how] : llvm::zip(keptBy(stage), treatment))
-      if (how == optimize::Treatment::recompute)
-        dropped.push_back(value);
-    if (!dropped.empty()) {
-      ReplayOptions options;
-      insertReplays(stage, findReplays(stage, dropped, options), options);
-    }
-    std::vector<policy::Choice> moved;
-    for (auto [name, how] : llvm::zip(planNames, treatment))
-      if (how == optimize::Treatment::offload)
-        moved.push_back({name, {}});
-    if (!moved.empty() && failed(insertOffload(*copy, moved, {})))
-      return failure();
-    placeReleases(stage);
-    return buildStagePrograms(stage, timing);
-  }
-
-  /// What takes less than a hundredth of what the block keeps stays: to move it
-  /// gains nothing, and to weigh that costs.
-  static void keepSmallOnes(optimize::LayerOptionsProblem &problem) {
-    int64_t all = 0;
-    for (int64_t bytes : problem.valueBytes)
-      all += bytes;
-    for (auto [index, bytes] : llvm::enumerate(problem.valueBytes))
-      if (bytes < all / 100)
-        problem.mayOffload[index] = false;
-  }
-
-  /// A program as if its copies to and from the host took no time, and theirs.
-  static std::pair<plan::Program, int64_t>
-  withoutCopies(const plan::Program &program) {
-    std::pair<plan::Program, int64_t> parts{program, 0};
-    for (plan::Op &op : parts.first.ops)
-      if (op.stream == plan::Stream::copy_out ||
-          op.stream == plan::Stream::copy_in) {
-        parts.second += op.timeNs;
-        op.timeNs = 0;
-      }
-    return parts;
-  }
-
-  static Figures figuresOf(const plan::Stage &stage) {
-    const plan::Program &forward = *programOf(stage, plan::Phase::forward);
-    const plan::Program *whole = programOf(stage, plan::Phase::backward);
-    const plan::Program backward = whole ? *whole : plan::Program();
-    Figures figures;
-    for (auto [program, alone, inside] :
-         {std::tuple(&forward, &figures.forwardNs, &figures.insideForwardNs),
-          std::tuple(&backward, &figures.backwardNs,
-                     &figures.insideBackwardNs)}) {
-      *alone = schedule::durationNs(*program);
-      auto [others, copiesNs] = withoutCopies(*program);
-      *inside = std::max(schedule::durationNs(others), copiesNs);
-    }
-    for (const plan::Op &op : backward.ops)
-      if (op.stream == plan::Stream::copy_in)
-        figures.reloadedBytes += stage.values[op.outputs.front()].bytes;
-    llvm::SmallDenseSet<plan::ValueIndex> taken(backward.inputs.begin(),
-                                                backward.inputs.end());
-    for (plan::ValueIndex value : forward.outputs)
-      if (taken.contains(value) && !stage.values[value].isOnHost())
-        figures.keptBytes += stage.values[value].bytes;
-    figures.peakBytes = std::max(
-        {figures.keptBytes, peakOf(stage, forward), peakOf(stage, backward)});
-    return figures;
-  }
-
-  optimize::LayerFigures relativeTo(const plan::Stage &stage) const {
-    Figures figures = figuresOf(stage);
-    optimize::LayerOption last{
-        std::max<int64_t>(0, figures.forwardNs - base.forwardNs +
-                                 figures.backwardNs - base.backwardNs),
-        figures.keptBytes, figures.peakBytes};
-    optimize::LayerOption inside{
-        std::max<int64_t>(0, figures.insideForwardNs - base.forwardNs +
-                                 figures.insideBackwardNs - base.backwardNs),
-        figures.keptBytes, figures.peakBytes + figures.reloadedBytes};
-    return {inside, last};
+    for (const std::string &prefix : prefixes)
+      if (name.starts_with(prefix))
+        return name.substr(prefix.size());
+    return name;
   }
 
   const TimingInputs &timing;
   OwningOpRef<ModuleOp> module;
-  std::string prefix; ///< of names inside the block
-  Figures base;
-  /// By kept value, the first as plans have them, the others inside the block.
-  std::vector<std::string> planNames, names, opParts;
+  std::vector<std::string> prefixes; ///< of names inside each block
+  std::vector<Kept> values;
+};
+
+/// A kind of block under treatments: alone, as the last of a stage is, and
+/// followed by another one of its kind. What the pair takes longer than the
+/// block alone is what a block takes inside a stage, where exchanges, weight
+/// gradients and copies of neighbours fill each other's gaps.
+class KindBench {
+public:
+  KindBench(BlockOp block, BlockOp next, const SymbolTable &symbols,
+            const TimingInputs &timing)
+      : alone(block.getLoc(), block, symbols, timing) {
+    if (next)
+      pair.emplace(block.getLoc(), ArrayRef<BlockOp>{block, next}, symbols,
+                   timing);
+  }
+
+  FailureOr<BlockOptions> run(Techniques techniques) {
+    auto keepAll = [](const std::string &) {
+      return optimize::Treatment::keep;
+    };
+    FailureOr<plan::Stage> whole = alone.treated(keepAll);
+    if (failed(whole))
+      return failure();
+    FailureOr<Measured> everything = measure(keepAll);
+    if (failed(everything))
+      return failure();
+    base = *everything;
+
+    optimize::LayerOptionsProblem problem = makeProblem(techniques);
+    bool failedOnce = false;
+    problem.evaluate = [&](const optimize::LayerTreatment &treatment) {
+      std::map<std::string, optimize::Treatment> byPart;
+      for (auto [each, how] : llvm::zip(alone.kept(), treatment))
+        byPart[each.part] = how;
+      FailureOr<Measured> made = measure([&](const std::string &part) {
+        auto known = byPart.find(part);
+        return known == byPart.end() ? optimize::Treatment::keep
+                                     : known->second;
+      });
+      failedOnce |= failed(made);
+      return failed(made) ? optimize::LayerFigures{} : relative(*made);
+    };
+    optimize::LayerOptions found = optimize::findOptions(problem);
+    if (failedOnce)
+      return failure();
+
+    schedule::StageCosts split = cost::stageCosts(*whole);
+    BlockOptions options;
+    options.inputGradNs = split.inputGradNs;
+    options.weightGradNs = split.weightGradNs;
+    options.figures.forwardNs = base.inside.forwardNs;
+    options.figures.backwardNs = base.inside.backwardNs;
+    options.figures.persistentBytes = cost::persistentBytes(*whole);
+    options.figures.pendingBytes = split.weightGradBytes;
+    for (auto [treatment, figures] :
+         llvm::zip(found.treatments, found.figures)) {
+      options.figures.options.push_back(figures.inside);
+      options.figures.lastOptions.push_back(figures.last);
+      BlockOption &option = options.options.emplace_back();
+      for (auto [how, each] : llvm::zip(treatment, alone.kept()))
+        if (how == optimize::Treatment::recompute)
+          option.recomputed.push_back(each.part);
+        else if (how == optimize::Treatment::offload)
+          option.offloaded.push_back(each.part);
+    }
+    return options;
+  }
+
+  int64_t outputBytes() { return alone.outputBytes(); }
+
+private:
+  struct Measured {
+    Figures alone;
+    Figures inside; ///< times and peak only
+  };
+
+  FailureOr<Measured>
+  measure(llvm::function_ref<optimize::Treatment(const std::string &)> how) {
+    FailureOr<plan::Stage> single = alone.treated(how);
+    if (failed(single))
+      return failure();
+    Measured measured;
+    measured.alone = measured.inside = figuresOf(*single);
+    if (!pair)
+      return measured;
+    FailureOr<plan::Stage> both = pair->treated(how);
+    if (failed(both))
+      return failure();
+    Figures figures = figuresOf(*both);
+    // While the second runs, the first holds what it keeps. What exceeds that
+    // is live while the first runs.
+    bool isOfFirst =
+        figures.peakBytes > measured.alone.keptBytes + measured.alone.peakBytes;
+    measured.inside.peakBytes =
+        isOfFirst
+            ? figures.peakBytes
+            : std::min(figures.peakBytes,
+                       measured.alone.peakBytes + measured.alone.reloadedBytes);
+    measured.inside.forwardNs =
+        std::max<int64_t>(0, figures.forwardNs - measured.alone.forwardNs);
+    measured.inside.backwardNs =
+        std::max<int64_t>(0, figures.backwardNs - measured.alone.backwardNs);
+    return measured;
+  }
+
+  optimize::LayerFigures relative(const Measured &measured) const {
+    const Figures &figures = measured.alone;
+    return {{std::max<int64_t>(0, measured.inside.ns() - base.inside.ns()),
+             figures.keptBytes, measured.inside.peakBytes},
+            {std::max<int64_t>(0, figures.ns() - base.alone.ns()),
+             figures.keptBytes, figures.peakBytes}};
+  }
+
+  optimize::LayerOptionsProblem makeProblem(Techniques techniques) const {
+    optimize::LayerOptionsProblem problem;
+    int64_t all = 0;
+    for (const BlockBench::Kept &each : alone.kept())
+      all += each.bytes;
+    for (const BlockBench::Kept &each : alone.kept()) {
+      problem.valueBytes.push_back(each.bytes);
+      problem.mayRecompute.push_back(techniques.recompute && each.isReplayable);
+      // What takes less than a hundredth of what the block keeps stays: to move
+      // it gains nothing, and to weigh that costs.
+      problem.mayOffload.push_back(techniques.offload && !each.opPart.empty() &&
+                                   !each.isOutput && each.bytes >= all / 100);
+    }
+    for (const policy::Target &target : policy::targets()) {
+      std::vector<size_t> covered;
+      for (auto [index, each] : llvm::enumerate(alone.kept()))
+        if (!each.opPart.empty() && policy::covers(target, each.opPart))
+          covered.push_back(index);
+      if (!covered.empty())
+        problem.targets.push_back(std::move(covered));
+    }
+    return problem;
+  }
+
+  BlockBench alone;
+  std::optional<BlockBench> pair;
+  Measured base;
 };
 
 } // namespace
@@ -313,22 +384,32 @@ FailureOr<ModelOptions> moe::findModelOptions(ModuleOp module,
                                               Techniques techniques) {
   SymbolTable symbols(module);
   ModelOptions options;
+  auto blocks = llvm::to_vector(module.getOps<BlockOp>());
   llvm::StringMap<int64_t> known;
-  for (BlockOp block : module.getOps<BlockOp>()) {
-    auto [entry, isNew] = known.try_emplace(Fingerprint(symbols).run(block),
-                                            options.kinds.size());
+  std::vector<BlockOp> firstOfKind, nextOfKind;
+  for (BlockOp block : blocks) {
+    auto [entry, isNew] =
+        known.try_emplace(Fingerprint(symbols).run(block), firstOfKind.size());
+    int64_t kind = entry->second;
     if (isNew) {
-      BlockBench bench(block, symbols, timing);
-      FailureOr<BlockOptions> found = bench.run(techniques);
-      if (failed(found))
-        return failure();
-      found->figures.isLayer = block.getKind() == BlockKind::decoder;
-      options.kinds.push_back(std::move(*found));
-      options.boundaryBytes =
-          std::max(options.boundaryBytes, bench.outputBytes());
+      firstOfKind.push_back(block);
+      nextOfKind.push_back(nullptr);
+    } else if (!nextOfKind[kind] && options.blocks.back() == kind) {
+      nextOfKind[kind] = block;
+      firstOfKind[kind] = blocks[options.blocks.size() - 1];
     }
-    options.blocks.push_back(entry->second);
+    options.blocks.push_back(kind);
     options.names.push_back(block.getSymName().str());
+  }
+  for (auto [block, next] : llvm::zip(firstOfKind, nextOfKind)) {
+    KindBench bench(block, next, symbols, timing);
+    FailureOr<BlockOptions> found = bench.run(techniques);
+    if (failed(found))
+      return failure();
+    found->figures.isLayer = block.getKind() == BlockKind::decoder;
+    options.kinds.push_back(std::move(*found));
+    options.boundaryBytes =
+        std::max(options.boundaryBytes, bench.outputBytes());
   }
   if (options.blocks.empty())
     return module.emitError() << "the module holds no moe.block; run "

@@ -38,7 +38,7 @@ static DType storageType(const plan::Plan &plan) {
   return DType::bf16;
 }
 
-FailureOr<plan::Plan> moe::emitPlan(ModuleOp module,
+FailureOr<PlanDraft> moe::draftPlan(ModuleOp module,
                                     const EmissionInputs &inputs) {
   pipe::LayoutAttr layout = pipe::LayoutAttr::get(module);
   if (!layout)
@@ -46,27 +46,41 @@ FailureOr<plan::Plan> moe::emitPlan(ModuleOp module,
   FailureOr<StepLists> lists = readSteps(module);
   if (failed(lists))
     return failure();
-  plan::Plan plan = makeHeader(layout, inputs);
+  PlanDraft draft{makeHeader(layout, inputs), std::move(*lists), {}};
   TimingInputs timing{inputs.machine, inputs.imbalance,
                       layout.getExpertRanks()};
-  for (pipe::StageOp stage : lists->stages) {
+  for (pipe::StageOp stage : draft.lists.stages) {
     FailureOr<plan::Stage> built = buildStagePrograms(stage, timing);
     if (failed(built))
       return failure();
+    draft.plan.stages.push_back(std::move(*built));
+  }
+  draft.plan.dtype = storageType(draft.plan);
+  FailureOr<std::vector<int64_t>> bytes =
+      placeRanks(module, draft.lists, draft.plan);
+  if (failed(bytes))
+    return failure();
+  draft.bytesWithoutWaits = std::move(*bytes);
+  return draft;
+}
+
+FailureOr<plan::Plan> moe::finishPlan(ModuleOp module,
+                                      const cost::Machine &machine,
+                                      PlanDraft draft) {
+  plan::Plan &plan = draft.plan;
+  for (auto [index, stage] : llvm::enumerate(draft.lists.stages)) {
     FailureOr<std::vector<plan::Decision>> decisions =
-        listDecisions(stage, *built, static_cast<int64_t>(plan.stages.size()));
+        listDecisions(stage, plan.stages[index], static_cast<int64_t>(index));
     if (failed(decisions))
       return failure();
     llvm::append_range(plan.decisions, *decisions);
-    plan.stages.push_back(std::move(*built));
   }
-  plan.dtype = storageType(plan);
-  if (failed(fillRanks(module, *lists, plan)) ||
-      failed(predict(module, *lists, inputs, plan)))
+  if (failed(accountForRanks(module, plan)) ||
+      failed(predict(module, draft.lists, machine, plan)))
     return failure();
   if (Status legal = plan::check(plan); !legal)
     return module.emitError() << "the emitted plan is not legal (a defect of "
                                  "the compiler): "
                               << legal.error().message;
-  return plan;
+  return std::move(plan);
 }

@@ -2,6 +2,7 @@
 #pragma once
 
 #include "compiler/Cost/Machine.h"
+#include "compiler/Schedule/IR/StepLists.h"
 #include "mlir/IR/BuiltinOps.h"
 #include "runtime/Plan/Plan.h"
 
@@ -26,11 +27,27 @@ struct EmissionInputs {
   std::vector<plan::Assumption> assumptions = {};
 };
 
-/// Turns a module that passed `--pipe-verify-plan` into a plan: stages become
-/// programs with placed buffers, ranks become step lists with the bytes live
-/// before every step, and times are estimated. Emits an error and fails on IR
-/// that is not ready for it.
-mlir::FailureOr<plan::Plan> emitPlan(mlir::ModuleOp module,
+/// A plan whose stages, steps and places are final: it says what its ranks
+/// need. What lives when, and how long it takes, is not known yet.
+struct PlanDraft {
+  plan::Plan plan;
+  StepLists lists; ///< into the module
+  /// Of each rank, the arena in which no stream would have to wait for bytes
+  /// that another one still uses; where it exceeds the budget, they do.
+  std::vector<int64_t> bytesWithoutWaits;
+};
+
+/// Turns a module that passed `--pipe-verify-plan` into a draft: stages become
+/// programs, ranks step lists, and all buffers get their places. Emits an error
+/// and fails on IR that is not ready for it.
+mlir::FailureOr<PlanDraft> draftPlan(mlir::ModuleOp module,
                                      const EmissionInputs &inputs);
+
+/// The plan of a draft of the same module: with the bytes live before every
+/// step, decisions and estimated times, and checked as a whole. Emits an error
+/// and fails for steps beyond all times that people wait for.
+mlir::FailureOr<plan::Plan> finishPlan(mlir::ModuleOp module,
+                                       const cost::Machine &machine,
+                                       PlanDraft draft);
 
 } // namespace moe

@@ -128,14 +128,18 @@ private:
 } // namespace
 
 /// Gives all buffers of the rank their places, and ops the waits that follow.
-static LogicalResult place(ModuleOp module, plan::Plan &plan,
-                           plan::Rank &rank) {
+/// The bytes that it would need without waits between streams.
+static FailureOr<int64_t> place(ModuleOp module, plan::Plan &plan,
+                                plan::Rank &rank) {
   using optimize::Reuse;
+  int64_t withoutWaits = 0;
   for (Reuse reuse : {Reuse::withoutWaits, Reuse::inIssueOrder}) {
     Result<int64_t> arena = optimize::placeRank(plan, rank.rank, reuse);
     if (!arena)
       return module.emitError() << arena.error().message;
     rank.arenaBytes = *arena;
+    if (reuse == Reuse::withoutWaits)
+      withoutWaits = *arena;
     if (rank.arenaBytes + plan.machine.reserveBytes <= plan.machine.budgetBytes)
       break;
   }
@@ -144,7 +148,7 @@ static LogicalResult place(ModuleOp module, plan::Plan &plan,
       optimize::setWaits(plan.stages[stage], program);
   for (plan::Overlap &overlap : rank.overlaps)
     overlap.waits = optimize::overlapWaits(plan, overlap);
-  return success();
+  return withoutWaits;
 }
 
 /// Live bytes of the rank's overlaps and steps.
@@ -171,17 +175,25 @@ static LogicalResult account(ModuleOp module, const plan::Plan &plan,
   return success();
 }
 
-LogicalResult moe::fillRanks(ModuleOp module, const StepLists &lists,
-                             plan::Plan &plan) {
+FailureOr<std::vector<int64_t>>
+moe::placeRanks(ModuleOp module, const StepLists &lists, plan::Plan &plan) {
+  std::vector<int64_t> withoutWaits;
   plan.ranks.resize(lists.steps.ranks.size());
   for (size_t index = 0; index < plan.stages.size(); ++index)
     plan.ranks[plan.stages[index].rank].stages.push_back(index);
   for (auto [index, rank] : llvm::enumerate(plan.ranks)) {
     rank.rank = index;
-    if (failed(StepEmitter(lists, plan, rank).run()) ||
-        failed(place(module, plan, rank)))
+    if (failed(StepEmitter(lists, plan, rank).run()))
       return failure();
+    FailureOr<int64_t> bytes = place(module, plan, rank);
+    if (failed(bytes))
+      return failure();
+    withoutWaits.push_back(*bytes);
   }
+  return withoutWaits;
+}
+
+LogicalResult moe::accountForRanks(ModuleOp module, plan::Plan &plan) {
   for (plan::Rank &rank : plan.ranks)
     if (failed(account(module, plan, rank)))
       return failure();

@@ -8,11 +8,15 @@ namespace moe {
 
 /// Fills the ranks of `plan`, which has its stages, machine and layout: steps
 /// with values and slots, overlaps, arenas with all offsets and the waits that
-/// follow from them, and live bytes. Bytes are reused without waits between
-/// streams where the budget allows it, with fewest bytes on a rank where it
-/// does not. Emits an error and fails on interleavings without order and on
-/// ranks that no arena can hold.
-mlir::LogicalResult fillRanks(mlir::ModuleOp module, const StepLists &lists,
-                              plan::Plan &plan);
+/// follow from them. Bytes are reused without waits between streams where the
+/// budget allows it, with fewest bytes on a rank where it does not. The answer
+/// is, for each rank, the bytes of an arena without such waits. Emits an error
+/// and fails on interleavings without order and on ranks that no arena can
+/// hold.
+mlir::FailureOr<std::vector<int64_t>>
+placeRanks(mlir::ModuleOp module, const StepLists &lists, plan::Plan &plan);
+
+/// Fills in the live bytes of the ranks of a placed plan.
+mlir::LogicalResult accountForRanks(mlir::ModuleOp module, plan::Plan &plan);
 
 } // namespace moe

@@ -114,8 +114,7 @@ static double modelFlops(const StepLists &lists, const plan::Plan &plan) {
 }
 
 LogicalResult moe::predict(ModuleOp module, const StepLists &lists,
-                           const EmissionInputs &inputs, plan::Plan &plan) {
-  const cost::Machine &machine = inputs.machine;
+                           const cost::Machine &machine, plan::Plan &plan) {
   if (totalNs(plan) > 0x1p52)
     return module.emitError()
            << "a training step is estimated to take more than 50 days on "

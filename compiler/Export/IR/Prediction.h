@@ -11,7 +11,7 @@ namespace moe {
 /// simulation of the plan gives. The plan must have its stages and ranks. Emits
 /// an error and fails for steps beyond all times that people wait for.
 mlir::LogicalResult predict(mlir::ModuleOp module, const StepLists &lists,
-                            const EmissionInputs &inputs, plan::Plan &plan);
+                            const cost::Machine &machine, plan::Plan &plan);
 
 /// Numbers and choices behind every plan, then those of `inputs`, then those of
 /// its machine.

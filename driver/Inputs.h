@@ -1,0 +1,44 @@
+//===- Inputs.h - a request in the compiler's own terms ---------*- C++ -*-===//
+//
+// Private to driver/.
+//
+//===----------------------------------------------------------------------===//
+#pragma once
+
+#include "compiler/Cost/Machine.h"
+#include "compiler/Import/ModelConfig.h"
+#include "driver/Arguments.h"
+#include "driver/Driver.h"
+
+#include <cstdint>
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace moe::driver {
+
+/// What leaves a choice to the planner.
+inline constexpr std::string_view kAuto = "auto";
+
+inline bool isCsv(std::string_view schedule) {
+  return schedule.ends_with(".csv");
+}
+
+/// The request in the compiler's own terms.
+struct Inputs {
+  const PlanRequest &request;
+  cost::Machine machine;
+  model::ModelConfig config;
+  int64_t budgetBytes = 0;
+  std::vector<int64_t> layers; ///< of each stage, as requested; empty: even
+  std::vector<Pin> pins;
+  /// The request's, or where a file says what it needs, that.
+  int64_t stagesPerRank = 0;
+  std::string placement;
+};
+
+/// Reads what the request names, and checks all of it that can be checked
+/// before the model is built. Errors name the option, file or field.
+Result<Inputs> gatherInputs(const PlanRequest &request);
+
+} // namespace moe::driver
