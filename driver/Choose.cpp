@@ -388,6 +388,7 @@ choosePlan(const Chooser &chooser, int64_t budgetBytes, int64_t reserveBytes,
   // At first as if memory were free: where that fits nothing is quicker. Where
   // the account is far from it, no draft needs to say so.
   std::vector<int64_t> capacity(chooser.rankCount(), kUnlimited);
+  std::optional<Chosen> previous;
   std::optional<Attempt> free;    // fits without waits
   std::optional<Attempt> waiting; // fits with waits, the first; or the nearest
   for (int drafts = 0; drafts < kMostDrafts && !free;) {
@@ -398,6 +399,10 @@ choosePlan(const Chooser &chooser, int64_t budgetBytes, int64_t reserveBytes,
       capacity.assign(capacity.size(), whole);
       continue;
     }
+    // What needs least leaves nothing to choose again.
+    if (previous && previous->isSameAs(*chosen))
+      break;
+    previous = *chosen;
     Result<Draft> draft = make(*chosen);
     if (!draft)
       return draft.error();

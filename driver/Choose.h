@@ -39,6 +39,11 @@ struct Chosen {
   /// How long the order of steps takes with these choices, and no less with any
   /// others that fit, as schedule::evaluate counts.
   int64_t stepNs = 0, boundNs = 0;
+
+  bool isSameAs(const Chosen &other) const {
+    return layers == other.layers && recompute == other.recompute &&
+           offload == other.offload;
+  }
 };
 
 /// For each block of the model the stage where it has to lie, -1: any; empty

@@ -328,7 +328,8 @@ Result<Draft> Compiler::draft(const Trial &trial, const Decided &decided,
   Draft draft;
   for (const plan::Rank &rank : compiled->plan.plan.ranks)
     draft.arenaBytes.push_back(rank.arenaBytes);
-  draft.bytesWithoutWaits = compiled->plan.bytesWithoutWaits;
+  for (const RankArena &arena : compiled->plan.arenas)
+    draft.bytesWithoutWaits.push_back(arena.bytesWithoutWaits);
   draft.finish = [state = state.get(), compiled = std::move(compiled),
                   writes]() -> Result<PlanAnswer> {
     const PlanRequest &request = state->inputs.request;

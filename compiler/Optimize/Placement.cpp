@@ -40,11 +40,8 @@ public:
     buffer.above = std::max(buffer.above, above);
   }
 
-  /// Packs all from the top of an arena downwards, over slots that begin at
-  /// `base` and never reach higher than `slots`; writes the offsets, and
-  /// returns the end of the arena.
-  int64_t pack(int64_t base, int64_t slots) {
-    PackingProblem problem;
+  /// Joins the lives of each buffer that meet.
+  void merge() {
     for (Gathered &buffer : buffers) {
       std::sort(buffer.lives.begin(), buffer.lives.end(),
                 [](Lifetime a, Lifetime b) {
@@ -56,11 +53,34 @@ public:
           merged.back().end = std::max(merged.back().end, life.end);
         else
           merged.push_back(life);
+      buffer.lives = std::move(merged);
+    }
+  }
+
+  /// Live bytes at every moment before `end`, when lives are merged.
+  std::vector<int64_t> liveUntil(int64_t end) const {
+    std::vector<int64_t> live(static_cast<size_t>(end) + 1, 0);
+    for (const Gathered &buffer : buffers)
+      for (const Lifetime &life : buffer.lives) {
+        live[std::min(life.begin, end)] += buffer.bytes;
+        live[std::min(life.end, end)] -= buffer.bytes;
+      }
+    for (size_t at = 1; at < live.size(); ++at)
+      live[at] += live[at - 1];
+    return live;
+  }
+
+  /// Packs all, lives merged, from the top of an arena downwards, over slots
+  /// that begin at `base` and never reach higher than `slots`; writes the
+  /// offsets, and returns the end of the arena.
+  int64_t pack(int64_t base, int64_t slots) {
+    PackingProblem problem;
+    for (const Gathered &buffer : buffers) {
       problem.buffers.push_back({buffer.bytes,
-                                 merged.front().begin,
-                                 merged.front().end,
+                                 buffer.lives.front().begin,
+                                 buffer.lives.front().end,
                                  plan::kAlignment,
-                                 {merged.begin() + 1, merged.end()},
+                                 {buffer.lives.begin() + 1, buffer.lives.end()},
                                  buffer.above});
     }
     assert(problem.check().ok() && "lifetimes come from programs in order");
@@ -95,7 +115,7 @@ public:
   RankPlacer(plan::Plan &plan, plan::Rank &rank, Reuse reuse)
       : plan(plan), rank(rank), reuse(reuse) {}
 
-  int64_t run() {
+  Arena run() {
     moveToSlots();
     Cursor cursor;
     for (int64_t stage : rank.stages)
@@ -220,16 +240,25 @@ private:
   }
 
   /// Values outside slots, and scratch.
-  int64_t placeOthers(const Contexts &contexts, const SlotHeights &slots,
-                      int64_t base) {
+  Arena placeOthers(const Contexts &contexts, const SlotHeights &slots,
+                    int64_t base) {
     Lifetimes lifetimes;
     for (size_t i = 0; i < contexts.all().size(); ++i) {
       begins.push_back(axisEnd);
       gather(contexts.all()[i], slots.inContext[i], axisEnd, lifetimes);
       axisEnd += contexts.all()[i].length();
     }
+    // What every run of a context has live; slots as far as any run has.
+    lifetimes.merge();
+    const std::vector<int64_t> live = lifetimes.liveUntil(axisEnd);
     followSteps(contexts, slots, lifetimes);
-    return lifetimes.pack(base, slots.most);
+    lifetimes.merge();
+    int64_t most = 0;
+    for (size_t i = 0; i < contexts.all().size(); ++i)
+      for (int64_t at = 0; at < contexts.all()[i].length(); ++at)
+        most =
+            std::max(most, slots.liveInContext[i][at] + live[begins[i] + at]);
+    return {lifetimes.pack(base, slots.most), base + most};
   }
 
   /// Values that live between steps keep out of each other's way, and out of
@@ -318,7 +347,30 @@ double bytesWithoutSharing(const plan::Plan &plan, const plan::Rank &rank) {
 
 } // namespace
 
-Result<int64_t> placeRank(plan::Plan &plan, int64_t rank, Reuse reuse) {
+int64_t peakWithoutWaits(plan::Stage &stage, plan::Program &program) {
+  Context context{{{0, &program}}, issueProgram(stage, program)};
+  std::vector<int64_t> change(static_cast<size_t>(context.length()) + 1, 0);
+  auto add = [&](int64_t bytes, int64_t begin, int64_t end) {
+    change[static_cast<size_t>(begin)] += bytes;
+    change[static_cast<size_t>(end)] -= bytes;
+  };
+  ContextLifetimes(context, Reuse::withoutWaits, Sharing::fixed)
+      .forEach(
+          0,
+          [&](plan::ValueIndex value, int64_t begin, int64_t end, bool, bool) {
+            if (!stage.values[value].isOnHost())
+              add(stage.values[value].bytes, begin, end);
+          },
+          [&](size_t op, int64_t begin, int64_t end) {
+            add(program.ops[op].scratchBytes, begin, end);
+          });
+  int64_t live = 0, most = 0;
+  for (int64_t each : change)
+    most = std::max(most, live += each);
+  return most;
+}
+
+Result<Arena> placeRank(plan::Plan &plan, int64_t rank, Reuse reuse) {
   if (bytesWithoutSharing(plan, plan.ranks[rank]) > 0x1p53)
     return Error{"pipeline rank " + std::to_string(rank) +
                  " needs more than 2^53 bytes; use smaller microbatches or "

@@ -18,9 +18,16 @@ enum class Reuse : uint8_t {
   inIssueOrder,
 };
 
+struct Arena {
+  int64_t bytes = 0;
+  /// The most bytes that are in use at a moment of a program, by the lifetimes
+  /// that `Reuse` asks for: no arena is smaller.
+  int64_t boundBytes = 0;
+};
+
 /// Gives every buffer of a rank its place, those of class host in one arena and
-/// all others in another, the rank its hostArenaBytes, and returns the size of
-/// the other arena. Each has at most 2^53 bytes; more is an error. From the
+/// all others in another, the rank its hostArenaBytes, and returns the other
+/// arena. Each has at most 2^53 bytes; more is an error. From the
 /// bottom: parameters, gradients and optimizer state; slots (SlotPlacement.h),
 /// which the steps are given, too; and a region for all else, packed by when
 /// the steps and the issue order of programs and overlaps have it live. What
@@ -29,6 +36,11 @@ enum class Reuse : uint8_t {
 /// The rank must have its steps (but for slots) and overlaps (members and
 /// order), and its programs the waits that data needs; which waits reuse needs
 /// follows from the offsets (StreamWaits.h).
-Result<int64_t> placeRank(plan::Plan &plan, int64_t rank, Reuse reuse);
+Result<Arena> placeRank(plan::Plan &plan, int64_t rank, Reuse reuse);
+
+/// The most bytes of the device that are in use while a program of `stage`
+/// runs, of what it takes, makes and needs for its ops, where no stream waits
+/// for bytes that another one still uses. The stage is left as it is.
+int64_t peakWithoutWaits(plan::Stage &stage, plan::Program &program);
 
 } // namespace moe::optimize

@@ -1,5 +1,6 @@
 #include "compiler/Optimize/SlotPlacement.h"
 
+#include "compiler/Optimize/SlotStack.h"
 #include "compiler/Optimize/TimeOrder.h"
 
 #include <algorithm>
@@ -25,9 +26,21 @@ std::string_view blockOf(const plan::Stage &stage, const plan::Value &value) {
   return longest.empty() ? std::string_view(value.name) : longest;
 }
 
+/// Inputs and outputs of the programs of a stage.
+std::set<plan::ValueIndex> passedOn(const plan::Stage &stage) {
+  std::set<plan::ValueIndex> values;
+  for (const plan::Program &program : stage.programs) {
+    values.insert(program.inputs.begin(), program.inputs.end());
+    values.insert(program.outputs.begin(), program.outputs.end());
+  }
+  return values;
+}
+
 struct Group {
   int64_t bytes = 0;
   bool isOnHost = false;
+  /// Behind the base of the microbatch's slot; -1: it lies where it likes.
+  int64_t inSlot = -1;
 };
 
 /// Gives the values in slots their groups and offsets.
@@ -87,8 +100,13 @@ public:
       : plan(plan), rank(rank), contexts(contexts), base(base) {}
 
   SlotHeights run() {
+    const bool stackable = isStackable();
+    if (stackable)
+      keepFixed(plan.stages[rank.stages.front()]);
     for (int64_t stage : rank.stages)
       groups[stage] = formGroups(plan.stages[stage]);
+    if (stackable)
+      formSlot(rank.stages.front());
     findEvents();
     followSteps();
     rank.hostArenaBytes = pack(true, 0);
@@ -106,9 +124,102 @@ private:
   /// A group of one microbatch.
   struct Instance {
     TimedBuffer life;
-    bool isOnHost;
+    bool isOnHost, isInSlot;
     int64_t base;
   };
+
+  /// What lives in one program only is in no slot to begin with, whatever an
+  /// earlier placement has made of it.
+  static void keepFixed(plan::Stage &stage) {
+    std::set<plan::ValueIndex> outer = passedOn(stage);
+    for (size_t i = 0; i < stage.values.size(); ++i)
+      if (!outer.contains(static_cast<plan::ValueIndex>(i)))
+        stage.values[i].placement = plan::Placement::fixed;
+  }
+
+  /// Whether microbatches come and go as a whole: one stage, of which a forward
+  /// fills a slot and a whole backward empties it.
+  bool isStackable() const {
+    if (rank.stages.size() != 1 || contexts.all().size() != 2)
+      return false;
+    const std::vector<plan::Program> &programs =
+        plan.stages[rank.stages.front()].programs;
+    return programs.size() == 2 && programs[0].phase == plan::Phase::forward &&
+           programs[1].phase == plan::Phase::backward;
+  }
+
+  /// Lays out the slot of a stackable rank, and moves what its programs need
+  /// for themselves into it where that is large and finds room.
+  void formSlot(int64_t index) {
+    plan::Stage &stage = plan.stages[index];
+    std::vector<Group> &own = groups[index];
+    // One axis for both programs and the time between them.
+    const int64_t backward = contexts.all()[0].length() + 1;
+    std::vector<Lifetime> lives(stage.values.size(), {never, -1});
+    std::vector<bool> isMade(stage.values.size(), false);
+    for (size_t c : {0, 1})
+      ContextLifetimes(contexts.all()[c], Reuse::withoutWaits, Sharing::slots)
+          .forEach(
+              0,
+              [&](plan::ValueIndex value, int64_t begin, int64_t end, bool made,
+                  bool) {
+                const int64_t from = c == 0 ? 0 : backward;
+                lives[value].begin = std::min(lives[value].begin, from + begin);
+                lives[value].end = std::max(lives[value].end, from + end);
+                isMade[value] = isMade[value] || made;
+              },
+              [](size_t, int64_t, int64_t) {});
+
+    // Groups without anything that arrives from elsewhere, which would be there
+    // before the slot is.
+    std::vector<StackBuffer> lifeOf(own.size(), {0, {never, -1}});
+    std::vector<bool> arrives(own.size(), false);
+    int64_t keptBytes = 0;
+    for (size_t i = 0; i < stage.values.size(); ++i) {
+      const plan::Value &value = stage.values[i];
+      if (value.group == -1 || value.isOnHost())
+        continue;
+      keptBytes += value.bytes;
+      auto group = static_cast<size_t>(value.group);
+      Lifetime &life = lifeOf[group].life;
+      life.begin = std::min(life.begin, lives[i].begin);
+      life.end = std::max(life.end, lives[i].end);
+      arrives[group] = arrives[group] || !isMade[i];
+    }
+    std::vector<size_t> stacked;
+    std::vector<StackBuffer> kept, passing;
+    for (size_t g = 0; g < own.size(); ++g)
+      if (!own[g].isOnHost && !arrives[g]) {
+        stacked.push_back(g);
+        kept.push_back({own[g].bytes, lifeOf[g].life});
+      }
+    // A place in every slot is worth it for what counts.
+    constexpr int64_t smallShare = 256;
+    std::set<plan::ValueIndex> outer = passedOn(stage);
+    std::vector<size_t> candidates;
+    for (size_t i = 0; i < stage.values.size(); ++i) {
+      const plan::Value &value = stage.values[i];
+      if (!value.isOnHost() && isMade[i] &&
+          !outer.contains(static_cast<plan::ValueIndex>(i)) &&
+          value.bytes >= keptBytes / smallShare) {
+        candidates.push_back(i);
+        passing.push_back({plan::alignUp(value.bytes), lives[i]});
+      }
+    }
+    StackLayout layout = layOutSlot(kept, passing);
+    slotBytes = layout.bytes;
+    for (size_t n = 0; n < stacked.size(); ++n)
+      own[stacked[n]].inSlot = layout.kept[n];
+    for (size_t n = 0; n < candidates.size(); ++n) {
+      if (layout.passing[n] == -1)
+        continue;
+      plan::Value &value = stage.values[candidates[n]];
+      value.placement = plan::Placement::slot;
+      value.group = static_cast<int64_t>(own.size());
+      value.offset = 0;
+      own.push_back({passing[n].bytes, false, layout.passing[n]});
+    }
+  }
 
   void findEvents() {
     for (const Context &context : contexts.all()) {
@@ -147,7 +258,10 @@ private:
     auto [known, isNew] = firstOf.try_emplace(key, instances.size());
     if (isNew)
       for (const Group &group : groups.at(key.first))
-        instances.push_back({{group.bytes, never, -1}, group.isOnHost, 0});
+        instances.push_back({{group.bytes, never, -1},
+                             group.isOnHost,
+                             group.inSlot != -1,
+                             base});
     return known->second;
   }
 
@@ -188,14 +302,47 @@ private:
     begins.push_back(now);
   }
 
+  /// Gives microbatches slots as laid out by formSlot(), from `from` upwards;
+  /// returns the end of the highest.
+  int64_t packSlots(int64_t from) {
+    std::vector<TimedBuffer> slots;
+    std::vector<size_t> firsts;
+    for (const auto &[key, first] : firstOf) {
+      const std::vector<Group> &own = groups.at(key.first);
+      TimedBuffer slot{slotBytes, never, -1};
+      for (size_t g = 0; g < own.size(); ++g)
+        if (const TimedBuffer &life = instances[first + g].life;
+            own[g].inSlot != -1 && life.begin != never) {
+          slot.begin = std::min(slot.begin, life.begin);
+          slot.end = std::max(slot.end, life.end);
+        }
+      if (slot.begin == never)
+        continue;
+      slots.push_back(slot);
+      firsts.push_back(first);
+    }
+    std::vector<int64_t> offsets = packInTimeOrder(slots);
+    int64_t top = from;
+    const std::vector<Group> &own = groups.at(rank.stages.front());
+    for (size_t i = 0; i < slots.size(); ++i) {
+      top = std::max(top, from + offsets[i] + slotBytes);
+      for (size_t g = 0; g < own.size(); ++g)
+        if (own[g].inSlot != -1)
+          instances[firsts[i] + g].base = from + offsets[i] + own[g].inSlot;
+    }
+    return top;
+  }
+
   /// Packs the instances in one of the arenas from `from` upwards; returns the
   /// end of the highest.
   int64_t pack(bool onHost, int64_t from) {
+    if (!onHost && slotBytes > 0)
+      from = packSlots(from);
     std::vector<TimedBuffer> buffers;
     std::vector<Instance *> packed;
     int64_t height = 0;
     for (Instance &instance : instances) {
-      if (instance.isOnHost != onHost)
+      if (instance.isOnHost != onHost || instance.isInSlot)
         continue;
       instance.base = from;
       // Where it would lie has to be in the arena, also if it never lives.
@@ -216,7 +363,7 @@ private:
   SlotHeights findHeights() const {
     // When the height changes, and how.
     struct Change {
-      int64_t time, top;
+      int64_t time, top, bytes;
       bool isEnd;
     };
     std::vector<Change> changes;
@@ -224,29 +371,36 @@ private:
       if (instance.isOnHost || instance.life.begin == never)
         continue;
       int64_t top = instance.base - base + instance.life.size;
-      changes.push_back({instance.life.begin, top, false});
-      changes.push_back({instance.life.end, top, true});
+      int64_t bytes = instance.life.size;
+      changes.push_back({instance.life.begin, top, bytes, false});
+      changes.push_back({instance.life.end, top, bytes, true});
     }
     std::sort(changes.begin(), changes.end(),
               [](const Change &a, const Change &b) { return a.time < b.time; });
     SlotHeights heights;
     for (const Context &context : contexts.all())
       heights.inContext.emplace_back(context.length());
+    heights.liveInContext = heights.inContext;
     heights.atStep.resize(rank.steps.size());
     std::multiset<int64_t> tops;
+    int64_t live = 0;
     auto next = changes.begin();
     for (size_t i = 0; i < rank.steps.size(); ++i) {
       const plan::Step &step = rank.steps[i];
-      std::vector<int64_t> *moments =
-          plan::isExecution(step.kind)
-              ? &heights.inContext[contexts.indexOf(step)]
-              : nullptr;
+      std::vector<int64_t> *moments = nullptr, *liveMoments = nullptr;
+      if (plan::isExecution(step.kind)) {
+        moments = &heights.inContext[contexts.indexOf(step)];
+        liveMoments = &heights.liveInContext[contexts.indexOf(step)];
+      }
       for (int64_t now = begins[i]; now < begins[i + 1];) {
         for (; next != changes.end() && next->time <= now; ++next)
-          if (next->isEnd)
+          if (next->isEnd) {
             tops.erase(tops.find(next->top));
-          else
+            live -= next->bytes;
+          } else {
             tops.insert(next->top);
+            live += next->bytes;
+          }
         int64_t until = next == changes.end()
                             ? begins[i + 1]
                             : std::min(begins[i + 1], next->time);
@@ -256,6 +410,8 @@ private:
           if (moments) {
             int64_t &most = (*moments)[now - begins[i]];
             most = std::max(most, height);
+            int64_t &mostLive = (*liveMoments)[now - begins[i]];
+            mostLive = std::max(mostLive, live);
           }
       }
     }
@@ -294,6 +450,7 @@ private:
   const Contexts &contexts;
   int64_t base;
   std::map<int64_t, std::vector<Group>> groups; ///< by stage
+  int64_t slotBytes = 0; ///< of a stackable rank's microbatches
   /// By context and member.
   std::vector<std::vector<std::vector<Event>>> events;
   std::vector<int64_t> begins; ///< of steps, and the end of the last

@@ -10,6 +10,8 @@ struct SlotHeights {
   std::vector<std::vector<int64_t>> inContext; ///< ... a moment of a context
   std::vector<int64_t> atStep;                 ///< ... another step
   int64_t most = 0;
+  /// The most bytes in slots that are live at a moment of a context.
+  std::vector<std::vector<int64_t>> liveInContext;
 };
 
 /// Gives every value in a slot its group and its offset behind the group's

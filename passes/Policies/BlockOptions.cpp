@@ -4,6 +4,7 @@
 
 #include "compiler/Cost/StageCosts.h"
 #include "compiler/Optimize/LayerOptions.h"
+#include "compiler/Optimize/Placement.h"
 #include "compiler/Optimize/PolicyText.h"
 #include "compiler/Schedule/Interleave.h"
 #include "passes/Offload/InsertOffload.h"
@@ -83,22 +84,11 @@ private:
   DenseMap<Value, int64_t> numbers;
 };
 
-const plan::Program *programOf(const plan::Stage &stage, plan::Phase phase) {
-  for (const plan::Program &program : stage.programs)
+plan::Program *programOf(plan::Stage &stage, plan::Phase phase) {
+  for (plan::Program &program : stage.programs)
     if (program.phase == phase)
       return &program;
   return nullptr;
-}
-
-/// The most that lives while a program runs, inputs included.
-int64_t peakOf(const plan::Stage &stage, const plan::Program &program) {
-  int64_t inputs = 0, most = 0;
-  for (plan::ValueIndex input : program.inputs)
-    if (!stage.values[input].isOnHost())
-      inputs += stage.values[input].bytes;
-  for (const plan::Op &op : program.ops)
-    most = std::max(most, op.live.total());
-  return inputs + most;
 }
 
 /// What the programs of a stage come to.
@@ -111,11 +101,11 @@ struct Figures {
   int64_t ns() const { return forwardNs + backwardNs; }
 };
 
-Figures figuresOf(const plan::Stage &stage) {
-  const plan::Program none;
-  const plan::Program &forward = *programOf(stage, plan::Phase::forward);
-  const plan::Program *whole = programOf(stage, plan::Phase::backward);
-  const plan::Program &backward = whole ? *whole : none;
+Figures figuresOf(plan::Stage &stage) {
+  plan::Program none;
+  plan::Program &forward = *programOf(stage, plan::Phase::forward);
+  plan::Program *whole = programOf(stage, plan::Phase::backward);
+  plan::Program &backward = whole ? *whole : none;
   Figures figures;
   figures.forwardNs = schedule::durationNs(forward);
   figures.backwardNs = schedule::durationNs(backward);
@@ -127,8 +117,9 @@ Figures figuresOf(const plan::Stage &stage) {
   for (plan::ValueIndex value : forward.outputs)
     if (taken.contains(value) && !stage.values[value].isOnHost())
       figures.keptBytes += stage.values[value].bytes;
-  figures.peakBytes = std::max(
-      {figures.keptBytes, peakOf(stage, forward), peakOf(stage, backward)});
+  figures.peakBytes =
+      std::max({figures.keptBytes, optimize::peakWithoutWaits(stage, forward),
+                optimize::peakWithoutWaits(stage, backward)});
   return figures;
 }
 
@@ -202,7 +193,7 @@ public:
     if (!moved.empty() && failed(insertOffload(*copy, moved, {})))
       return failure();
     placeReleases(stage);
-    return buildStagePrograms(stage, timing);
+    return buildStagePrograms(stage, timing, StageDetail::figures);
   }
 
   /// Of what the stage hands on; 0: nothing.

@@ -43,7 +43,8 @@ struct Interleave : public moe::impl::InterleaveBase<Interleave> {
       auto [entry, isNew] = built.try_emplace(name.getValue());
       if (isNew) {
         FailureOr<plan::Stage> stage = buildStagePrograms(
-            symbols.lookup<pipe::StageOp>(name.getValue()), timing);
+            symbols.lookup<pipe::StageOp>(name.getValue()), timing,
+            StageDetail::figures);
         if (failed(stage))
           return failure();
         entry->second = std::move(*stage);

@@ -133,7 +133,8 @@ moe::measureCosts(ModuleOp module, const schedule::ScheduleProblem &problem,
     if (stages.empty())
       costs.transferNs = transferNs(stage, layout, machine);
     placeReleases(stage);
-    FailureOr<plan::Stage> built = buildStagePrograms(stage, timing);
+    FailureOr<plan::Stage> built =
+        buildStagePrograms(stage, timing, StageDetail::figures);
     if (failed(built))
       return failure();
     stages.push_back(std::move(*built));

@@ -38,6 +38,26 @@ static DType storageType(const plan::Plan &plan) {
   return DType::bf16;
 }
 
+/// How far the arenas are from what no packing could beat.
+static plan::Assumption packingAssumption(const PlanDraft &draft) {
+  double most = 0;
+  size_t worst = 0;
+  for (auto [index, arena] : llvm::enumerate(draft.arenas)) {
+    auto bytes = static_cast<double>(draft.plan.ranks[index].arenaBytes);
+    double above = bytes / static_cast<double>(arena.boundBytes) - 1;
+    if (arena.boundBytes > 0 && above > most) {
+      most = above;
+      worst = index;
+    }
+  }
+  char text[32];
+  snprintf(text, sizeof text, "%.2f %%", most * 100);
+  return {"packing.gap_to_bound", text,
+          "by how much the arena of rank " + std::to_string(worst) +
+              " is larger than the most bytes in use at a time, less on the "
+              "others; no packing of the same lifetimes is below that"};
+}
+
 FailureOr<PlanDraft> moe::draftPlan(ModuleOp module,
                                     const EmissionInputs &inputs) {
   pipe::LayoutAttr layout = pipe::LayoutAttr::get(module);
@@ -56,11 +76,11 @@ FailureOr<PlanDraft> moe::draftPlan(ModuleOp module,
     draft.plan.stages.push_back(std::move(*built));
   }
   draft.plan.dtype = storageType(draft.plan);
-  FailureOr<std::vector<int64_t>> bytes =
+  FailureOr<std::vector<RankArena>> arenas =
       placeRanks(module, draft.lists, draft.plan);
-  if (failed(bytes))
+  if (failed(arenas))
     return failure();
-  draft.bytesWithoutWaits = std::move(*bytes);
+  draft.arenas = std::move(*arenas);
   return draft;
 }
 
@@ -78,6 +98,7 @@ FailureOr<plan::Plan> moe::finishPlan(ModuleOp module,
   if (failed(accountForRanks(module, plan)) ||
       failed(predict(module, draft.lists, machine, plan)))
     return failure();
+  plan.assumptions.push_back(packingAssumption(draft));
   if (Status legal = plan::check(plan); !legal)
     return module.emitError() << "the emitted plan is not legal (a defect of "
                                  "the compiler): "

@@ -2,7 +2,7 @@
 #pragma once
 
 #include "compiler/Cost/Machine.h"
-#include "compiler/Schedule/IR/StepLists.h"
+#include "compiler/Export/IR/PlanRanks.h"
 #include "mlir/IR/BuiltinOps.h"
 #include "runtime/Plan/Plan.h"
 
@@ -31,10 +31,8 @@ struct EmissionInputs {
 /// need. What lives when, and how long it takes, is not known yet.
 struct PlanDraft {
   plan::Plan plan;
-  StepLists lists; ///< into the module
-  /// Of each rank, the arena in which no stream would have to wait for bytes
-  /// that another one still uses; where it exceeds the budget, they do.
-  std::vector<int64_t> bytesWithoutWaits;
+  StepLists lists;               ///< into the module
+  std::vector<RankArena> arenas; ///< of each rank
 };
 
 /// Turns a module that passed `--pipe-verify-plan` into a draft: stages become

@@ -128,18 +128,18 @@ private:
 } // namespace
 
 /// Gives all buffers of the rank their places, and ops the waits that follow.
-/// The bytes that it would need without waits between streams.
-static FailureOr<int64_t> place(ModuleOp module, plan::Plan &plan,
-                                plan::Rank &rank) {
+static FailureOr<RankArena> place(ModuleOp module, plan::Plan &plan,
+                                  plan::Rank &rank) {
   using optimize::Reuse;
-  int64_t withoutWaits = 0;
+  RankArena free;
   for (Reuse reuse : {Reuse::withoutWaits, Reuse::inIssueOrder}) {
-    Result<int64_t> arena = optimize::placeRank(plan, rank.rank, reuse);
+    Result<optimize::Arena> arena = optimize::placeRank(plan, rank.rank, reuse);
     if (!arena)
       return module.emitError() << arena.error().message;
-    rank.arenaBytes = *arena;
+    rank.arenaBytes = arena->bytes;
     if (reuse == Reuse::withoutWaits)
-      withoutWaits = *arena;
+      free.bytesWithoutWaits = arena->bytes;
+    free.boundBytes = arena->boundBytes;
     if (rank.arenaBytes + plan.machine.reserveBytes <= plan.machine.budgetBytes)
       break;
   }
@@ -148,7 +148,7 @@ static FailureOr<int64_t> place(ModuleOp module, plan::Plan &plan,
       optimize::setWaits(plan.stages[stage], program);
   for (plan::Overlap &overlap : rank.overlaps)
     overlap.waits = optimize::overlapWaits(plan, overlap);
-  return withoutWaits;
+  return free;
 }
 
 /// Live bytes of the rank's overlaps and steps.
@@ -175,9 +175,9 @@ static LogicalResult account(ModuleOp module, const plan::Plan &plan,
   return success();
 }
 
-FailureOr<std::vector<int64_t>>
+FailureOr<std::vector<RankArena>>
 moe::placeRanks(ModuleOp module, const StepLists &lists, plan::Plan &plan) {
-  std::vector<int64_t> withoutWaits;
+  std::vector<RankArena> arenas;
   plan.ranks.resize(lists.steps.ranks.size());
   for (size_t index = 0; index < plan.stages.size(); ++index)
     plan.ranks[plan.stages[index].rank].stages.push_back(index);
@@ -185,12 +185,12 @@ moe::placeRanks(ModuleOp module, const StepLists &lists, plan::Plan &plan) {
     rank.rank = index;
     if (failed(StepEmitter(lists, plan, rank).run()))
       return failure();
-    FailureOr<int64_t> bytes = place(module, plan, rank);
-    if (failed(bytes))
+    FailureOr<RankArena> arena = place(module, plan, rank);
+    if (failed(arena))
       return failure();
-    withoutWaits.push_back(*bytes);
+    arenas.push_back(*arena);
   }
-  return withoutWaits;
+  return arenas;
 }
 
 LogicalResult moe::accountForRanks(ModuleOp module, plan::Plan &plan) {

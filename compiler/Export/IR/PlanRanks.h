@@ -6,14 +6,21 @@
 
 namespace moe {
 
+/// What is known of the arena of a rank besides its size.
+struct RankArena {
+  /// What it takes if no stream waits for bytes that another one still uses.
+  int64_t bytesWithoutWaits = 0;
+  /// No packing of the same lifetimes is smaller than this.
+  int64_t boundBytes = 0;
+};
+
 /// Fills the ranks of `plan`, which has its stages, machine and layout: steps
 /// with values and slots, overlaps, arenas with all offsets and the waits that
 /// follow from them. Bytes are reused without waits between streams where the
-/// budget allows it, with fewest bytes on a rank where it does not. The answer
-/// is, for each rank, the bytes of an arena without such waits. Emits an error
-/// and fails on interleavings without order and on ranks that no arena can
-/// hold.
-mlir::FailureOr<std::vector<int64_t>>
+/// budget allows it, with fewest bytes on a rank where it does not. Emits an
+/// error and fails on interleavings without order and on ranks that no arena
+/// can hold.
+mlir::FailureOr<std::vector<RankArena>>
 placeRanks(mlir::ModuleOp module, const StepLists &lists, plan::Plan &plan);
 
 /// Fills in the live bytes of the ranks of a placed plan.

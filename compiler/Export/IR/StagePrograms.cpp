@@ -45,8 +45,9 @@ namespace {
 
 class StageBuilder {
 public:
-  StageBuilder(pipe::StageOp op, const TimingInputs &timing)
-      : op(op), timing(timing), symbols(op->getParentOp()) {}
+  StageBuilder(pipe::StageOp op, const TimingInputs &timing, StageDetail detail)
+      : op(op), timing(timing), isWhole(detail == StageDetail::whole),
+        symbols(op->getParentOp()) {}
 
   FailureOr<plan::Stage> run() {
     stage.name = op.getSymName();
@@ -132,7 +133,7 @@ private:
             : isa<HandleType>(result.getType())   ? plan::MemoryClass::handles
             : kept.contains(result)               ? plan::MemoryClass::saved
                                     : plan::MemoryClass::transient;
-        add(result, getResultName(result, suffix), memoryClass,
+        add(result, isWhole ? getResultName(result, suffix) : "", memoryClass,
             kept.contains(result));
       }
     }
@@ -144,8 +145,10 @@ private:
            bool kept) {
     plan::Value entry;
     entry.name = std::move(name);
-    entry.dtype = toDType(value.getType());
-    entry.shape = toShape(value.getType());
+    if (isWhole) {
+      entry.dtype = toDType(value.getType());
+      entry.shape = toShape(value.getType());
+    }
     entry.bytes = plan::alignUp(getByteSize(pipe::getContent(value.getType())));
     entry.memoryClass = memoryClass;
     entry.placement = kept ? plan::Placement::slot : plan::Placement::fixed;
@@ -197,16 +200,18 @@ private:
     Operation *each = kernel;
     plan::Op made;
     made.kind = each->getName().stripDialect();
-    made.name = getOpName(each);
+    if (isWhole)
+      made.name = getOpName(each);
     for (Value input : kernel.getKernelInputs())
       made.inputs.push_back(input ? index.lookup(input) : -1);
     for (Value output : kernel.getKernelOutputs())
       made.outputs.push_back(output ? index.lookup(output) : -1);
     for (const ParameterUse &use : kernel.getParameters())
       made.parameters.push_back(use.symbol ? parameter(use.symbol) : -1);
-    for (NamedAttribute attribute : getKernelAttributes(each))
-      made.attributes[attribute.getName().str()] =
-          toAttribute(attribute.getValue());
+    if (isWhole)
+      for (NamedAttribute attribute : getKernelAttributes(each))
+        made.attributes[attribute.getName().str()] =
+            toAttribute(attribute.getValue());
     if (auto stream = dyn_cast<StreamOpInterface>(each))
       made.stream =
           *plan::parseStream(stringifyStreamKind(stream.getStreamKind()).str());
@@ -283,6 +288,7 @@ private:
 
   pipe::StageOp op;
   const TimingInputs &timing;
+  bool isWhole;
   SymbolTable symbols;
   plan::Stage stage;
   DenseMap<Value, plan::ValueIndex> index;
@@ -295,8 +301,9 @@ private:
 } // namespace
 
 FailureOr<plan::Stage> moe::buildStagePrograms(pipe::StageOp stage,
-                                               const TimingInputs &timing) {
-  return StageBuilder(stage, timing).run();
+                                               const TimingInputs &timing,
+                                               StageDetail detail) {
+  return StageBuilder(stage, timing, detail).run();
 }
 
 /// Names and times of the ops that a microbatch runs in `stage`, in the first

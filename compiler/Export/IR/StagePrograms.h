@@ -14,10 +14,19 @@ struct TimingInputs {
   int64_t expertRanks = 1;
 };
 
+/// How much of a stage is wanted.
+enum class StageDetail : uint8_t {
+  whole,
+  /// What times and bytes follow from: neither names of values and ops, nor
+  /// shapes and attributes.
+  figures,
+};
+
 /// The stage with its parameters, values, programs, releases and relative live
 /// bytes; offsets are left for placement.
-mlir::FailureOr<plan::Stage> buildStagePrograms(pipe::StageOp stage,
-                                                const TimingInputs &timing);
+mlir::FailureOr<plan::Stage>
+buildStagePrograms(pipe::StageOp stage, const TimingInputs &timing,
+                   StageDetail detail = StageDetail::whole);
 
 /// What the stage's attribute says was decided about its values. `stage` is
 /// what buildStagePrograms() made of `op`, number `index` of the plan. Emits an

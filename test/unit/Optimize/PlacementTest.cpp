@@ -16,9 +16,9 @@ namespace {
 /// Places the rank, sets all waits, and returns what its replay says, which
 /// checks that no live buffers share bytes and that streams keep off them.
 plan::Replay place(plan::Plan &plan, Reuse reuse) {
-  Result<int64_t> arena = placeRank(plan, 0, reuse);
+  Result<Arena> arena = placeRank(plan, 0, reuse);
   EXPECT_TRUE(arena) << arena.error().message;
-  plan.ranks[0].arenaBytes = *arena;
+  plan.ranks[0].arenaBytes = arena->bytes;
   for (plan::Stage &stage : plan.stages)
     for (plan::Program &program : stage.programs)
       setWaits(stage, program);
@@ -26,6 +26,7 @@ plan::Replay place(plan::Plan &plan, Reuse reuse) {
     overlap.waits = overlapWaits(plan, overlap);
   Result<plan::Replay> replay = plan::replay(plan, 0);
   EXPECT_TRUE(replay) << replay.error().message;
+  EXPECT_LE(arena->boundBytes, arena->bytes);
   return replay ? *replay : plan::Replay();
 }
 
@@ -158,7 +159,7 @@ TEST(Placement, WhatLivesAfterASlotsValueTakesItsBytes) {
 TEST(Placement, MoreThanAnArenaCanHoldIsAnError) {
   plan::Plan made = twoValues(plan::Stream::compute);
   made.stages[0].values[0].bytes = int64_t{1} << 53;
-  Result<int64_t> arena = placeRank(made, 0, Reuse::withoutWaits);
+  Result<Arena> arena = placeRank(made, 0, Reuse::withoutWaits);
   ASSERT_FALSE(arena);
   EXPECT_THAT(arena.error().message,
               HasSubstr("pipeline rank 0 needs more than 2^53 bytes"));

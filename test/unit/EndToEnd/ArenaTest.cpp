@@ -1,0 +1,60 @@
+//===- ArenaTest.cpp - how well the arenas of published models are packed -===//
+
+#include "test/unit/EndToEnd/SmallModels.h"
+
+#include <gtest/gtest.h>
+
+using namespace moe;
+
+namespace {
+
+struct Case {
+  const char *model;
+  int64_t pipeline, expert, microbatches;
+  int64_t tightGiB;   ///< a budget that does not hold everything
+  double mostPercent; ///< above the bound, on any rank
+};
+
+class ArenasOfPublishedModels : public testing::TestWithParam<Case> {};
+
+// With whole backwards and one stage a rank, arenas are about a hundredth above
+// what is in use at a time at most, whether everything is kept or the planner
+// treats what is kept.
+TEST_P(ArenasOfPublishedModels, AreNearTheBound) {
+  driver::PlanRequest request;
+  request.modelPath =
+      std::string("examples/models/") + GetParam().model + ".json";
+  request.layout.pipeline = GetParam().pipeline;
+  request.layout.expert = GetParam().expert;
+  request.layout.microbatches = GetParam().microbatches;
+  request.layout.sequenceLength = 4096;
+  for (bool isTight : {false, true}) {
+    request.budgetBytes = (isTight ? GetParam().tightGiB : 4096) << 30;
+    if (isTight)
+      request.recompute = request.offload = request.partition = "auto";
+    Result<driver::PlanAnswer> made = driver::makePlan(request);
+    ASSERT_TRUE(made) << made.error().message;
+    EXPECT_TRUE(made->plan.prediction.fits);
+    for (const plan::Assumption &assumption : made->plan.assumptions)
+      if (assumption.name == "packing.gap_to_bound") {
+        EXPECT_LE(std::stod(assumption.value), GetParam().mostPercent)
+            << (isTight ? "tight: " : "everything kept: ") << assumption.source;
+      }
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(Published, ArenasOfPublishedModels,
+                         testing::Values(Case{"deepseek-v3", 16, 64, 64, 60,
+                                              1.01},
+                                         Case{"qwen3-30b-a3b", 4, 8, 32, 40, 1},
+                                         Case{"glm-4.5-air", 8, 16, 64, 40, 1},
+                                         Case{"mixtral-8x7b", 4, 8, 32, 60, 1}),
+                         [](const testing::TestParamInfo<Case> &each) {
+                           std::string name = each.param.model;
+                           std::replace_if(
+                               name.begin(), name.end(),
+                               [](char c) { return !isalnum(c); }, '_');
+                           return name;
+                         });
+
+} // namespace
