@@ -156,13 +156,11 @@ Status checkRanges(const Rank &rank, const std::string &path) {
 }
 
 Status checkRank(const Plan &plan, int64_t index) {
-  MOE_RETURN_IF_ERROR(checkOverlaps(plan, index));
   Result<Replay> replayed = replayChecked(plan, index);
   if (!replayed)
     return replayed.error();
   const Rank &rank = plan.ranks[index];
   std::string path = element("$.ranks", index);
-  MOE_RETURN_IF_ERROR(checkRanges(rank, path));
   MOE_RETURN_IF_ERROR(
       compare(path + ".persistent", rank.persistent, replayed->persistent));
   for (size_t i = 0; i < rank.steps.size(); ++i)
@@ -199,12 +197,25 @@ Status check(const Plan &plan) {
   return checkMeaning(plan);
 }
 
-Status checkMeaning(const Plan &plan) {
+/// All of checkMeaning() but, unless `replays`, what replays of ranks say.
+static Status checkMeaning(const Plan &plan, bool replays) {
   MOE_RETURN_IF_ERROR(checkPrograms(plan));
-  for (size_t i = 0; i < plan.ranks.size(); ++i)
-    MOE_RETURN_IF_ERROR(checkRank(plan, static_cast<int64_t>(i)));
+  for (size_t i = 0; i < plan.ranks.size(); ++i) {
+    auto rank = static_cast<int64_t>(i);
+    MOE_RETURN_IF_ERROR(checkOverlaps(plan, rank));
+    MOE_RETURN_IF_ERROR(checkRanges(plan.ranks[i], element("$.ranks", rank)));
+    if (replays)
+      MOE_RETURN_IF_ERROR(checkRank(plan, rank));
+  }
   MOE_RETURN_IF_ERROR(checkExchange(plan));
   return checkFits(plan);
+}
+
+Status checkMeaning(const Plan &plan) { return checkMeaning(plan, true); }
+
+Status checkReplayed(const Plan &plan) {
+  MOE_RETURN_IF_ERROR(checkStructure(plan));
+  return checkMeaning(plan, false);
 }
 
 } // namespace moe::plan

@@ -52,6 +52,10 @@ struct Replay {
 /// stages. The plan's own claims about live bytes are not looked at.
 Result<Replay> replay(const Plan &plan, int64_t rank);
 
+/// What check() looks at, but for what replay() found of every rank: for a plan
+/// that has been given these figures just now.
+Status checkReplayed(const Plan &plan);
+
 /// Replays one program of a stage by itself: for each op, the bytes live while
 /// it runs relative to the start of the program (what Op::live claims). Where
 /// buffers lie and what waits for what is not looked at.

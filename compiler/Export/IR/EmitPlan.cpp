@@ -5,6 +5,7 @@
 #include "compiler/Export/IR/PlanRanks.h"
 #include "compiler/Export/IR/Prediction.h"
 #include "compiler/Export/IR/StagePrograms.h"
+#include "runtime/Plan/Replay.h"
 
 using namespace mlir;
 using namespace moe;
@@ -99,7 +100,7 @@ FailureOr<plan::Plan> moe::finishPlan(ModuleOp module,
       failed(predict(module, draft.lists, machine, plan)))
     return failure();
   plan.assumptions.push_back(packingAssumption(draft));
-  if (Status legal = plan::check(plan); !legal)
+  if (Status legal = plan::checkReplayed(plan); !legal)
     return module.emitError() << "the emitted plan is not legal (a defect of "
                                  "the compiler): "
                               << legal.error().message;
