@@ -1,6 +1,7 @@
 #include "compiler/Optimize/LayerOptions.h"
 
 #include <algorithm>
+#include <array>
 #include <map>
 #include <numeric>
 #include <tuple>
@@ -87,13 +88,22 @@ private:
   /// Takes one kept value after the other to `to`, each time the one that costs
   /// least for the bytes that it frees. A bargain rarely becomes better by what
   /// is treated before it, so only the best is measured anew, until it stays
-  /// the best; those behind it are as they were. Returns what was passed.
+  /// the best; those behind it are as they were, at first in the first way to
+  /// `to`. Returns what was passed.
   std::vector<LayerTreatment> descend(LayerTreatment at, Treatment to,
                                       const std::vector<bool> &may) {
+    std::vector<Bargain> &opening = openings[static_cast<size_t>(to)];
+    const bool isFirst = opening.empty();
+    if (isFirst)
+      for (size_t value = 0; value < count; ++value)
+        if (may[value])
+          opening.push_back(measure(at, value, to));
     std::vector<Bargain> bargains;
-    for (size_t value = 0; value < count; ++value)
-      if (at[value] == Treatment::keep && may[value])
-        bargains.push_back(measure(at, value, to));
+    for (Bargain bargain : opening)
+      if (at[bargain.value] == Treatment::keep) {
+        bargain.isCurrent = isFirst;
+        bargains.push_back(bargain);
+      }
     std::vector<LayerTreatment> way;
     while (!bargains.empty()) {
       auto best = std::min_element(
@@ -234,6 +244,8 @@ private:
   const LayerOptionsProblem &problem;
   size_t count;
   std::map<LayerTreatment, LayerFigures> seen;
+  /// By treatment, the bargains where its first way began.
+  std::array<std::vector<Bargain>, 3> openings;
 };
 
 } // namespace

@@ -44,7 +44,9 @@ inline constexpr size_t kMostTargets = 7;
 
 struct LayerOptions {
   /// The first keeps everything; of the others none is worse than another in
-  /// time, kept bytes and peak, in both places. At most kMostOptions.
+  /// time, kept bytes and peak, in both places. At most kMostOptions: of more,
+  /// the best bargains for ranks that hold many microbatches, few, or none,
+  /// then evenly of the rest.
   std::vector<LayerTreatment> treatments;
   std::vector<LayerFigures> figures;
 };
