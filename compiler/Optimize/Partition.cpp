@@ -1,4 +1,4 @@
-#include "compiler/Optimize/Partition.h"
+#include "compiler/Optimize/PartitionCosts.h"
 
 #include <algorithm>
 #include <array>
@@ -58,109 +58,7 @@ Status PartitionProblem::check() const {
 
 namespace {
 
-std::vector<int64_t> begins(const std::vector<int64_t> &counts) {
-  std::vector<int64_t> first(counts.size() + 1, 0);
-  std::partial_sum(counts.begin(), counts.end(), first.begin() + 1);
-  return first;
-}
-
-/// A rank with the blocks that it has.
-struct RankCost {
-  int64_t ns = 0; ///< of a microbatch, both ways
-  int64_t peakBytes = 0;
-  int64_t excessBytes = 0;
-  Choices choices;
-};
-
-/// Costs of ranks, each worked out once for the same blocks.
-class Costs {
-public:
-  explicit Costs(const PartitionProblem &problem) : problem(problem) {
-    for (int64_t stage = 0; stage < problem.stages(); ++stage)
-      stagesOf[problem.rankOf[static_cast<size_t>(stage)]].push_back(stage);
-  }
-
-  const RankCost &of(int64_t rank, const std::vector<int64_t> &counts) {
-    std::vector<int64_t> first = begins(counts);
-    std::vector<int64_t> key = {rank};
-    for (int64_t stage : stagesOf[rank]) {
-      key.push_back(-1);
-      key.insert(
-          key.end(), problem.blocks.begin() + first[static_cast<size_t>(stage)],
-          problem.blocks.begin() + first[static_cast<size_t>(stage) + 1]);
-    }
-    auto [known, isNew] = costs.try_emplace(std::move(key));
-    if (isNew)
-      known->second = workOut(rank, counts);
-    return known->second;
-  }
-
-  const std::vector<int64_t> &stages(int64_t rank) { return stagesOf[rank]; }
-
-private:
-  RankCost workOut(int64_t rank, const std::vector<int64_t> &counts) {
-    PolicyProblem choice = rankProblem(problem, counts, rank);
-    PolicyFront front(choice, Effort::fast);
-    int64_t capacity = problem.capacityBytes[static_cast<size_t>(rank)];
-    const PolicyFront::Point *point = front.within(capacity);
-    PolicyFront::Point taken = point ? *point : front.points().front();
-    if (point)
-      relax(choice, capacity, taken);
-    RankCost cost;
-    for (const std::vector<int64_t> &stage : choice.stages)
-      for (int64_t kind : stage)
-        cost.ns += problem.kinds[static_cast<size_t>(kind / 2)].forwardNs +
-                   problem.kinds[static_cast<size_t>(kind / 2)].backwardNs;
-    cost.ns += taken.extraNs;
-    cost.peakBytes = taken.peakBytes;
-    cost.excessBytes = std::max<int64_t>(0, taken.peakBytes - capacity);
-    cost.choices = std::move(taken.choices);
-    return cost;
-  }
-
-  /// Gives layers their first option, which keeps everything, as long as that
-  /// fits and takes no more time: what seems to cost nothing still uses links
-  /// and the host.
-  static void relax(const PolicyProblem &choice, int64_t capacity,
-                    PolicyFront::Point &point) {
-    for (std::vector<int64_t> &stage : point.choices)
-      for (int64_t &option : stage) {
-        int64_t before = std::exchange(option, 0);
-        PolicyOutcome outcome = evaluate(choice, point.choices);
-        if (outcome.peakBytes <= capacity && outcome.extraNs <= point.extraNs) {
-          point.peakBytes = outcome.peakBytes;
-          point.extraNs = outcome.extraNs;
-        } else {
-          option = before;
-        }
-      }
-  }
-
-  const PartitionProblem &problem;
-  std::map<int64_t, std::vector<int64_t>> stagesOf;
-  std::map<std::vector<int64_t>, RankCost> costs;
-};
-
-/// What is minimized.
-struct Value {
-  int64_t excess = 0;
-  int64_t objective = 0;
-  auto operator<=>(const Value &) const = default;
-};
-
-Value valueOf(const PartitionProblem &problem, Costs &costs,
-              const std::vector<int64_t> &counts) {
-  int64_t excess = 0, slowest = 0, sum = 0;
-  for (int64_t rank = 0; rank < problem.ranks(); ++rank) {
-    const RankCost &cost = costs.of(rank, counts);
-    excess += cost.excessBytes;
-    slowest = std::max(slowest, cost.ns);
-    sum += cost.ns;
-  }
-  return {excess, (problem.microbatches - 1) * slowest + sum};
-}
-
-Partition describe(const PartitionProblem &problem, Costs &costs,
+Partition describe(const PartitionProblem &problem, RankCosts &costs,
                    const std::vector<int64_t> &counts) {
   Partition made;
   made.counts = counts;
@@ -170,29 +68,10 @@ Partition describe(const PartitionProblem &problem, Costs &costs,
     made.rankNs.push_back(cost.ns);
     made.peakBytes.push_back(cost.peakBytes);
   }
-  Value value = valueOf(problem, costs, counts);
+  CutValue value = valueOf(problem, costs, counts);
   made.excessBytes = value.excess;
   made.objectiveNs = value.objective;
   return made;
-}
-
-/// Whether a stage may consist of the blocks from `begin` to before `end`.
-bool mayHold(const PartitionProblem &problem, int64_t stage, int64_t begin,
-             int64_t end) {
-  auto blocks = static_cast<int64_t>(problem.blocks.size());
-  if ((stage == 0) != (begin == 0) ||
-      (stage + 1 == problem.stages()) != (end == blocks))
-    return false;
-  bool hasLayer = false;
-  for (int64_t b = begin; b < end; ++b) {
-    auto block = static_cast<size_t>(b);
-    hasLayer |=
-        problem.kinds[static_cast<size_t>(problem.blocks[block])].isLayer;
-    if (!problem.pins.empty() && problem.pins[block] >= 0 &&
-        problem.pins[block] != stage)
-      return false;
-  }
-  return hasLayer;
 }
 
 /// A legal cut, as near to the uniform one as pins allow: the one itself, or
@@ -236,11 +115,11 @@ std::vector<int64_t> legalCut(const PartitionProblem &problem) {
 /// than ranks of `known`, a legal cut, can afford are left out.
 class ChainSearch {
 public:
-  ChainSearch(const PartitionProblem &problem, Costs &costs,
+  ChainSearch(const PartitionProblem &problem, RankCosts &costs,
               const std::vector<int64_t> &known)
       : problem(problem), blocks(static_cast<int64_t>(problem.blocks.size())),
         stages(problem.stages()) {
-    Value value = valueOf(problem, costs, known);
+    CutValue value = valueOf(problem, costs, known);
     int64_t slowest = 0;
     for (int64_t rank = 0; rank < problem.ranks(); ++rank)
       slowest = std::max(slowest, costs.of(rank, known).ns);
@@ -271,7 +150,7 @@ public:
     std::sort(times.begin(), times.end());
     times.erase(std::unique(times.begin(), times.end()), times.end());
     std::optional<std::vector<int64_t>> best;
-    Value least{std::numeric_limits<int64_t>::max(), 0};
+    CutValue least{std::numeric_limits<int64_t>::max(), 0};
     for (int64_t slowest : times) {
       // Longer slowest ranks only pay with less excess.
       if (best && least.excess == 0 &&
@@ -292,7 +171,7 @@ private:
   };
   using Key = std::array<int64_t, 3>; ///< stage, begin, end
 
-  void addSegment(Costs &costs, int64_t stage, int64_t begin, int64_t end) {
+  void addSegment(RankCosts &costs, int64_t stage, int64_t begin, int64_t end) {
     // A cut with this stage; what others have does not matter here.
     std::vector<int64_t> counts(static_cast<size_t>(stages), 0);
     if (stage > 0)
@@ -304,9 +183,9 @@ private:
   }
 
   /// The cut of least excess, then least sum, of stages that take no longer.
-  std::pair<Value, std::vector<int64_t>> within(int64_t slowest) const {
+  std::pair<CutValue, std::vector<int64_t>> within(int64_t slowest) const {
     struct State {
-      Value value; ///< excess and sum of times
+      CutValue value; ///< excess and sum of times
       int64_t from = -1;
     };
     std::vector<std::map<int64_t, State>> reached(static_cast<size_t>(stages) +
@@ -320,7 +199,7 @@ private:
       auto from = before.find(begin);
       if (from == before.end())
         continue;
-      Value value = from->second.value;
+      CutValue value = from->second.value;
       value.excess += segment.excess;
       value.objective += segment.ns;
       auto [at, isNew] =
@@ -331,7 +210,7 @@ private:
     auto last = reached.back().find(blocks);
     if (last == reached.back().end())
       return {};
-    Value value = last->second.value;
+    CutValue value = last->second.value;
     value.objective += (problem.microbatches - 1) * slowest;
     std::vector<int64_t> counts(static_cast<size_t>(stages));
     int64_t end = blocks;
@@ -368,13 +247,13 @@ neighbours(const PartitionProblem &problem,
 }
 
 /// Goes to the best neighbour as long as that helps.
-std::vector<int64_t> descend(const PartitionProblem &problem, Costs &costs,
+std::vector<int64_t> descend(const PartitionProblem &problem, RankCosts &costs,
                              std::vector<int64_t> counts) {
-  Value value = valueOf(problem, costs, counts);
+  CutValue value = valueOf(problem, costs, counts);
   while (true) {
     bool isBetter = false;
     for (std::vector<int64_t> &moved : neighbours(problem, counts)) {
-      Value other = valueOf(problem, costs, moved);
+      CutValue other = valueOf(problem, costs, moved);
       if (!(other < value))
         continue;
       value = other;
@@ -387,7 +266,7 @@ std::vector<int64_t> descend(const PartitionProblem &problem, Costs &costs,
 }
 
 /// Goes on from every neighbour of where that ends, as long as that helps.
-std::vector<int64_t> search(const PartitionProblem &problem, Costs &costs,
+std::vector<int64_t> search(const PartitionProblem &problem, RankCosts &costs,
                             const std::vector<int64_t> &start) {
   // Beyond this many stages that takes longer than it is worth.
   constexpr size_t most = 8;
@@ -475,7 +354,7 @@ PolicyProblem rankProblem(const PartitionProblem &problem,
   };
   std::vector<Sums> sums;
   int64_t persistent = problem.otherBytes[static_cast<size_t>(rank)];
-  std::vector<int64_t> first = begins(counts);
+  std::vector<int64_t> first = beginsOf(counts);
   for (size_t stage = 0; stage < counts.size(); ++stage) {
     if (problem.rankOf[stage] != rank)
       continue;
@@ -508,18 +387,21 @@ PolicyProblem rankProblem(const PartitionProblem &problem,
 }
 
 Partition evaluate(const PartitionProblem &problem,
-                   const std::vector<int64_t> &counts) {
+                   const std::vector<int64_t> &counts, Effort effort) {
   assert(problem.check().ok() && isLegal(problem, counts));
-  Costs costs(problem);
-  return describe(problem, costs, counts);
+  RankCosts costs(problem, effort);
+  Partition made = describe(problem, costs, counts);
+  made.isOptimal = made.excessBytes == 0 && costs.areExact();
+  return made;
 }
 
-std::optional<Partition> partition(const PartitionProblem &problem) {
-  assert(problem.check().ok());
+namespace {
+
+std::optional<Partition> quickPartition(const PartitionProblem &problem) {
   std::vector<int64_t> start = legalCut(problem);
   if (start.empty())
     return std::nullopt;
-  Costs costs(problem);
+  RankCosts costs(problem, Effort::fast);
   std::vector<std::vector<int64_t>> cuts = {start};
   if (problem.stages() == problem.ranks()) {
     if (std::optional<std::vector<int64_t>> best =
@@ -529,7 +411,7 @@ std::optional<Partition> partition(const PartitionProblem &problem) {
     PartitionProblem unlimited = problem;
     for (int64_t &capacity : unlimited.capacityBytes)
       capacity = std::numeric_limits<int64_t>::max();
-    Costs quickest(unlimited);
+    RankCosts quickest(unlimited, Effort::fast);
     cuts.push_back(search(problem, costs, start));
     cuts.push_back(search(problem, costs, descend(unlimited, quickest, start)));
   }
@@ -539,6 +421,32 @@ std::optional<Partition> partition(const PartitionProblem &problem) {
   };
   return describe(problem, costs,
                   *std::min_element(cuts.begin(), cuts.end(), better));
+}
+
+} // namespace
+
+std::optional<Partition> partition(const PartitionProblem &problem,
+                                   Effort effort) {
+  assert(problem.check().ok());
+  std::optional<Partition> quick = quickPartition(problem);
+  if (effort == Effort::fast || !quick)
+    return quick;
+  RankCosts costs(problem, effort);
+  CutEnumeration found{quick->counts, false};
+  if (problem.stages() == problem.ranks()) {
+    bool fits = valueOf(problem, costs, quick->counts).excess == 0;
+    if (std::optional<std::vector<int64_t>> best =
+            ChainSearch(problem, costs, quick->counts).run();
+        best &&
+        valueOf(problem, costs, *best) < valueOf(problem, costs, found.counts))
+      found.counts = std::move(*best);
+    found.isComplete = fits && costs.areExact();
+  } else {
+    found = enumerateCuts(problem, costs, quick->counts);
+  }
+  Partition made = describe(problem, costs, found.counts);
+  made.isOptimal = found.isComplete;
+  return made;
 }
 
 } // namespace moe::optimize

@@ -71,6 +71,9 @@ struct Partition {
   /// (microbatches - 1) * the slowest rank + the sum over ranks: a pipeline
   /// that is filled, kept busy by its slowest rank, and drained.
   int64_t objectiveNs = 0;
+  /// Whether it is certain that nothing that fits has a smaller objective:
+  /// among all choices for this cut (evaluate) or among all cuts (partition).
+  bool isOptimal = false;
 };
 
 /// The problem of one rank under a cut. The kinds of its layers are two for
@@ -85,7 +88,8 @@ PolicyProblem rankProblem(const PartitionProblem &problem,
 /// options, where they take no more; or, where nothing fits, its least memory).
 /// The cut must give every stage a layer.
 Partition evaluate(const PartitionProblem &problem,
-                   const std::vector<int64_t> &counts);
+                   const std::vector<int64_t> &counts,
+                   Effort effort = Effort::fast);
 
 /// Whether a cut keeps to the pins and gives every stage a layer.
 bool isLegal(const PartitionProblem &problem,
@@ -101,8 +105,11 @@ std::vector<int64_t> uniformCounts(const PartitionProblem &problem);
 /// The best cut: least excess, then least objective. With one stage a rank the
 /// optimum under the fronts of the ranks (a dynamic program for each possible
 /// time of the slowest rank); with more, a local search that starts from the
-/// uniform cut and from the one that is best without memory. `nullopt`: the
+/// uniform cut and from the one that is best without memory. Effort::exact
+/// follows every undominated choice, and with several stages a rank goes on
+/// through all cuts that a bound leaves, up to some millions. `nullopt`: the
 /// pins leave no legal cut.
-std::optional<Partition> partition(const PartitionProblem &problem);
+std::optional<Partition> partition(const PartitionProblem &problem,
+                                   Effort effort = Effort::fast);
 
 } // namespace moe::optimize

@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <cassert>
-#include <limits>
 #include <map>
 #include <string>
 
@@ -89,9 +88,10 @@ int64_t loadOf(const Moment &moment, size_t stage, const StageSums &sums) {
 
 /// Leaves the states that are quicker than all smaller ones, by rising size. Of
 /// more than `most`, both ends (what is smallest, and what takes least time)
-/// and the largest of each of as many equal parts of the range.
+/// and the largest of each of as many equal parts of the range; says whether
+/// that left some out.
 template <typename State, typename Size>
-void keepFront(std::vector<State> &states, Size sizeOf, size_t most) {
+bool keepFront(std::vector<State> &states, Size sizeOf, size_t most) {
   std::sort(states.begin(), states.end(), [&](const State &a, const State &b) {
     int64_t ofA = sizeOf(a), ofB = sizeOf(b);
     if (ofA != ofB)
@@ -116,17 +116,22 @@ void keepFront(std::vector<State> &states, Size sizeOf, size_t most) {
   for (size_t i = 0; i < front.size(); ++i)
     if (stays[i])
       states.push_back(std::move(front[i]));
+  return states.size() < front.size();
 }
 
-constexpr size_t kUnlimited = std::numeric_limits<size_t>::max();
-
-/// Points of a thinned front: steps of 0.2 % of the range for a rank of one
-/// stage; where points of several stages meet, fewer.
+/// Points of the front of a stage. Fast: steps of 0.2 % of the range for a rank
+/// of one stage; where points of several stages meet, fewer. Exact: what some
+/// seconds allow.
 size_t mostPoints(const PolicyProblem &problem, Effort effort) {
   if (effort == Effort::exact)
-    return kUnlimited;
+    return size_t{1} << 16;
   return problem.stages.size() == 1 ? 512 : 128;
 }
+
+/// Combinations of two fronts that are weighed in the exact mode, and those
+/// that are compared with each other.
+constexpr size_t kMostCombined = size_t{1} << 22;
+constexpr size_t kMostCompared = size_t{1} << 13;
 
 /// The choices of a stage worth making, found layer by layer.
 class StageFront {
@@ -148,17 +153,20 @@ public:
           next.push_back(node);
         }
       dropDominated(next);
-      if (next.size() > most)
+      if (next.size() > most) {
         keepFront(
             next,
             [&](const Node &node) {
               return weight * node.sums.kept + node.sums.peak;
             },
             most);
+        exact = false;
+      }
       levels.push_back(std::move(next));
     }
   }
 
+  bool isExact() const { return exact; }
   size_t size() const { return levels.back().size(); }
   const StageSums &sums(size_t point) const {
     return levels.back()[point].sums;
@@ -208,6 +216,7 @@ private:
   }
 
   std::vector<std::vector<Node>> levels;
+  bool exact = true;
 };
 
 /// Choices for the first few stages.
@@ -300,6 +309,15 @@ PolicyFront::PolicyFront(const PolicyProblem &problem, Effort effort) {
     for (const Moment &moment : moments)
       weight = std::max(weight, moment.held[s]);
     fronts.emplace_back(problem, s, weight, most);
+    if (partials.size() * fronts[s].size() > kMostCombined) {
+      fronts.back() =
+          StageFront(problem, s, weight, mostPoints(problem, Effort::fast));
+      keepFront(
+          partials, [](const Partial &partial) { return partial.peak(); },
+          kMostCombined / fronts[s].size());
+      exact = false;
+    }
+    exact &= fronts[s].isExact();
     std::vector<Partial> next;
     next.reserve(partials.size() * fronts[s].size());
     for (const Partial &partial : partials)
@@ -314,11 +332,13 @@ PolicyFront::PolicyFront(const PolicyProblem &problem, Effort effort) {
       }
     // Behind the last stage only the largest load counts.
     bool last = s + 1 == problem.stages.size();
-    if (!last && (most == kUnlimited || next.size() <= most))
+    if (!last && next.size() <= std::min(most, kMostCompared)) {
       dropDominated(next);
-    else
-      keepFront(
+    } else {
+      bool thinned = keepFront(
           next, [](const Partial &partial) { return partial.peak(); }, most);
+      exact &= last && !thinned;
+    }
     partials = std::move(next);
   }
   for (const Partial &partial : partials) {

@@ -76,7 +76,7 @@ PolicyOutcome evaluate(const PolicyProblem &problem, const Choices &choices);
 
 enum class Effort : uint8_t {
   fast,  ///< fronts are thinned to a fixed number of points
-  exact, ///< every undominated choice is followed
+  exact, ///< every undominated choice is followed, up to some ten thousands
 };
 
 /// The choices worth making, by rising peak and falling time: the answer to
@@ -95,9 +95,13 @@ public:
   /// The least time within `capacityBytes`; null: nothing fits. The first point
   /// is what needs least memory.
   const Point *within(int64_t capacityBytes) const;
+  /// Whether no choice was left out that could be the answer to some budget:
+  /// within() is then the optimum.
+  bool isExact() const { return exact; }
 
 private:
   std::vector<Point> list;
+  bool exact = true;
 };
 
 /// No choices within `capacityBytes` take less extra time: for each moment and

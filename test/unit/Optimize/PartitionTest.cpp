@@ -117,6 +117,12 @@ TEST_P(AgainstAllCuts, TheBestIsFound) {
     if (best->excessBytes > 0)
       continue;
     ++fitting;
+    std::optional<Partition> exact = partition(problem, Effort::exact);
+    ASSERT_TRUE(exact.has_value());
+    EXPECT_TRUE(exact->isOptimal) << "trial " << trial;
+    EXPECT_EQ(exact->excessBytes, 0);
+    // All cuts were evaluated with fronts so small that nothing is thinned.
+    EXPECT_EQ(exact->objectiveNs, best->objectiveNs) << "trial " << trial;
     EXPECT_EQ(found->excessBytes, 0) << "trial " << trial;
     if (isV)
       EXPECT_LE(static_cast<double>(found->objectiveNs),

@@ -1,0 +1,137 @@
+#include "compiler/Optimize/PartitionCosts.h"
+
+#include <algorithm>
+#include <numeric>
+#include <utility>
+
+namespace moe::optimize {
+
+std::vector<int64_t> beginsOf(const std::vector<int64_t> &counts) {
+  std::vector<int64_t> first(counts.size() + 1, 0);
+  std::partial_sum(counts.begin(), counts.end(), first.begin() + 1);
+  return first;
+}
+
+namespace {
+
+/// Gives layers their first option, which keeps everything, as long as that
+/// fits and takes no more time: what seems to cost nothing still uses links and
+/// the host.
+void relax(const PolicyProblem &choice, int64_t capacity,
+           PolicyFront::Point &point) {
+  for (std::vector<int64_t> &stage : point.choices)
+    for (int64_t &option : stage) {
+      int64_t before = std::exchange(option, 0);
+      PolicyOutcome outcome = evaluate(choice, point.choices);
+      if (outcome.peakBytes <= capacity && outcome.extraNs <= point.extraNs) {
+        point.peakBytes = outcome.peakBytes;
+        point.extraNs = outcome.extraNs;
+      } else {
+        option = before;
+      }
+    }
+}
+
+/// Time of a microbatch on the rank without policies.
+int64_t workNs(const PartitionProblem &problem, const PolicyProblem &choice) {
+  int64_t ns = 0;
+  for (const std::vector<int64_t> &stage : choice.stages)
+    for (int64_t kind : stage)
+      ns += problem.kinds[static_cast<size_t>(kind / 2)].forwardNs +
+            problem.kinds[static_cast<size_t>(kind / 2)].backwardNs;
+  return ns;
+}
+
+} // namespace
+
+RankCosts::RankCosts(const PartitionProblem &problem, Effort effort)
+    : problem(problem), effort(effort),
+      stagesOf(static_cast<size_t>(problem.ranks())) {
+  for (int64_t stage = 0; stage < problem.stages(); ++stage)
+    stagesOf[static_cast<size_t>(problem.rankOf[static_cast<size_t>(stage)])]
+        .push_back(stage);
+}
+
+RankCosts::Key RankCosts::keyOf(int64_t rank,
+                                const std::vector<int64_t> &counts) const {
+  std::vector<int64_t> first = beginsOf(counts);
+  Key key = {rank};
+  for (int64_t stage : stagesOf[static_cast<size_t>(rank)]) {
+    key.push_back(-1);
+    key.insert(key.end(),
+               problem.blocks.begin() + first[static_cast<size_t>(stage)],
+               problem.blocks.begin() + first[static_cast<size_t>(stage) + 1]);
+  }
+  return key;
+}
+
+const RankCost &RankCosts::of(int64_t rank,
+                              const std::vector<int64_t> &counts) {
+  auto [known, isNew] = costs.try_emplace(keyOf(rank, counts));
+  if (isNew) {
+    known->second = workOut(rank, counts);
+    exact &= known->second.isExact;
+  }
+  return known->second;
+}
+
+int64_t RankCosts::leastNs(int64_t rank, const std::vector<int64_t> &counts) {
+  auto [known, isNew] = least.try_emplace(keyOf(rank, counts));
+  if (isNew) {
+    PolicyProblem choice = rankProblem(problem, counts, rank);
+    int64_t extraNs =
+        leastExtraNs(choice, problem.capacityBytes[static_cast<size_t>(rank)]);
+    known->second = extraNs < 0 ? -1 : workNs(problem, choice) + extraNs;
+  }
+  return known->second;
+}
+
+RankCost RankCosts::workOut(int64_t rank,
+                            const std::vector<int64_t> &counts) const {
+  PolicyProblem choice = rankProblem(problem, counts, rank);
+  PolicyFront front(choice, effort);
+  int64_t capacity = problem.capacityBytes[static_cast<size_t>(rank)];
+  const PolicyFront::Point *point = front.within(capacity);
+  PolicyFront::Point taken = point ? *point : front.points().front();
+  if (point)
+    relax(choice, capacity, taken);
+  RankCost cost;
+  cost.ns = workNs(problem, choice) + taken.extraNs;
+  cost.peakBytes = taken.peakBytes;
+  cost.excessBytes = std::max<int64_t>(0, taken.peakBytes - capacity);
+  cost.choices = std::move(taken.choices);
+  cost.isExact = front.isExact();
+  return cost;
+}
+
+CutValue valueOf(const PartitionProblem &problem, RankCosts &costs,
+                 const std::vector<int64_t> &counts) {
+  int64_t excess = 0, slowest = 0, sum = 0;
+  for (int64_t rank = 0; rank < problem.ranks(); ++rank) {
+    const RankCost &cost = costs.of(rank, counts);
+    excess += cost.excessBytes;
+    slowest = std::max(slowest, cost.ns);
+    sum += cost.ns;
+  }
+  return {excess, (problem.microbatches - 1) * slowest + sum};
+}
+
+bool mayHold(const PartitionProblem &problem, int64_t stage, int64_t begin,
+             int64_t end) {
+  auto blocks = static_cast<int64_t>(problem.blocks.size());
+  if ((stage == 0) != (begin == 0) ||
+      (stage + 1 == problem.stages()) != (end == blocks))
+    return false;
+  bool hasLayer = false;
+  for (int64_t b = begin; b < end; ++b) {
+    auto block = static_cast<size_t>(b);
+    hasLayer |=
+        problem.kinds[static_cast<size_t>(problem.blocks[block])].isLayer;
+    if (!problem.pins.empty() && problem.pins[block] >= 0 &&
+        problem.pins[block] != stage)
+      return false;
+  }
+  return hasLayer;
+}
+
+} // namespace moe::optimize

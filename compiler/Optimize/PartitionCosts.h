@@ -1,0 +1,78 @@
+//===- PartitionCosts.h - what cuts come to ---------------------*- C++ -*-===//
+//
+// Private to the searches over cuts (Partition.cpp, PartitionExact.cpp).
+//
+//===----------------------------------------------------------------------===//
+#pragma once
+
+#include "compiler/Optimize/Partition.h"
+
+#include <compare>
+#include <map>
+#include <vector>
+
+namespace moe::optimize {
+
+/// The first block of each stage, and behind the last one.
+std::vector<int64_t> beginsOf(const std::vector<int64_t> &counts);
+
+/// A rank with the blocks that it has.
+struct RankCost {
+  int64_t ns = 0; ///< of a microbatch, both ways
+  int64_t peakBytes = 0;
+  int64_t excessBytes = 0;
+  Choices choices;
+  /// Whether no choices that fit take less, and none need less memory.
+  bool isExact = false;
+};
+
+/// Costs of ranks, each worked out once for the same blocks.
+class RankCosts {
+public:
+  RankCosts(const PartitionProblem &problem, Effort effort);
+
+  const RankCost &of(int64_t rank, const std::vector<int64_t> &counts);
+  /// The time of `rank` is never less, by the linear relaxation; -1: nothing
+  /// fits.
+  int64_t leastNs(int64_t rank, const std::vector<int64_t> &counts);
+  /// How many were worked out, and whether all of them exactly.
+  size_t size() const { return costs.size(); }
+  bool areExact() const { return exact; }
+
+private:
+  using Key = std::vector<int64_t>; ///< the rank and its blocks
+  Key keyOf(int64_t rank, const std::vector<int64_t> &counts) const;
+  RankCost workOut(int64_t rank, const std::vector<int64_t> &counts) const;
+
+  const PartitionProblem &problem;
+  Effort effort;
+  std::vector<std::vector<int64_t>> stagesOf; ///< by rank
+  std::map<Key, RankCost> costs;
+  std::map<Key, int64_t> least;
+  bool exact = true;
+};
+
+/// What is minimized.
+struct CutValue {
+  int64_t excess = 0;
+  int64_t objective = 0;
+  auto operator<=>(const CutValue &) const = default;
+};
+
+CutValue valueOf(const PartitionProblem &problem, RankCosts &costs,
+                 const std::vector<int64_t> &counts);
+
+/// Whether a stage may consist of the blocks from `begin` to before `end`.
+bool mayHold(const PartitionProblem &problem, int64_t stage, int64_t begin,
+             int64_t end);
+
+/// Goes through all cuts whose ranks could take less than those of `known`, a
+/// legal cut that fits; for stages of which several lie on a rank.
+struct CutEnumeration {
+  std::vector<int64_t> counts; ///< the best cut, `known` if none is better
+  bool isComplete = false;     ///< nothing was left out
+};
+CutEnumeration enumerateCuts(const PartitionProblem &problem, RankCosts &costs,
+                             const std::vector<int64_t> &known);
+
+} // namespace moe::optimize
