@@ -2,16 +2,14 @@
 
 #include "driver/Choose.h"
 
-#include "compiler/Schedule/Evaluate.h"
 #include "compiler/Schedule/Generators.h"
 #include "compiler/Schedule/Holdings.h"
 
 #include <algorithm>
-#include <array>
-#include <cstdio>
 #include <map>
 #include <optional>
 #include <set>
+#include <tuple>
 
 namespace moe::driver {
 
@@ -151,7 +149,8 @@ Result<Chooser> Chooser::make(ModelOptions options,
 Result<optimize::Partition>
 Chooser::cut(const optimize::PartitionProblem &problem) const {
   if (freedom.partition) {
-    std::optional<optimize::Partition> found = optimize::partition(problem);
+    std::optional<optimize::Partition> found =
+        optimize::partition(problem, freedom.effort);
     if (!found)
       return Error{"--pin: no partition has all of these layers where they are "
                    "pinned and a layer on every stage"};
@@ -179,7 +178,26 @@ Chooser::cut(const optimize::PartitionProblem &problem) const {
                      ? "--partition: the layers given do not add up to those "
                        "of the model, or leave a stage empty"
                      : "--pin: pinned layers are for --partition auto"};
-  return optimize::evaluate(problem, counts);
+  return optimize::evaluate(problem, counts, freedom.effort);
+}
+
+std::vector<schedule::StageCosts>
+Chooser::stageCosts(const std::vector<int64_t> &counts) const {
+  std::vector<schedule::StageCosts> stages;
+  const bool isSplit = splitsBackwards(order);
+  size_t block = 0;
+  for (int64_t count : counts) {
+    schedule::StageCosts &cost = stages.emplace_back();
+    for (int64_t b = 0; b < count; ++b, ++block) {
+      const BlockOptions &kind =
+          options.kinds[static_cast<size_t>(options.blocks[block])];
+      cost.forwardNs += kind.figures.forwardNs;
+      // A whole backward defers weight gradients behind exchanges.
+      cost.inputGradNs += isSplit ? kind.inputGradNs : kind.figures.backwardNs;
+      cost.weightGradNs += isSplit ? kind.weightGradNs : 0;
+    }
+  }
+  return stages;
 }
 
 Result<Chosen>
@@ -189,38 +207,83 @@ Chooser::choose(const std::vector<int64_t> &capacityBytes) const {
   Result<optimize::Partition> found = cut(problem);
   if (!found)
     return found.error();
+  return tell(*found);
+}
 
+/// Of every layer the quickest option that keeps next to least: the last
+/// percent of what can be given up is not worth what it takes.
+static optimize::Choices leanest(const optimize::PolicyProblem &problem) {
+  optimize::Choices choices;
+  for (const std::vector<int64_t> &stage : problem.stages) {
+    std::vector<int64_t> &options = choices.emplace_back();
+    for (int64_t kind : stage) {
+      const auto &ways = problem.kinds[static_cast<size_t>(kind)];
+      auto [least, most] = std::minmax_element(
+          ways.begin(), ways.end(),
+          [](const optimize::LayerOption &a, const optimize::LayerOption &b) {
+            return a.keptBytes < b.keptBytes;
+          });
+      int64_t enough =
+          least->keptBytes + (most->keptBytes - least->keptBytes) / 100;
+      auto best = least;
+      for (auto way = ways.begin(); way != ways.end(); ++way)
+        if (way->keptBytes <= enough && way->extraNs < best->extraNs)
+          best = way;
+      options.push_back(best - ways.begin());
+    }
+  }
+  return choices;
+}
+
+Result<Chosen>
+Chooser::lean(const std::vector<int64_t> &counts,
+              const std::vector<std::optional<int64_t>> &capacityBytes) const {
+  optimize::Partition found;
+  found.counts = counts;
+  for (int64_t rank = 0; rank < base.ranks(); ++rank) {
+    optimize::PolicyProblem problem = optimize::rankProblem(base, counts, rank);
+    optimize::Choices choices = leanest(problem);
+    if (std::optional<int64_t> capacity =
+            capacityBytes[static_cast<size_t>(rank)]) {
+      optimize::PolicyFront front(problem, freedom.effort);
+      if (const auto *point = front.within(*capacity))
+        choices = point->choices;
+    }
+    found.peakBytes.push_back(optimize::evaluate(problem, choices).peakBytes);
+    found.choices.push_back(std::move(choices));
+  }
+  return tell(found);
+}
+
+Result<Chosen> Chooser::tell(const optimize::Partition &found) const {
   Chosen chosen;
+  chosen.counts = found.counts;
+  chosen.fits = found.excessBytes == 0;
+  chosen.isOptimal = found.isOptimal;
+  for (int64_t rank = 0; rank < base.ranks(); ++rank) {
+    auto r = static_cast<size_t>(rank);
+    Chosen::Rank &made = chosen.ranks.emplace_back();
+    made.extraNs =
+        optimize::evaluate(optimize::rankProblem(base, found.counts, rank),
+                           found.choices[r])
+            .extraNs;
+    made.peakBytes = found.peakBytes[r];
+  }
   ChoiceText recompute, offload;
   schedule::Costs costs;
   costs.transferNs = transferNs;
-  std::vector<schedule::StageCosts> least;
-  std::vector<int64_t> placeOnRank(found->choices.size(), 0);
-  std::vector<int64_t> leastOfRank;
-  for (int64_t rank = 0; rank < problem.ranks(); ++rank) {
-    auto r = static_cast<size_t>(rank);
-    optimize::PolicyProblem choice =
-        optimize::rankProblem(problem, found->counts, rank);
-    Chosen::Rank &made = chosen.ranks.emplace_back();
-    made.extraNs = optimize::evaluate(choice, found->choices[r]).extraNs;
-    made.peakBytes = found->peakBytes[r];
-    made.leastExtraNs = optimize::leastExtraNs(choice, capacityBytes[r]);
-    made.leastPeakBytes = optimize::PolicyFront(choice, optimize::Effort::fast)
-                              .points()
-                              .front()
-                              .peakBytes;
-    leastOfRank.push_back(std::max<int64_t>(0, made.leastExtraNs));
-  }
-  const bool isSplit = splitsBackwards(order);
+  costs.stages = stageCosts(found.counts);
+  std::vector<int64_t> placeOnRank(found.choices.size(), 0);
   size_t block = 0;
-  for (int64_t stage = 0; stage < problem.stages(); ++stage) {
+  for (int64_t stage = 0; stage < base.stages(); ++stage) {
     auto s = static_cast<size_t>(stage);
-    auto r = static_cast<size_t>(problem.rankOf[s]);
+    auto r = static_cast<size_t>(base.rankOf[s]);
     const std::vector<int64_t> &choices =
-        found->choices[r][static_cast<size_t>(placeOnRank[r]++)];
-    schedule::StageCosts &cost = costs.stages.emplace_back();
-    int64_t layers = 0, extraNs = 0;
-    for (int64_t b = 0; b < found->counts[s]; ++b, ++block) {
+        found.choices[r][static_cast<size_t>(placeOnRank[r]++)];
+    const schedule::StageCosts &work = costs.stages[s];
+    chosen.ranks[r].ns += work.forwardNs + work.inputGradNs + work.weightGradNs;
+    int64_t layers = 0;
+    for (int64_t b = 0; b < found.counts[s]; ++b, ++block) {
       const BlockOptions &kind =
           options.kinds[static_cast<size_t>(options.blocks[block])];
       auto option = static_cast<size_t>(choices[static_cast<size_t>(b)]);
@@ -228,206 +291,56 @@ Chooser::choose(const std::vector<int64_t> &capacityBytes) const {
         recompute.add(options.names[block], value);
       for (const std::string &value : kind.options[option].offloaded)
         offload.add(options.names[block], value);
-      cost.forwardNs += kind.figures.forwardNs;
-      // A whole backward defers weight gradients behind exchanges.
-      cost.inputGradNs += isSplit ? kind.inputGradNs : kind.figures.backwardNs;
-      cost.weightGradNs += isSplit ? kind.weightGradNs : 0;
-      extraNs += (b + 1 == found->counts[s] ? kind.figures.lastOptions
-                                            : kind.figures.options)[option]
-                     .extraNs;
+      costs.stages[s].inputGradNs +=
+          (b + 1 == found.counts[s] ? kind.figures.lastOptions
+                                    : kind.figures.options)[option]
+              .extraNs;
       layers += kind.figures.isLayer;
     }
-    least.push_back(cost);
-    // With several stages on a rank it is open which of them takes its least.
-    if (problem.stages() == problem.ranks())
-      least.back().inputGradNs += leastOfRank[r];
-    cost.inputGradNs += extraNs;
     chosen.layers.push_back(layers);
   }
   chosen.recompute = recompute.print();
   chosen.offload = offload.print();
-
   Result<schedule::Evaluation> step = schedule::evaluate(order, costs);
   if (!step)
     return step.error();
   chosen.stepNs = step->makespanNs;
-  costs.stages = std::move(least);
-  Result<schedule::Evaluation> bound = schedule::evaluate(order, costs);
-  if (!bound)
-    return bound.error();
-  chosen.boundNs = bound->makespanNs;
-  for (int64_t rank = 0; rank < problem.ranks(); ++rank) {
-    auto r = static_cast<size_t>(rank);
-    chosen.boundNs = std::max(
-        chosen.boundNs,
-        problem.microbatches *
-            (found->rankNs[r] - chosen.ranks[r].extraNs + leastOfRank[r]));
-  }
-  // Overlapping pairs take less than both, which the bound leaves out.
-  chosen.boundNs = std::min(chosen.boundNs, chosen.stepNs);
   return chosen;
 }
 
-namespace {
-
-/// Drafts made for one request; each costs as much as the first.
-constexpr int kMostDrafts = 5;
-/// Choices that are quicker by less than this part of the step are not worth a
-/// plan with waits.
-constexpr int64_t kWorthWaiting = 50;
-constexpr int64_t kUnlimited = int64_t{1} << 60;
-/// What is left of a rank's memory where its account was wrong: other choices
-/// are wrong by another amount.
-constexpr int64_t slackOf(int64_t bytes) { return bytes / 512; }
-
-/// Whether some rank needs so much more than `capacity` that a plan of these
-/// choices cannot fit, however wrong the account is.
-bool isFarBeyond(const Chosen &chosen, int64_t capacity) {
-  return std::any_of(chosen.ranks.begin(), chosen.ranks.end(),
-                     [&](const Chosen::Rank &rank) {
-                       return rank.peakBytes > capacity + capacity / 8;
-                     });
-}
-
-struct Attempt {
-  Draft draft;
-  Chosen chosen;
-};
-
-int64_t largest(const std::vector<int64_t> &bytes) {
-  return *std::max_element(bytes.begin(), bytes.end());
-}
-
-std::string gigabytes(int64_t bytes) {
-  std::array<char, 32> text;
-  snprintf(text.data(), text.size(), "%.2f GiB",
-           static_cast<double>(bytes) / 0x1p30);
-  return text.data();
-}
-
-std::string percent(double share) {
-  std::array<char, 32> text;
-  snprintf(text.data(), text.size(), "%.2f %%", share * 100);
-  return text.data();
-}
-
-std::string joined(const std::vector<int64_t> &numbers) {
-  std::string text;
-  for (int64_t number : numbers)
-    text += (text.empty() ? "" : ",") + std::to_string(number);
-  return text;
-}
-
-void describe(const Chosen &chosen, int64_t reserveBytes, plan::Plan &plan) {
-  std::vector<plan::Assumption> &list = plan.assumptions;
-  list.push_back({"partition", joined(chosen.layers),
-                  "layers of each stage, chosen by the planner"});
-  int64_t paying = 0;
-  for (const Chosen::Rank &rank : chosen.ranks)
-    paying += rank.extraNs > 0;
-  list.push_back(
-      {"policies.ranks_that_pay",
-       std::to_string(paying) + " of " + std::to_string(chosen.ranks.size()),
-       "ranks that compute or copy something again to fit; "
-       "the others keep "
-       "everything"});
-  if (chosen.boundNs > 0)
-    list.push_back({"policies.gap_to_bound",
-                    percent(static_cast<double>(chosen.stepNs) /
-                                static_cast<double>(chosen.boundNs) -
-                            1),
-                    "by how much the step is longer than the proven "
-                    "bound for these "
-                    "stages and this order of steps, both as the "
-                    "planner's model counts "
-                    "them"});
-  if (plan.prediction.fits)
-    return;
-  for (size_t r = 0; r < chosen.ranks.size(); ++r)
-    if (chosen.ranks[r].leastExtraNs < 0) {
-      list.push_back(
-          {"policies.least_budget",
-           gigabytes(chosen.ranks[r].leastPeakBytes + reserveBytes),
-           "what rank " + std::to_string(r) +
-               " needs at least, whatever is recomputed or offloaded; "
-               "more "
-               "pipeline or expert-parallel ranks, smaller "
-               "microbatches or a "
-               "smaller capacity factor need less"});
-      break;
+Result<int64_t>
+Chooser::bound(const Chosen &chosen,
+               const std::vector<int64_t> &capacityBytes) const {
+  std::vector<int64_t> leastOfRank;
+  int64_t bound = 0;
+  for (int64_t rank = 0; rank < base.ranks(); ++rank) {
+    auto r = static_cast<size_t>(rank);
+    optimize::PolicyProblem choice =
+        optimize::rankProblem(base, chosen.counts, rank);
+    int64_t least = optimize::leastExtraNs(choice, capacityBytes[r]);
+    if (freedom.effort == optimize::Effort::exact) {
+      optimize::PolicyFront front(choice, optimize::Effort::exact);
+      const auto *point = front.within(capacityBytes[r]);
+      if (point && front.isExact())
+        least = point->extraNs;
     }
-}
-
-/// Corrects what ranks may choose with by what a draft of theirs needs.
-void correct(const Attempt &attempt, int64_t whole,
-             std::vector<int64_t> &capacity) {
-  for (size_t r = 0; r < capacity.size(); ++r) {
-    int64_t needed = attempt.draft.bytesWithoutWaits[r];
-    int64_t corrected = whole - (needed - attempt.chosen.ranks[r].peakBytes);
-    if (needed > whole)
-      corrected -= slackOf(whole);
-    if (needed > whole || capacity[r] == kUnlimited)
-      capacity[r] =
-          std::clamp<int64_t>(corrected, 0, std::max(whole, capacity[r]));
+    leastOfRank.push_back(std::max<int64_t>(0, least));
+    bound = std::max(bound, base.microbatches *
+                                (chosen.ranks[r].ns + leastOfRank.back()));
   }
-}
-
-Result<PlanAnswer> finish(const Attempt &attempt, int64_t reserveBytes) {
-  Result<PlanAnswer> answer = attempt.draft.finish();
-  if (answer)
-    describe(attempt.chosen, reserveBytes, answer->plan);
-  return answer;
-}
-
-} // namespace
-
-Result<PlanAnswer>
-choosePlan(const Chooser &chooser, int64_t budgetBytes, int64_t reserveBytes,
-           const std::function<Result<Draft>(const Chosen &)> &make) {
-  int64_t whole = std::max<int64_t>(0, budgetBytes - reserveBytes);
-  // At first as if memory were free: where that fits nothing is quicker. Where
-  // the account is far from it, no draft needs to say so.
-  std::vector<int64_t> capacity(chooser.rankCount(), kUnlimited);
-  std::optional<Chosen> previous;
-  std::optional<Attempt> free;    // fits without waits
-  std::optional<Attempt> waiting; // fits with waits, the first; or the nearest
-  for (int drafts = 0; drafts < kMostDrafts && !free;) {
-    Result<Chosen> chosen = chooser.choose(capacity);
-    if (!chosen)
-      return chosen.error();
-    if (capacity.front() == kUnlimited && isFarBeyond(*chosen, whole)) {
-      capacity.assign(capacity.size(), whole);
-      continue;
-    }
-    // What needs least leaves nothing to choose again.
-    if (previous && previous->isSameAs(*chosen))
-      break;
-    previous = *chosen;
-    Result<Draft> draft = make(*chosen);
-    if (!draft)
-      return draft.error();
-    ++drafts;
-    Attempt attempt{std::move(*draft), std::move(*chosen)};
-    correct(attempt, whole, capacity);
-    if (largest(attempt.draft.bytesWithoutWaits) <= whole)
-      free = std::move(attempt);
-    else if (!waiting || (largest(waiting->draft.arenaBytes) > whole &&
-                          largest(attempt.draft.arenaBytes) <
-                              largest(waiting->draft.arenaBytes)))
-      waiting = std::move(attempt);
-  }
-  if (!free)
-    return finish(*waiting, reserveBytes);
-  Result<PlanAnswer> answer = finish(*free, reserveBytes);
-  // Waits may cost less than what it takes to do without.
-  if (!answer || !waiting || largest(waiting->draft.arenaBytes) > whole ||
-      free->chosen.stepNs - waiting->chosen.stepNs <
-          waiting->chosen.stepNs / kWorthWaiting)
-    return answer;
-  Result<PlanAnswer> other = finish(*waiting, reserveBytes);
-  return other && other->plan.prediction.stepNs < answer->plan.prediction.stepNs
-             ? other
-             : answer;
+  schedule::Costs costs;
+  costs.transferNs = transferNs;
+  costs.stages = stageCosts(chosen.counts);
+  // With several stages on a rank it is open which of them takes its least.
+  if (base.stages() == base.ranks())
+    for (size_t s = 0; s < costs.stages.size(); ++s)
+      costs.stages[s].inputGradNs +=
+          leastOfRank[static_cast<size_t>(base.rankOf[s])];
+  Result<schedule::Evaluation> step = schedule::evaluate(order, costs);
+  if (!step)
+    return step.error();
+  // Overlapping pairs take less than both, which the work of a rank leaves out.
+  return std::min(std::max(bound, step->makespanNs), chosen.stepNs);
 }
 
 } // namespace moe::driver

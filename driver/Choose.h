@@ -1,12 +1,13 @@
 //===- Choose.h - what the planner decides by itself ------------*- C++ -*-===//
 #pragma once
 
-#include "compiler/Schedule/Schedule.h"
+#include "compiler/Schedule/Evaluate.h"
 #include "driver/Arguments.h"
 #include "driver/Driver.h"
 #include "passes/Policies/BlockOptions.h"
 
 #include <functional>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -21,29 +22,27 @@ struct Freedom {
   std::vector<int64_t> layers;
   /// For each block the stage where it has to lie, -1: any. Empty: all.
   std::vector<int64_t> pins;
+  optimize::Effort effort = optimize::Effort::fast;
 };
 
 /// What it decides, and what that comes to by its own account. Nanoseconds are
 /// those of a microbatch, both ways.
 struct Chosen {
   std::vector<int64_t> layers;    ///< of each stage
+  std::vector<int64_t> counts;    ///< blocks of each stage
   std::string recompute, offload; ///< as users write choices
   struct Rank {
-    int64_t extraNs = 0; ///< longer than without policies
-    /// No policies that fit take less; -1: nothing fits.
-    int64_t leastExtraNs = 0;
+    int64_t ns = 0;      ///< without policies
+    int64_t extraNs = 0; ///< longer than that
     int64_t peakBytes = 0;
-    int64_t leastPeakBytes = 0; ///< whatever is done
   };
   std::vector<Rank> ranks;
-  /// How long the order of steps takes with these choices, and no less with any
-  /// others that fit, as schedule::evaluate counts.
-  int64_t stepNs = 0, boundNs = 0;
-
-  bool isSameAs(const Chosen &other) const {
-    return layers == other.layers && recompute == other.recompute &&
-           offload == other.offload;
-  }
+  /// How long the order of steps takes, as schedule::evaluate counts.
+  int64_t stepNs = 0;
+  bool fits = false; ///< every rank, by this account
+  /// Whether it is certain that no cut (where the cut is free) and no choices
+  /// that fit have a smaller optimize::Partition::objectiveNs.
+  bool isOptimal = false;
 };
 
 /// For each block of the model the stage where it has to lie, -1: any; empty
@@ -71,6 +70,19 @@ public:
   /// nothing fits, what needs least.
   Result<Chosen> choose(const std::vector<int64_t> &capacityBytes) const;
 
+  /// The same with this many blocks on each stage. Ranks without a capacity, or
+  /// with too little, take what keeps least: the account of peaks can be wrong
+  /// about which choices need least.
+  Result<Chosen>
+  lean(const std::vector<int64_t> &counts,
+       const std::vector<std::optional<int64_t>> &capacityBytes) const;
+
+  /// The order of steps takes no less with these stages, whatever their ranks
+  /// do within these capacities, as schedule::evaluate counts. Nanoseconds.
+  Result<int64_t> bound(const Chosen &chosen,
+                        const std::vector<int64_t> &capacityBytes) const;
+
+  optimize::Effort effort() const { return freedom.effort; }
   size_t rankCount() const { return base.moments.size(); }
 
 private:
@@ -81,6 +93,10 @@ private:
 
   Result<optimize::Partition>
   cut(const optimize::PartitionProblem &problem) const;
+  Result<Chosen> tell(const optimize::Partition &found) const;
+  /// Of every stage, without policies.
+  std::vector<schedule::StageCosts>
+  stageCosts(const std::vector<int64_t> &counts) const;
 
   ModelOptions options;
   schedule::Schedule order;
@@ -99,14 +115,22 @@ struct Draft {
   std::function<Result<PlanAnswer>()> finish;
 };
 
+/// Makes the draft of a choice, laid out for a budget in bytes, reserve
+/// included; what its finish() returns is about that budget.
+using MakeDraft = std::function<Result<Draft>(const Chosen &, int64_t)>;
+
 /// Makes drafts of what `chooser` chooses until one fits without waits for
 /// bytes: where a rank needs more than the chooser thought, it gets that much
 /// less to choose with, where less, that much more. The answer is that plan; or
-/// one that fits with such waits, where it is quicker or nothing else fits; or
-/// the one nearest to fitting. With what was chosen, its distance from the
-/// bound, and where nothing fits what would be needed, among its assumptions.
-Result<PlanAnswer>
-choosePlan(const Chooser &chooser, int64_t budgetBytes, int64_t reserveBytes,
-           const std::function<Result<Draft>(const Chosen &)> &make);
+/// one that fits with such waits, where it is quicker or nothing else fits; or,
+/// where nothing fits, the one that needs least. With what was chosen and its
+/// distance from the bound among its assumptions.
+///
+/// With effort exact that is done for all budgets of eight significant bits up
+/// to this one, and the quickest plan is the answer. What is tried for a budget
+/// does not depend on other ones, so that a larger budget never gives a slower
+/// plan.
+Result<PlanAnswer> choosePlan(const Chooser &chooser, int64_t budgetBytes,
+                              int64_t reserveBytes, const MakeDraft &make);
 
 } // namespace moe::driver

@@ -243,13 +243,13 @@ struct Compiler::State {
   }
 
   EmissionInputs emission(ModuleOp compiled, const Trial &trial,
-                          const Decided &decided) {
+                          const Decided &decided, int64_t budgetBytes) {
     const PlanRequest &request = inputs.request;
     std::vector<plan::Assumption> assumptions = trainingAssumptions(request);
     llvm::append_range(assumptions,
                        remarkAssumptions(diagnostics.remarks, trial));
     return {inputs.machine,
-            inputs.budgetBytes,
+            budgetBytes,
             request.capacityFactor,
             request.imbalance,
             request.generator,
@@ -308,7 +308,7 @@ struct Compiled {
 } // namespace
 
 Result<Draft> Compiler::draft(const Trial &trial, const Decided &decided,
-                              bool writes) {
+                              int64_t budgetBytes, bool writes) {
   State &made = *state;
   made.diagnostics.clear();
   made.diagnostics.remarks = made.remarks;
@@ -318,8 +318,9 @@ Result<Draft> Compiler::draft(const Trial &trial, const Decided &decided,
   setOptions(options, made.inputs, trial, decided);
   if (failed(runPasses(*compiled->module, options)))
     return made.diagnostics.error();
-  FailureOr<PlanDraft> plan = draftPlan(
-      *compiled->module, made.emission(*compiled->module, trial, decided));
+  FailureOr<PlanDraft> plan =
+      draftPlan(*compiled->module,
+                made.emission(*compiled->module, trial, decided, budgetBytes));
   if (failed(plan))
     return made.diagnostics.error();
   compiled->plan = std::move(*plan);

@@ -32,9 +32,10 @@ public:
   /// How the blocks of the model can be treated; measured once.
   Result<ModelOptions> options(Techniques techniques);
 
-  /// Makes a plan as far as its arenas. Its finish() `writes` the files that
-  /// were asked for besides the plan.
-  Result<Draft> draft(const Trial &trial, const Decided &decided, bool writes);
+  /// Makes a plan for a budget, reserve included, as far as its arenas. Its
+  /// finish() `writes` the files that were asked for besides the plan.
+  Result<Draft> draft(const Trial &trial, const Decided &decided,
+                      int64_t budgetBytes, bool writes);
 
 private:
   struct State;

@@ -6,15 +6,11 @@
 #include "compiler/Schedule/Generators.h"
 #include "compiler/Schedule/TorchCsv.h"
 #include "driver/Compile.h"
+#include "driver/Levers.h"
 
 namespace moe::driver {
 
 namespace {
-
-bool leavesChoices(const PlanRequest &request) {
-  return request.recompute == kAuto || request.offload == kAuto ||
-         request.partition == kAuto;
-}
 
 Decided decidedBy(const Inputs &inputs) {
   const PlanRequest &request = inputs.request;
@@ -47,6 +43,8 @@ Result<Chooser> makeChooser(const Inputs &inputs, Compiler &compiler,
   freedom.techniques.offload = request.offload == kAuto;
   freedom.partition = request.partition == kAuto;
   freedom.layers = inputs.layers;
+  if (request.isExact)
+    freedom.effort = optimize::Effort::exact;
   Result<ModelOptions> model = compiler.options(freedom.techniques);
   if (!model)
     return model.error();
@@ -78,21 +76,23 @@ Result<Chooser> makeChooser(const Inputs &inputs, Compiler &compiler,
 Result<PlanAnswer> planTrial(const Inputs &inputs, Compiler &compiler,
                              const Trial &trial, bool writes) {
   if (!leavesChoices(inputs.request) || trial.schedule == kAuto) {
-    Result<Draft> draft = compiler.draft(trial, decidedBy(inputs), writes);
+    Result<Draft> draft =
+        compiler.draft(trial, decidedBy(inputs), inputs.budgetBytes, writes);
     return draft ? draft->finish() : Result<PlanAnswer>(draft.error());
   }
   Result<Chooser> chooser = makeChooser(inputs, compiler, trial);
   if (!chooser)
     return chooser.error();
   return choosePlan(*chooser, inputs.budgetBytes, inputs.machine.reserveBytes,
-                    [&](const Chosen &chosen) {
+                    [&](const Chosen &chosen, int64_t budgetBytes) {
                       Decided decided = decidedBy(inputs);
                       decided.layers = chosen.layers;
                       if (inputs.request.recompute == kAuto)
                         decided.recompute = chosen.recompute;
                       if (inputs.request.offload == kAuto)
                         decided.offload = chosen.offload;
-                      return compiler.draft(trial, decided, writes);
+                      return compiler.draft(trial, decided, budgetBytes,
+                                            writes);
                     });
 }
 
@@ -128,6 +128,8 @@ Result<PlanAnswer> makePlan(const PlanRequest &request) {
           : make({request.schedule}, true);
   if (!answer)
     return answer.error();
+  if (!answer->plan.prediction.fits)
+    describeLeastBudget(request, answer->plan);
   answer->notes.insert(answer->notes.begin(), notes.begin(), notes.end());
   return answer;
 }

@@ -40,6 +40,12 @@ struct PlanRequest {
   std::string partition;
   /// Layers that have to lie on a stage, as in "layers.0-2=stage0,...".
   std::string pins;
+  /// What is left to the planner is certified where the size allows
+  /// (docs/planner.md).
+  bool isExact = false;
+  /// Whether a plan that does not fit says what would help, each thing by
+  /// another plan.
+  bool reportsLevers = true;
   /// Replayed dispatches follow the handles of forward, which stay kept.
   bool keepHandles = false;
   /// Targets and values that are kept on the host from forward to backward, as
@@ -75,7 +81,9 @@ struct PlanAnswer {
 /// Makes the plan. Errors name the field, option or op and what was expected.
 /// With the schedule "auto", plans are made of what the search finds and of
 /// every published schedule that keeps one copy of the model; the best of those
-/// that fit is the answer, judged by what the plans say.
+/// that fit is the answer, judged by what the plans say. Where nothing fits,
+/// the answer is the plan that needs least, with what it needs and what would
+/// need less among its assumptions (driver/Levers.h).
 Result<PlanAnswer> makePlan(const PlanRequest &request);
 
 } // namespace moe::driver

@@ -128,6 +128,9 @@ Result<Inputs> gatherInputs(const PlanRequest &request) {
   MOE_RETURN_IF_ERROR(checkSchedule(request));
   MOE_RETURN_IF_ERROR(checkRecompute(request));
   MOE_RETURN_IF_ERROR(checkOffload(request));
+  if (request.isExact && !leavesChoices(request))
+    return Error{"--effort exact is about what is left to the planner; it "
+                 "needs --recompute auto, --offload auto or --partition auto"};
   Result<cost::Machine> machine =
       cost::loadMachine(request.machine, cost::machineDirectories());
   if (!machine)

@@ -24,6 +24,11 @@ inline bool isCsv(std::string_view schedule) {
   return schedule.ends_with(".csv");
 }
 
+inline bool leavesChoices(const PlanRequest &request) {
+  return request.recompute == kAuto || request.offload == kAuto ||
+         request.partition == kAuto;
+}
+
 /// The request in the compiler's own terms.
 struct Inputs {
   const PlanRequest &request;

@@ -141,6 +141,16 @@ void declareInputs(CLI::App &app, Options &options) {
                  "copied back from the host")
       ->check(CLI::Range(0, 1000))
       ->capture_default_str();
+  app.add_option_function<std::string>(
+         "--effort",
+         [&request](const std::string &text) {
+           request.isExact = text == "exact";
+         },
+         "What the planner spends on what is left to it: fast; exact: every "
+         "choice worth following, at every budget up to this one, and it says "
+         "whether the result is certain (docs/planner.md)")
+      ->check(CLI::IsMember({"fast", "exact"}))
+      ->default_str("fast");
   app.add_option("--dtype", options.dtype,
                  "Type of weights and activations: bf16, f32 or f64")
       ->check(CLI::IsMember({"bf16", "f32", "f64"}))

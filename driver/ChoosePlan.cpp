@@ -1,0 +1,351 @@
+//===- ChoosePlan.cpp - plans of what the planner chooses -----------------===//
+
+#include "driver/Choose.h"
+
+#include <algorithm>
+#include <array>
+#include <bit>
+#include <cstdio>
+#include <limits>
+#include <map>
+#include <optional>
+#include <tuple>
+
+namespace moe::driver {
+
+namespace {
+
+/// Drafts made for one budget; each costs as much as the first.
+constexpr int kMostDrafts = 5;
+/// Choices that are quicker by less than this part of the step are not worth a
+/// plan with waits.
+constexpr int64_t kWorthWaiting = 50;
+/// More than any device has, with room for sums.
+constexpr int64_t kUnlimited = int64_t{1} << 60;
+/// What is left of a rank's memory where its account was wrong: other choices
+/// are wrong by another amount.
+constexpr int64_t slackOf(int64_t bytes) { return bytes / 512; }
+
+/// Budgets with eight significant bits, by rising size; the first is 128 bytes.
+struct Step {
+  int64_t index = 0;
+
+  int64_t bytes() const { return (128 + index % 128) << (index / 128); }
+  /// The largest within `bytes`, at least the first.
+  static Step within(int64_t bytes) {
+    auto width =
+        static_cast<int64_t>(std::bit_width(static_cast<uint64_t>(bytes)));
+    int64_t shift = std::max<int64_t>(0, width - 8);
+    return {std::max<int64_t>(0, 128 * shift + (bytes >> shift) - 128)};
+  }
+};
+
+/// Whether some rank needs so much more than `capacity` that a plan of these
+/// choices cannot fit, however wrong the account is.
+bool isFarBeyond(const Chosen &chosen, int64_t capacity) {
+  return std::any_of(chosen.ranks.begin(), chosen.ranks.end(),
+                     [&](const Chosen::Rank &rank) {
+                       return rank.peakBytes > capacity + capacity / 8;
+                     });
+}
+
+int64_t largest(const std::vector<int64_t> &bytes) {
+  return *std::max_element(bytes.begin(), bytes.end());
+}
+
+struct Attempt {
+  Draft draft;
+  Chosen chosen;
+};
+
+/// A finished plan.
+struct Taken {
+  PlanAnswer answer;
+  Chosen chosen;
+  int64_t layoutBytes = 0; ///< what it was laid out for, reserve left out
+};
+
+class PlanChooser {
+public:
+  PlanChooser(const Chooser &chooser, int64_t reserveBytes,
+              const MakeDraft &make)
+      : chooser(chooser), reserve(reserveBytes), make(make) {}
+
+  /// The best that fits `whole` bytes, reserve left out; or what needs least.
+  Result<Taken> run(int64_t whole) {
+    if (whole == 0)
+      return least();
+    if (chooser.effort() == optimize::Effort::exact)
+      return runAll(whole);
+    std::optional<Taken> best;
+    MOE_RETURN_IF_ERROR(tryBudget(whole, best));
+    return best ? Result<Taken>(std::move(*best)) : least();
+  }
+
+private:
+  Result<Attempt> attempt(Result<Chosen> chosen, int64_t bytes) const {
+    if (!chosen)
+      return chosen.error();
+    Result<Draft> draft = make(*chosen, bytes + reserve);
+    if (!draft)
+      return draft.error();
+    return Attempt{std::move(*draft), std::move(*chosen)};
+  }
+  std::vector<int64_t> sameForAll(int64_t bytes) const {
+    return std::vector<int64_t>(chooser.rankCount(), bytes);
+  }
+
+  /// Finishes an attempt that fits `bytes`, and takes it where it is the
+  /// quickest so far.
+  Status take(const Attempt &attempt, int64_t bytes,
+              std::optional<Taken> &best) {
+    // Without waits a plan is the same whatever it is laid out for.
+    bool waits = largest(attempt.draft.bytesWithoutWaits) > bytes;
+    auto [made, isNew] = finished.try_emplace(
+        std::tuple(attempt.chosen.layers, attempt.chosen.recompute,
+                   attempt.chosen.offload, waits ? bytes : -1),
+        0);
+    if (!isNew)
+      return {};
+    Result<PlanAnswer> answer = attempt.draft.finish();
+    if (!answer)
+      return answer.error();
+    made->second = answer->plan.prediction.stepNs;
+    // Where the host's memory is too small as well as where it is the device's.
+    if (answer->plan.prediction.fits &&
+        (!best || made->second < best->answer.plan.prediction.stepNs))
+      best = Taken{std::move(*answer), attempt.chosen, bytes};
+    return {};
+  }
+
+  /// Corrects what ranks may choose with by what a draft of theirs needs.
+  static void correct(const Attempt &attempt, int64_t whole,
+                      std::vector<int64_t> &capacity) {
+    for (size_t r = 0; r < capacity.size(); ++r) {
+      int64_t needed = attempt.draft.bytesWithoutWaits[r];
+      int64_t corrected = whole - (needed - attempt.chosen.ranks[r].peakBytes);
+      if (needed > whole)
+        corrected -= slackOf(whole);
+      if (needed > whole || capacity[r] == kUnlimited)
+        capacity[r] =
+            std::clamp<int64_t>(corrected, 0, std::max(whole, capacity[r]));
+    }
+  }
+
+  /// Depends on nothing but `whole`. Takes what fits it, if anything does.
+  Status tryBudget(int64_t whole, std::optional<Taken> &best) {
+    // At first as if memory were free: where that fits nothing is quicker.
+    // Where the account is far from it, no draft needs to say so.
+    std::vector<int64_t> capacity = sameForAll(kUnlimited);
+    std::optional<Attempt> free;    // fits without waits
+    std::optional<Attempt> waiting; // the first that fits with waits
+    std::vector<int64_t> counts;
+    for (int drafts = 0; drafts < kMostDrafts && !free;) {
+      Result<Chosen> chosen = chooser.choose(capacity);
+      if (!chosen)
+        return chosen.error();
+      if (capacity.front() == kUnlimited && isFarBeyond(*chosen, whole)) {
+        capacity.assign(capacity.size(), whole);
+        continue;
+      }
+      Result<Attempt> made = attempt(std::move(chosen), whole);
+      if (!made)
+        return made.error();
+      ++drafts;
+      counts = made->chosen.counts;
+      correct(*made, whole, capacity);
+      if (largest(made->draft.bytesWithoutWaits) <= whole)
+        free = std::move(*made);
+      else if (!waiting && largest(made->draft.arenaBytes) <= whole)
+        waiting = std::move(*made);
+    }
+    if (!free && !waiting)
+      return tryLean(whole, counts, best);
+    if (free)
+      MOE_RETURN_IF_ERROR(take(*free, whole, best));
+    // Waits may cost less than what it takes to do without.
+    bool isWorthIt =
+        waiting && (!free || free->chosen.stepNs - waiting->chosen.stepNs >=
+                                 waiting->chosen.stepNs / kWorthWaiting);
+    return isWorthIt ? take(*waiting, whole, best) : Status();
+  }
+
+  /// Ranks as lean as can be, but for those that the account then leaves room.
+  Status tryLean(int64_t whole, const std::vector<int64_t> &counts,
+                 std::optional<Taken> &best) {
+    std::vector<std::optional<int64_t>> capacity(chooser.rankCount());
+    std::optional<Attempt> lean;
+    for (int drafts = 0; drafts < kMostDrafts; ++drafts) {
+      Result<Attempt> made = attempt(chooser.lean(counts, capacity), whole);
+      if (!made)
+        return made.error();
+      const std::vector<int64_t> &arenas = made->draft.arenaBytes;
+      bool fits = largest(arenas) <= whole;
+      if (!fits && !lean)
+        return {}; // there is nothing leaner
+      if (fits && lean)
+        return take(*made, whole, best);
+      for (size_t r = 0; r < capacity.size(); ++r) {
+        int64_t corrected = whole -
+                            (arenas[r] - made->chosen.ranks[r].peakBytes) -
+                            slackOf(whole);
+        if (!lean || (arenas[r] > whole && capacity[r]))
+          capacity[r] = std::max<int64_t>(0, corrected);
+        if (lean && arenas[r] > whole && drafts + 2 >= kMostDrafts)
+          capacity[r].reset();
+      }
+      if (!lean)
+        lean = std::move(*made);
+    }
+    return take(*lean, whole, best);
+  }
+
+  /// The quickest of all steps up to `whole`.
+  Result<Taken> runAll(int64_t whole) {
+    Result<Attempt> free =
+        attempt(chooser.choose(sameForAll(kUnlimited)), whole);
+    Result<Attempt> lowest = attempt(chooser.choose(sameForAll(0)), 0);
+    if (!free || !lowest)
+      return free ? lowest.error() : free.error();
+    std::optional<Taken> best;
+    int64_t most = largest(free->draft.bytesWithoutWaits);
+    if (most <= whole)
+      MOE_RETURN_IF_ERROR(take(*free, whole, best));
+    int64_t bottom = Step::within(largest(lowest->draft.arenaBytes)).index;
+    // Beyond what needs most there is nothing else to try.
+    for (int64_t index = Step::within(std::min(whole, most)).index;
+         index >= bottom; --index)
+      MOE_RETURN_IF_ERROR(tryBudget(Step{index}.bytes(), best));
+    return best ? Result<Taken>(std::move(*best)) : least();
+  }
+
+  /// What needs least, whatever the budget.
+  Result<Taken> least() const {
+    std::optional<Attempt> best;
+    auto consider = [&](Result<Attempt> made) -> Status {
+      if (!made)
+        return made.error();
+      if (!best ||
+          largest(made->draft.arenaBytes) < largest(best->draft.arenaBytes))
+        best = std::move(*made);
+      return {};
+    };
+    MOE_RETURN_IF_ERROR(consider(attempt(chooser.choose(sameForAll(0)), 0)));
+    // The smallest step that the account, corrected by that, thinks possible:
+    // what all ranks need least together is not what the largest needs least.
+    std::vector<int64_t> wrongBy;
+    for (size_t r = 0; r < chooser.rankCount(); ++r)
+      wrongBy.push_back(best->draft.arenaBytes[r] -
+                        best->chosen.ranks[r].peakBytes);
+    Chosen smallest = best->chosen;
+    int64_t below = -1,
+            fitting = Step::within(largest(best->draft.arenaBytes)).index;
+    while (fitting - below > 1) {
+      int64_t middle = below + (fitting - below) / 2;
+      std::vector<int64_t> capacity;
+      for (int64_t wrong : wrongBy)
+        capacity.push_back(std::max<int64_t>(0, Step{middle}.bytes() - wrong));
+      Result<Chosen> found = chooser.choose(capacity);
+      if (!found)
+        return found.error();
+      (found->fits ? fitting : below) = middle;
+      if (found->fits)
+        smallest = std::move(*found);
+    }
+    std::vector<int64_t> counts = smallest.counts;
+    MOE_RETURN_IF_ERROR(consider(attempt(std::move(smallest), 0)));
+    MOE_RETURN_IF_ERROR(consider(attempt(
+        chooser.lean(counts,
+                     std::vector<std::optional<int64_t>>(chooser.rankCount())),
+        0)));
+    Result<PlanAnswer> answer = best->draft.finish();
+    if (!answer)
+      return answer.error();
+    return Taken{std::move(*answer), std::move(best->chosen), 0};
+  }
+
+  const Chooser &chooser;
+  int64_t reserve;
+  const MakeDraft &make;
+  /// Choices, and with waits what they were laid out for.
+  std::map<std::tuple<std::vector<int64_t>, std::string, std::string, int64_t>,
+           int64_t>
+      finished;
+};
+
+std::string percent(double share) {
+  std::array<char, 32> text;
+  snprintf(text.data(), text.size(), "%.2f %%", share * 100);
+  return text.data();
+}
+
+std::string joined(const std::vector<int64_t> &numbers) {
+  std::string text;
+  for (int64_t number : numbers)
+    text += (text.empty() ? "" : ",") + std::to_string(number);
+  return text;
+}
+
+Status describe(const Chooser &chooser, int64_t whole, Taken &best) {
+  const Chosen &chosen = best.chosen;
+  std::vector<plan::Assumption> &list = best.answer.plan.assumptions;
+  list.push_back({"partition", joined(chosen.layers),
+                  "layers of each stage, chosen by the planner"});
+  int64_t paying = 0;
+  for (const Chosen::Rank &rank : chosen.ranks)
+    paying += rank.extraNs > 0;
+  list.push_back(
+      {"policies.ranks_that_pay",
+       std::to_string(paying) + " of " + std::to_string(chosen.ranks.size()),
+       "ranks that compute or copy something again to fit; the others keep "
+       "everything"});
+  if (chooser.effort() == optimize::Effort::exact)
+    list.push_back(
+        {"policies.effort", "exact",
+         chosen.isOptimal
+             ? "certified: within the memory that it was made for, nothing "
+               "that was weighed is quicker by the planner's account"
+             : "not certified: the instance is too large to follow every "
+               "choice, or nothing fits"});
+  if (!best.answer.plan.prediction.fits)
+    return {};
+  // The whole budget, less what the account leaves out.
+  std::vector<int64_t> capacity;
+  for (size_t r = 0; r < chosen.ranks.size(); ++r)
+    capacity.push_back(
+        std::max<int64_t>(0, whole - (best.answer.plan.ranks[r].arenaBytes -
+                                      chosen.ranks[r].peakBytes)));
+  Result<int64_t> bound = chooser.bound(chosen, capacity);
+  if (!bound)
+    return bound.error();
+  if (*bound > 0)
+    list.push_back(
+        {"policies.gap_to_bound",
+         percent(static_cast<double>(chosen.stepNs) /
+                     static_cast<double>(*bound) -
+                 1),
+         "by how much the step is longer than the proven bound for these "
+         "stages and this order of steps, both as the planner's model counts "
+         "them"});
+  return {};
+}
+} // namespace
+
+Result<PlanAnswer> choosePlan(const Chooser &chooser, int64_t budgetBytes,
+                              int64_t reserveBytes, const MakeDraft &make) {
+  int64_t whole = std::max<int64_t>(0, budgetBytes - reserveBytes);
+  Result<Taken> taken = PlanChooser(chooser, reserveBytes, make).run(whole);
+  if (!taken)
+    return taken.error();
+  // It may be laid out for another budget.
+  plan::Plan &plan = taken->answer.plan;
+  plan.machine.budgetBytes = budgetBytes;
+  plan.prediction.fits = std::all_of(
+      plan.ranks.begin(), plan.ranks.end(), [&](const plan::Rank &rank) {
+        return plan::fitsMachine(plan.machine, rank);
+      });
+  MOE_RETURN_IF_ERROR(describe(chooser, whole, *taken));
+  return std::move(taken->answer);
+}
+
+} // namespace moe::driver
