@@ -89,6 +89,7 @@ private:
 Result<std::vector<driver::PlanRequest>>
 combinations(const SweepOptions &options, const driver::PlanRequest &base) {
   std::vector<driver::PlanRequest> requests = {base};
+  requests.front().reportsLevers = false; // a table has no room for them
   auto multiply = [&](const std::string &text, char separator,
                       auto apply) -> Status {
     if (text.empty())
@@ -135,6 +136,23 @@ combinations(const SweepOptions &options, const driver::PlanRequest &base) {
   return requests;
 }
 
+/// A plan within a smaller budget is one within a larger budget as well: where
+/// that is quicker, it is the point of both.
+void inheritFromSmallerBudgets(std::vector<report::SweepPoint> &points) {
+  std::vector<report::SweepPoint> made = points;
+  for (report::SweepPoint &point : points)
+    for (const report::SweepPoint &other : made) {
+      if (other.layout != point.layout || other.schedule != point.schedule ||
+          other.budgetBytes > point.budgetBytes || !other.error.empty() ||
+          !other.fits ||
+          (point.error.empty() && point.fits && point.stepNs <= other.stepNs))
+        continue;
+      int64_t budget = point.budgetBytes;
+      point = other;
+      point.budgetBytes = budget;
+    }
+}
+
 report::SweepPoint planOne(const driver::PlanRequest &request) {
   Result<driver::PlanAnswer> answer = driver::makePlan(request);
   if (answer) {
@@ -172,6 +190,7 @@ Status moe::runSweep(const SweepOptions &options,
       points.push_back(planOne(request));
     }
   }
+  inheritFromSmallerBudgets(points);
   report::markFront(points);
   std::cout << report::printSweep(points);
   if (!options.json.empty())

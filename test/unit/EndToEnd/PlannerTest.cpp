@@ -35,6 +35,7 @@ driver::PlanRequest published(const std::string &model, int64_t pipeline,
   request.layout.expert = expert;
   request.layout.microbatches = microbatches;
   request.layout.sequenceLength = 4096;
+  request.reportsLevers = false;
   return request;
 }
 
@@ -118,7 +119,6 @@ TEST(PlannerAtClusterSize, IsNeverSlowerThanGlobalSwitches) {
 TEST(PlannerAtClusterSize, MoreMemoryIsNotSlower) {
   driver::PlanRequest request = published("qwen3-30b-a3b", 4, 8, 16);
   request.recompute = request.partition = "auto";
-  request.reportsLevers = false;
   int64_t before = 0;
   for (int64_t gib = 76; gib >= 34; gib -= 3) {
     request.budgetBytes = gib << 30;
@@ -143,11 +143,11 @@ TEST(PlannerExact, MoreMemoryIsNeverSlower) {
     request.layout.pipeline = 3;
     request.layout.microbatches = 6;
     request.layout.sequenceLength = 256;
-    request.budgetBytes = 1;
+    request.reportsLevers = false;
     Result<driver::PlanAnswer> kept = driver::makePlan(request);
     ASSERT_TRUE(kept) << kept.error().message;
+    request.budgetBytes = 1;
     request.recompute = "auto";
-    request.reportsLevers = false;
     Result<driver::PlanAnswer> least = driver::makePlan(request);
     ASSERT_TRUE(least) << least.error().message;
     int64_t reserve = kept->plan.machine.reserveBytes;
@@ -225,6 +225,7 @@ TEST_P(LeastBudget, IsTheLeast) {
   request.recompute = "auto";
   request.layout.microbatchSize = 2;
   request.budgetBytes = int64_t{6} << 30;
+  request.reportsLevers = true;
   plan::Plan none = planned(request);
   EXPECT_FALSE(none.prediction.fits);
   const plan::Assumption *least = find(none, "policies.least_budget");
@@ -287,7 +288,6 @@ TEST(PlannerAtClusterSize, RelievesRankTwoOfFourteenLayersOfDeepSeek) {
   request.layout.sequenceLength = 2048;
   request.schedule = "interleaved";
   request.partition = "1,2,2,2,2,2,2,1";
-  request.reportsLevers = false;
   plan::Plan kept = planned(request);
   std::vector<int64_t> arenas;
   for (const plan::Rank &rank : kept.ranks)
