@@ -43,6 +43,11 @@ struct Chosen {
   /// Whether it is certain that no cut (where the cut is free) and no choices
   /// that fit have a smaller optimize::Partition::objectiveNs.
   bool isOptimal = false;
+
+  bool isSameAs(const Chosen &other) const {
+    return layers == other.layers && recompute == other.recompute &&
+           offload == other.offload;
+  }
 };
 
 /// For each block of the model the stage where it has to lie, -1: any; empty
@@ -116,8 +121,9 @@ struct Draft {
 };
 
 /// Makes the draft of a choice, laid out for a budget in bytes, reserve
-/// included; what its finish() returns is about that budget.
-using MakeDraft = std::function<Result<Draft>(const Chosen &, int64_t)>;
+/// included; what its finish() returns is about that budget. The last argument:
+/// finish() writes the files that were asked for besides the plan.
+using MakeDraft = std::function<Result<Draft>(const Chosen &, int64_t, bool)>;
 
 /// Makes drafts of what `chooser` chooses until one fits without waits for
 /// bytes: where a rank needs more than the chooser thought, it gets that much
@@ -129,8 +135,9 @@ using MakeDraft = std::function<Result<Draft>(const Chosen &, int64_t)>;
 /// With effort exact that is done for all budgets of eight significant bits up
 /// to this one, and the quickest plan is the answer. What is tried for a budget
 /// does not depend on other ones, so that a larger budget never gives a slower
-/// plan.
+/// plan. The draft of the answer is made again where it `writes` files.
 Result<PlanAnswer> choosePlan(const Chooser &chooser, int64_t budgetBytes,
-                              int64_t reserveBytes, const MakeDraft &make);
+                              int64_t reserveBytes, bool writes,
+                              const MakeDraft &make);
 
 } // namespace moe::driver

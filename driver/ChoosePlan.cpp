@@ -86,7 +86,7 @@ private:
   Result<Attempt> attempt(Result<Chosen> chosen, int64_t bytes) const {
     if (!chosen)
       return chosen.error();
-    Result<Draft> draft = make(*chosen, bytes + reserve);
+    Result<Draft> draft = make(*chosen, bytes + reserve, false);
     if (!draft)
       return draft.error();
     return Attempt{std::move(*draft), std::move(*chosen)};
@@ -139,7 +139,7 @@ private:
     std::vector<int64_t> capacity = sameForAll(kUnlimited);
     std::optional<Attempt> free;    // fits without waits
     std::optional<Attempt> waiting; // the first that fits with waits
-    std::vector<int64_t> counts;
+    std::optional<Chosen> previous;
     for (int drafts = 0; drafts < kMostDrafts && !free;) {
       Result<Chosen> chosen = chooser.choose(capacity);
       if (!chosen)
@@ -148,11 +148,14 @@ private:
         capacity.assign(capacity.size(), whole);
         continue;
       }
+      // What needs least leaves nothing to choose again.
+      if (previous && previous->isSameAs(*chosen))
+        break;
+      previous = *chosen;
       Result<Attempt> made = attempt(std::move(chosen), whole);
       if (!made)
         return made.error();
       ++drafts;
-      counts = made->chosen.counts;
       correct(*made, whole, capacity);
       if (largest(made->draft.bytesWithoutWaits) <= whole)
         free = std::move(*made);
@@ -160,7 +163,7 @@ private:
         waiting = std::move(*made);
     }
     if (!free && !waiting)
-      return tryLean(whole, counts, best);
+      return tryLean(whole, previous->counts, best);
     if (free)
       MOE_RETURN_IF_ERROR(take(*free, whole, best));
     // Waits may cost less than what it takes to do without.
@@ -332,11 +335,20 @@ Status describe(const Chooser &chooser, int64_t whole, Taken &best) {
 } // namespace
 
 Result<PlanAnswer> choosePlan(const Chooser &chooser, int64_t budgetBytes,
-                              int64_t reserveBytes, const MakeDraft &make) {
+                              int64_t reserveBytes, bool writes,
+                              const MakeDraft &make) {
   int64_t whole = std::max<int64_t>(0, budgetBytes - reserveBytes);
   Result<Taken> taken = PlanChooser(chooser, reserveBytes, make).run(whole);
   if (!taken)
     return taken.error();
+  if (writes) {
+    Result<Draft> again =
+        make(taken->chosen, taken->layoutBytes + reserveBytes, true);
+    if (!again)
+      return again.error();
+    if (Result<PlanAnswer> written = again->finish(); !written)
+      return written.error();
+  }
   // It may be laid out for another budget.
   plan::Plan &plan = taken->answer.plan;
   plan.machine.budgetBytes = budgetBytes;

@@ -80,20 +80,23 @@ Result<PlanAnswer> planTrial(const Inputs &inputs, Compiler &compiler,
         compiler.draft(trial, decidedBy(inputs), inputs.budgetBytes, writes);
     return draft ? draft->finish() : Result<PlanAnswer>(draft.error());
   }
+  const PlanRequest &request = inputs.request;
+  bool writesFiles =
+      writes && (!request.irPath.empty() || !request.schedulePath.empty());
   Result<Chooser> chooser = makeChooser(inputs, compiler, trial);
   if (!chooser)
     return chooser.error();
-  return choosePlan(*chooser, inputs.budgetBytes, inputs.machine.reserveBytes,
-                    [&](const Chosen &chosen, int64_t budgetBytes) {
-                      Decided decided = decidedBy(inputs);
-                      decided.layers = chosen.layers;
-                      if (inputs.request.recompute == kAuto)
-                        decided.recompute = chosen.recompute;
-                      if (inputs.request.offload == kAuto)
-                        decided.offload = chosen.offload;
-                      return compiler.draft(trial, decided, budgetBytes,
-                                            writes);
-                    });
+  return choosePlan(
+      *chooser, inputs.budgetBytes, inputs.machine.reserveBytes, writesFiles,
+      [&](const Chosen &chosen, int64_t budgetBytes, bool isAnswer) {
+        Decided decided = decidedBy(inputs);
+        decided.layers = chosen.layers;
+        if (inputs.request.recompute == kAuto)
+          decided.recompute = chosen.recompute;
+        if (inputs.request.offload == kAuto)
+          decided.offload = chosen.offload;
+        return compiler.draft(trial, decided, budgetBytes, writes);
+      });
 }
 
 } // namespace
