@@ -171,6 +171,7 @@ void setOptions(PlanPipelineOptions &options, const Inputs &inputs,
   options.keepHandles = request.keepHandles;
   options.offload = decided.offload;
   options.offloadLead = request.offloadLead;
+  options.overwrite = request.overwrite;
 }
 
 /// The remarks of passes, under the name of the technique that they begin with.
@@ -257,6 +258,7 @@ struct Compiler::State {
             describe(inputs.config, counts),
             decided.recompute,
             decided.offload,
+            request.overwrite,
             std::move(assumptions)};
   }
 

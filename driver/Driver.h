@@ -53,6 +53,10 @@ struct PlanRequest {
   std::string offload;
   /// Layers before the one that needs it at which a value is copied back.
   int64_t offloadLead = 1;
+  /// Gradients overwrite what they are gradients of, where nothing reads that
+  /// later (pipe-place-releases). Off: they lie beside it, for comparison; not
+  /// where the planner chooses, which counts on it.
+  bool overwrite = true;
   DType dtype = DType::bf16;
   double capacityFactor = 1.25; ///< 0: the most that routing can produce
   double imbalance = 1.1;

@@ -63,6 +63,16 @@ Status checkOffload(const PlanRequest &request) {
   return {};
 }
 
+Status checkOverwrite(const PlanRequest &request) {
+  for (auto [option, value] : {std::pair("--recompute", &request.recompute),
+                               std::pair("--offload", &request.offload),
+                               std::pair("--partition", &request.partition)})
+    if (!request.overwrite && *value == kAuto)
+      return Error{std::string("--no-overwrite is for comparison; ") + option +
+                   " auto counts on bytes that are overwritten"};
+  return {};
+}
+
 Status checkRecompute(const PlanRequest &request) {
   if (request.recompute == kAuto) {
     if (request.keepHandles)
@@ -131,6 +141,7 @@ Result<Inputs> gatherInputs(const PlanRequest &request) {
   if (request.isExact && !leavesChoices(request))
     return Error{"--effort exact is about what is left to the planner; it "
                  "needs --recompute auto, --offload auto or --partition auto"};
+  MOE_RETURN_IF_ERROR(checkOverwrite(request));
   Result<cost::Machine> machine =
       cost::loadMachine(request.machine, cost::machineDirectories());
   if (!machine)

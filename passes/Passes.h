@@ -71,6 +71,10 @@ struct PlanPipelineOptions
       llvm::cl::desc("Layers before the one that uses it at which a value is "
                      "copied back from the host"),
       llvm::cl::init(1)};
+  Option<bool> overwrite{
+      *this, "overwrite",
+      llvm::cl::desc("Ops may overwrite operands that nothing reads later"),
+      llvm::cl::init(true)};
   Option<std::string> machine{
       *this, "machine",
       llvm::cl::desc("Machine that costs are estimated for: a name or a "

@@ -452,6 +452,11 @@ def PlaceReleases : Pass<"pipe-place-releases", "::moe::pipe::StageOp"> {
     later op on the compute stream that uses one of its results, since only then
     the exchange is known to be over.
 
+    An op that may overwrite an operand (`AliasOpInterface`) does so, and is marked
+    `moe.in_place`, where that operand's last use is the op itself: the operand's
+    storage becomes the result's and is released with it. In a plan both are one
+    value. What stages send to or receive from each other is not overwritten.
+
     Before:
 
     ```mlir
@@ -467,6 +472,9 @@ def PlaceReleases : Pass<"pipe-place-releases", "::moe::pipe::StageOp"> {
     pipe.release %n
     ```
   }];
+  let options = [
+    Option<"overwrite", "overwrite", "bool", /*default=*/"true",
+           "Ops may overwrite operands that nothing reads later">];
   let dependentDialects = ["::moe::pipe::PipeDialect"];
 }
 
@@ -478,12 +486,12 @@ def VerifyPlan : Pass<"pipe-verify-plan", "::mlir::ModuleOp"> {
     to R8 have names that diagnostics end with (`passes/Verify/StageRules.h`):
 
     * R1 `linear-handle`: every value, and a handle above all, has one owner. On
-      every path it is released once or yielded once: training, forward only,
-      stages without a backward, and replays that are cut short;
+      every path it is released, yielded or overwritten once: training, forward
+      only, stages without a backward, and replays that are cut short;
     * R2 `replay-handle`: a replayed dispatch makes a handle of its own, which
       its region uses for the replayed rows and ends;
-    * R3 `last-use`: a value is released behind its last use on any stream; what
-      an exchange reads or makes, behind an op that waits for it;
+    * R3 `last-use`: a value is released or overwritten behind its last use on any
+      stream; what an exchange reads or makes, behind an op that waits for it;
     * R4 `needed-only`: a backward reads what forward keeps;
     * R5 `declared-effects`: every op is a kernel with declared effects;
     * R6 `replayable`: no replay takes a decision again (routing, counts);
@@ -498,7 +506,21 @@ def VerifyPlan : Pass<"pipe-verify-plan", "::mlir::ModuleOp"> {
     * a region is run by no step, or a `pipe.interleaving` has no order;
     * sends and receives of two ranks do not match in order, or the ranks would
       wait for each other forever.
+
+    What only exists in a plan is not proven here: places of bytes, waits between
+    streams and what follows from them (a reload behind its own copy out, bytes
+    that are used again), and live bytes. With `document` the plan is made as
+    `moe-plan` makes it, on `machine`, and proven as `moe-plan verify` does
+    (docs/proof.md), which every plan is before it leaves the compiler anyway; a
+    counterexample is shown as notes at the ops that lead to it. Ops need names
+    then.
   }];
+  let options = [
+    Option<"document", "document", "bool", /*default=*/"false",
+           "Make the plan document and prove it, too">,
+    Option<"machine", "machine", "std::string", /*default=*/"\"h100-sxm\"",
+           "Machine that the document is made for: a name or a description "
+           "file">];
 }
 
 #endif // MOE_PASSES_PASSES_TD

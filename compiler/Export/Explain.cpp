@@ -175,6 +175,10 @@ std::string tell(const plan::Plan &plan, int64_t stageIndex,
            formatBytes(value.bytes) + ", class " +
            std::string(name(value.memoryClass)) + ", stage " + stage.name +
            " on rank " + std::to_string(stage.rank));
+  if (value.overwrites != -1)
+    line(text, "lies",
+         "in the bytes of " + stage.values[value.overwrites].name +
+             ", which it overwrites");
   std::vector<Use> uses = usesOf(stage, valueIndex);
   line(text, "made by", listUses(uses, true));
   line(text, "read by", listUses(uses, false));

@@ -67,31 +67,32 @@ public:
   ContextLifetimes(const Context &context, Reuse reuse, Sharing sharing)
       : context(context), reach(reachOf(context, reuse, sharing)) {}
 
-  /// Calls `value(index, begin, end, isMade, isFreed)` for each value that the
-  /// program uses, where `begin` is 0 for those that it did not make and `end`
-  /// the length of the context for those that live on; and
-  /// `scratch(op number, op, begin, end)`.
+  /// Calls `value(index, begin, end, isMade, isFreed)` for each value with
+  /// bytes of its own that the program uses, also while others have them, where
+  /// `begin` is 0 for those that it did not make and `end` the length of the
+  /// context for those that live on; and `scratch(op number, op, begin, end)`.
   template <typename VisitValue, typename VisitScratch>
-  void forEach(size_t member, VisitValue value, VisitScratch scratch) const {
+  void forEach(const plan::Stage &stage, size_t member, VisitValue value,
+               VisitScratch scratch) const {
     const plan::Program &program = *context.members[member].program;
     std::map<plan::ValueIndex, std::pair<int64_t, bool>> live;
     for (plan::ValueIndex input : program.inputs)
-      live[input] = {0, false};
+      live[plan::storageOf(stage, input)] = {0, false};
     size_t number = 0;
     for (size_t i = 0; i < context.issued.size(); ++i) {
       if (context.issued[i].member != static_cast<int64_t>(member))
         continue;
       const plan::Op &op = *context.issued[i].op;
       for (plan::ValueIndex output : op.outputs)
-        if (output != -1)
+        if (output != -1 && stage.values[output].overwrites == -1)
           live[output] = {reach.begin[i], true};
       if (op.scratchBytes > 0)
         scratch(number, reach.begin[i], reach.end[i]);
       ++number;
       for (plan::ValueIndex released : op.releases) {
-        auto known = live.find(released);
-        value(released, known->second.first, reach.end[i], known->second.second,
-              true);
+        auto known = live.find(plan::storageOf(stage, released));
+        value(known->first, known->second.first, reach.end[i],
+              known->second.second, true);
         live.erase(known);
       }
     }

@@ -123,7 +123,9 @@ public:
     Contexts contexts(plan, rank);
     SlotHeights slots = placeSlots(plan, rank, contexts, cursor.offset);
     placeFixedOnHost();
-    return placeOthers(contexts, slots, cursor.offset);
+    int64_t end = placeOthers(contexts, slots, cursor.offset);
+    placeOverwriters();
+    return end;
   }
 
 private:
@@ -190,6 +192,18 @@ private:
     rank.hostArenaBytes = cursor.offset;
   }
 
+  /// Where what they overwrite lies, which comes before them.
+  void placeOverwriters() {
+    for (int64_t stage : rank.stages)
+      for (plan::Value &value : plan.stages[stage].values)
+        if (value.overwrites != -1) {
+          const plan::Value &other =
+              plan.stages[stage].values[value.overwrites];
+          value.group = other.group;
+          value.offset = other.offset;
+        }
+  }
+
   bool isFixed(int64_t stage, plan::ValueIndex value) const {
     const plan::Value &at = plan.stages[stage].values[value];
     return at.placement == plan::Placement::fixed && !at.isOnHost();
@@ -210,7 +224,7 @@ private:
       for (size_t m = 0; m < context.members.size(); ++m) {
         auto [stage, program] = context.members[m];
         lives.forEach(
-            m,
+            plan.stages[stage], m,
             [&](plan::ValueIndex index, int64_t from, int64_t to, bool, bool) {
               plan::Value &value = plan.stages[stage].values[index];
               if (isFixed(stage, index))

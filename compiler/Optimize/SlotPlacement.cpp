@@ -11,8 +11,9 @@
 namespace moe::optimize {
 namespace {
 
+/// Whether the value needs a place in a slot.
 bool isInSlot(const plan::Value &value) {
-  return value.placement == plan::Placement::slot;
+  return value.placement == plan::Placement::slot && value.overwrites == -1;
 }
 
 /// The longest name among the stage's blocks that the value's begins with, or
@@ -52,10 +53,10 @@ std::vector<Group> formGroups(plan::Stage &stage) {
     for (const plan::Op &op : program.ops) {
       auto phase = static_cast<uint8_t>(1U << static_cast<int>(program.phase));
       for (plan::ValueIndex output : op.outputs)
-        if (output != -1)
+        if (output != -1 && stage.values[output].overwrites == -1)
           uses[output].first |= phase;
       for (plan::ValueIndex released : op.releases)
-        uses[released].second |= phase;
+        uses[plan::storageOf(stage, released)].second |= phase;
     }
   // Large values are on their own: places of one size are worth more than few
   // groups.
@@ -229,7 +230,7 @@ private:
         const plan::Stage &stage = plan.stages[context.members[m].stage];
         std::map<int64_t, Event> byGroup;
         lifetimes.forEach(
-            m,
+            stage, m,
             [&](plan::ValueIndex index, int64_t begin, int64_t end, bool isMade,
                 bool isFreed) {
               const plan::Value &value = stage.values[index];

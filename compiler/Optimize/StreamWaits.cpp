@@ -196,6 +196,11 @@ private:
     known = {};
     known.written[stream] = known.lastUse[stream] = position;
     const plan::Value &value = issued.stage->values[index];
+    if (value.overwrites != -1) {
+      const Known &overwritten = lookup(issued, value.overwrites);
+      for (size_t s = 0; s < needed.size(); ++s)
+        needed[s] = std::max(needed[s], overwritten.lastUse[s]);
+    }
     if (!isTracked(value))
       return;
     int64_t begin = addressOf(value);

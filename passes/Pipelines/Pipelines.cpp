@@ -88,7 +88,8 @@ void moe::buildLifetimes(OpPassManager &manager,
   offload.targets = options.offload;
   offload.leadLayers = options.offloadLead;
   manager.addPass(createInsertOffload(offload));
-  manager.addNestedPass<pipe::StageOp>(createPlaceReleases());
+  manager.addNestedPass<pipe::StageOp>(
+      createPlaceReleases(PlaceReleasesOptions{options.overwrite}));
   manager.addPass(createInterleave(withCosts<InterleaveOptions>(options)));
   manager.addPass(createVerifyPlan());
 }

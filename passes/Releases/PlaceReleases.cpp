@@ -2,6 +2,7 @@
 
 #include "passes/Releases/PlaceReleases.h"
 
+#include "dialects/MoE/IR/MoE.h"
 #include "passes/Passes.h"
 #include "passes/Releases/StorageUses.h"
 
@@ -18,14 +19,31 @@ using namespace moe;
 
 namespace {
 
-/// Arguments and results of `block` that its terminator does not yield, in
-/// order of definition.
+/// Lets ops overwrite operands of which nothing is read later.
+void placeInPlace(Block &block) {
+  for (Operation &op : block) {
+    auto alias = dyn_cast<AliasOpInterface>(op);
+    std::optional<unsigned> operand =
+        alias ? alias.getOverwritableOperand() : std::nullopt;
+    if (!operand)
+      continue;
+    Value value = op.getOperand(*operand);
+    if (value.getType() == op.getResult(0).getType() &&
+        getEndOfUses(value) == &op && !isTransferred(value) &&
+        !isTransferred(op.getResult(0)))
+      op.setAttr(kInPlaceName, UnitAttr::get(op.getContext()));
+  }
+}
+
+/// Arguments and results of `block` that its terminator does not yield and no
+/// op overwrites, in order of definition.
 SmallVector<Value> valuesEndingIn(Block &block) {
   SmallVector<Value> values(block.getArguments());
   for (Operation &op : block)
     llvm::append_range(values, op.getResults());
   llvm::erase_if(values, [&](Value value) {
-    return llvm::is_contained(block.getTerminator()->getOperands(), value);
+    return getOverwriter(value) ||
+           llvm::is_contained(block.getTerminator()->getOperands(), value);
   });
   return values;
 }
@@ -49,6 +67,8 @@ void placeBlockReleases(Block &block) {
 }
 
 struct PlaceReleases : public moe::impl::PlaceReleasesBase<PlaceReleases> {
+  using Base::Base;
+
   void runOnOperation() override {
     pipe::StageOp stage = getOperation();
     bool released = false;
@@ -57,13 +77,17 @@ struct PlaceReleases : public moe::impl::PlaceReleasesBase<PlaceReleases> {
       stage.emitOpError() << "holds releases already";
       return signalPassFailure();
     }
-    placeReleases(stage);
+    placeReleases(stage, overwrite);
   }
 };
 
 } // namespace
 
-void moe::placeReleases(pipe::StageOp stage) {
-  for (pipe::Phase phase : stage.getPhases())
-    placeBlockReleases(stage.getRegion(phase).front());
+void moe::placeReleases(pipe::StageOp stage, bool overwrite) {
+  for (pipe::Phase phase : stage.getPhases()) {
+    Block &block = stage.getRegion(phase).front();
+    if (overwrite)
+      placeInPlace(block);
+    placeBlockReleases(block);
+  }
 }

@@ -6,6 +6,6 @@
 namespace moe {
 
 /// What `--pipe-place-releases` does to a stage that holds no release yet.
-void placeReleases(pipe::StageOp stage);
+void placeReleases(pipe::StageOp stage, bool overwrite = true);
 
 } // namespace moe

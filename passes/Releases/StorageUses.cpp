@@ -27,6 +27,37 @@ Operation *moe::getEndOfUse(Operation *user) {
   return waiter ? waiter : user->getBlock()->getTerminator();
 }
 
+Operation *moe::getOverwriter(Value value) {
+  for (OpOperand &use : value.getUses())
+    if (auto alias = dyn_cast<AliasOpInterface>(use.getOwner()))
+      if (alias.getAliasedOperand(0) == use.getOperandNumber())
+        return alias;
+  return nullptr;
+}
+
+bool moe::isTransferred(Value value) {
+  Region *region = value.getParentRegion();
+  auto stage = cast<pipe::StageOp>(region->getParentOp());
+  auto yieldOf = [](Region &region) {
+    return cast<pipe::YieldOp>(region.front().getTerminator());
+  };
+  if (llvm::is_contained(yieldOf(*region).getResults(), value))
+    return true;
+  auto argument = dyn_cast<BlockArgument>(value);
+  if (!argument)
+    return false;
+  if (region == &stage.getForward())
+    return true;
+  // Arguments stand for what enters, then for what an earlier region kept.
+  bool isLast = region == &stage.getWeightGrad();
+  unsigned entering = isLast ? 0 : stage.getNumHiddenOutputs();
+  if (argument.getArgNumber() < entering)
+    return true;
+  Region &earlier = isLast ? stage.getBackwardInput() : stage.getForward();
+  return isTransferred(
+      yieldOf(earlier).getKept()[argument.getArgNumber() - entering]);
+}
+
 Operation *moe::getEndOfUses(Value value) {
   Operation *last = value.getDefiningOp();
   if (last)

@@ -14,6 +14,14 @@ namespace moe {
 /// nothing waits, the end of the region joins the streams: the terminator.
 mlir::Operation *getEndOfUse(mlir::Operation *user);
 
+/// The op that overwrites `value` (AliasOpInterface), or null: its storage is
+/// then that op's first result's.
+mlir::Operation *getOverwriter(mlir::Value value);
+
+/// Whether `value` is, at some time, what a stage receives from another rank or
+/// sends to one: its bytes are a buffer of that transfer.
+bool isTransferred(mlir::Value value);
+
 /// The last of the ends of all uses of `value` in its own block, releases left
 /// out; its defining op's when it has no uses; null for an unused argument.
 mlir::Operation *getEndOfUses(mlir::Value value);

@@ -55,7 +55,7 @@ int64_t transientBytes(const plan::Stage &stage, const plan::Program &program) {
     live += bytesOf(input);
   for (const plan::Op &op : program.ops) {
     for (plan::ValueIndex output : op.outputs)
-      if (output >= 0)
+      if (output >= 0 && stage.values[output].overwrites == -1)
         live += bytesOf(output);
     most = std::max(most, live + op.scratchBytes);
     for (plan::ValueIndex released : op.releases)

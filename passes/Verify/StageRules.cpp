@@ -65,10 +65,49 @@ bool isTooEarly(pipe::ReleaseOp release, Operation *end) {
 /// Who ends the life of a value.
 struct Owner {
   pipe::ReleaseOp release;
+  Operation *overwriter = nullptr; ///< hands its bytes on to a result
   bool yielded = false;
 };
 
-/// R1, R2: one release, or one place in the yield.
+/// R1: what is overwritten has no other owner, and is no buffer of a transfer.
+LogicalResult verifyOverwriter(Value value, const Owner &owner) {
+  std::string what = describe(value);
+  Operation *overwriter = owner.overwriter;
+  for (OpOperand &use : value.getUses()) {
+    Operation *first = overwriter, *second = use.getOwner();
+    auto alias = dyn_cast<AliasOpInterface>(second);
+    if (!alias || second == first ||
+        alias.getAliasedOperand(0) != use.getOperandNumber())
+      continue;
+    if (second->isBeforeInBlock(first))
+      std::swap(first, second);
+    return (second->emitOpError()
+            << "overwrites " << what << ", which another op overwrites"
+            << rule::kLinearHandle)
+               .attachNote(first->getLoc())
+           << "the other op";
+  }
+  if (owner.release)
+    return (owner.release->emitOpError()
+            << what << " is released but also overwritten; its bytes are "
+            << "released with the result" << rule::kLinearHandle)
+               .attachNote(overwriter->getLoc())
+           << "overwritten here";
+  if (owner.yielded)
+    return (overwriter->emitOpError()
+            << "overwrites " << what << ", which the region yields"
+            << rule::kLinearHandle)
+               .attachNote(value.getParentBlock()->getTerminator()->getLoc())
+           << "yielded here";
+  if (isTransferred(value) || isTransferred(overwriter->getResult(0)))
+    return overwriter->emitOpError()
+           << "overwrites " << what
+           << ", but the bytes belong to a transfer between stages"
+           << rule::kLinearHandle;
+  return success();
+}
+
+/// R1, R2: one release, one op that overwrites it, or one place in the yield.
 FailureOr<Owner> findOwner(Value value) {
   Operation *terminator = value.getParentBlock()->getTerminator();
   std::string what = describe(value);
@@ -99,6 +138,12 @@ FailureOr<Owner> findOwner(Value value) {
       return error;
     }
     owner.release = another;
+  }
+  owner.overwriter = getOverwriter(value);
+  if (owner.overwriter) {
+    if (failed(verifyOverwriter(value, owner)))
+      return failure();
+    return owner;
   }
   if (owner.release && owner.yielded) {
     InFlightDiagnostic error = owner.release.emitOpError()
@@ -157,10 +202,40 @@ LogicalResult verifyLastUse(Value value, pipe::ReleaseOp release) {
   return success();
 }
 
+/// R3: nothing needs what is overwritten any more.
+LogicalResult verifyOverwritten(Value value, Operation *overwriter) {
+  std::string what = describe(value);
+  SmallVector<Operation *> users(value.getUsers());
+  if (Operation *producer = value.getDefiningOp())
+    users.push_back(producer);
+  for (Operation *user : users) {
+    if (user == overwriter)
+      continue;
+    if (overwriter->isBeforeInBlock(user))
+      return (user->emitOpError()
+              << "uses " << what << " after it was overwritten"
+              << rule::kLastUse)
+                 .attachNote(overwriter->getLoc())
+             << "overwritten here";
+    if (Operation *end = getEndOfUse(user); overwriter->isBeforeInBlock(end)) {
+      InFlightDiagnostic error = overwriter->emitOpError()
+                                 << "overwrites " << what
+                                 << ", which an exchange may still use"
+                                 << rule::kLastUse;
+      error.attachNote(user->getLoc()) << "the exchange";
+      error.attachNote(end->getLoc()) << "the first op that waits for it";
+      return error;
+    }
+  }
+  return success();
+}
+
 LogicalResult verifyValue(Value value) {
   FailureOr<Owner> owner = findOwner(value);
   if (failed(owner))
     return failure();
+  if (owner->overwriter)
+    return verifyOverwritten(value, owner->overwriter);
   return owner->release ? verifyLastUse(value, owner->release) : success();
 }
 

@@ -1,7 +1,9 @@
 //===- VerifyPlan.cpp - releases and transfers are right ------------------===//
 
+#include "compiler/Export/IR/EmitPlan.h"
 #include "compiler/Schedule/IR/StepLists.h"
 #include "passes/Passes.h"
+#include "passes/Schedule/ScheduleCosts.h"
 #include "passes/Verify/StageRules.h"
 
 namespace moe {
@@ -44,6 +46,8 @@ LogicalResult verifyUses(StepLists &lists) {
 }
 
 struct VerifyPlan : public moe::impl::VerifyPlanBase<VerifyPlan> {
+  using Base::Base;
+
   void runOnOperation() override {
     markAllAnalysesPreserved();
     ModuleOp module = getOperation();
@@ -59,8 +63,27 @@ struct VerifyPlan : public moe::impl::VerifyPlanBase<VerifyPlan> {
       module.emitError() << legal.error().message;
       return signalPassFailure();
     }
-    if (failed(verifyUses(*lists)))
+    if (failed(verifyUses(*lists)) ||
+        (document && failed(verifyDocument(module))))
       signalPassFailure();
+  }
+
+  /// Makes the document, which proves itself, for its proof alone.
+  LogicalResult verifyDocument(ModuleOp module) {
+    FailureOr<cost::Machine> model = loadMachine(module, machine, "");
+    if (failed(model))
+      return failure();
+    plan::Model none;
+    none.name = none.architecture = "module";
+    FailureOr<PlanDraft> draft =
+        draftPlan(module, {.machine = *model,
+                           .budgetBytes = model->memoryBytes,
+                           .generator = "pipe-verify-plan",
+                           .schedule = "given",
+                           .model = none});
+    if (failed(draft))
+      return failure();
+    return finishPlan(module, *model, std::move(*draft));
   }
 };
 

@@ -130,6 +130,7 @@ private:
                                   op.op->parameters, bound.weights, matcher));
     MOE_RETURN_IF_ERROR(matchList("outputs", signature.outputs, op.op->outputs,
                                   bound.values, matcher));
+    MOE_RETURN_IF_ERROR(checkOverwriting(stage, op));
     op.dimensions = matcher.dimensions();
     const Dimensions &dimensions = op.dimensions;
     if (signature.check)
@@ -157,6 +158,27 @@ private:
           return Error{"parameter '" +
                        stage.parameters[static_cast<size_t>(p)].name +
                        "' is not trainable and has no gradient"};
+    return {};
+  }
+
+  /// An op overwrites only what its kernel has read before it writes.
+  static Status checkOverwriting(const plan::Stage &stage, const BoundOp &op) {
+    const std::vector<plan::ValueIndex> &outputs = op.op->outputs;
+    const std::vector<plan::ValueIndex> &inputs = op.op->inputs;
+    for (size_t o = 0; o < outputs.size(); ++o) {
+      if (outputs[o] < 0)
+        continue;
+      plan::ValueIndex overwritten =
+          stage.values[static_cast<size_t>(outputs[o])].overwrites;
+      for (size_t i = 0; overwritten >= 0 && i < inputs.size(); ++i)
+        if (inputs[i] == overwritten &&
+            (o != 0 || op.signature->overwritable != i))
+          return Error{
+              "'" + std::string(parseOperand(op.signature->outputs[o]).name) +
+              "' would overwrite '" +
+              std::string(parseOperand(op.signature->inputs[i]).name) +
+              "', which the kernel may still have to read"};
+    }
     return {};
   }
 

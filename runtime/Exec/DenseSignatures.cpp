@@ -149,6 +149,7 @@ std::vector<Signature> denseSignatures() {
                  c.attributes.swiglu, c.outputs[0], c.outputs[1]);
              return Status();
            },
+       .overwritable = 1,
        .check = [](const Dimensions &d, Attributes &) -> Status {
          if (d.contains("?row_scale") == d.contains("?d_row_scale"))
            return {};
@@ -185,7 +186,8 @@ std::vector<Signature> denseSignatures() {
                                              c.inputs[1], c.inputs[2],
                                              c.attributes.scale, c.outputs[0]);
              return Status();
-           }},
+           },
+       .overwritable = 0},
   };
 }
 

@@ -164,9 +164,20 @@ Executor::prepare(const Member &member, const BoundOp &op,
     return Instance{member.stage, value, member.slot};
   };
   auto allocate = [&]() -> Status {
+    // Before outputs: these may take over the bytes of inputs.
+    for (size_t i = 0; i < op.op->inputs.size(); ++i)
+      if (op.op->inputs[i] >= 0) {
+        Result<Tensor> input = values.get(instance(op.op->inputs[i]));
+        if (!input)
+          return input.error();
+        call->inputs[i] = *input;
+      }
     for (size_t i = 0; i < op.op->outputs.size(); ++i)
       if (op.op->outputs[i] >= 0) {
-        Result<Tensor> made = values.allocate(instance(op.op->outputs[i]));
+        Instance output = instance(op.op->outputs[i]);
+        Result<Tensor> made = values.value(output).overwrites >= 0
+                                  ? values.takeOver(output)
+                                  : values.allocate(output);
         if (!made)
           return made.error();
         call->outputs[i] = *made;
@@ -182,13 +193,6 @@ Executor::prepare(const Member &member, const BoundOp &op,
     plan::ByteCounts now = live();
     MOE_RETURN_IF_ERROR(LiveCheck::compare(expected, now));
     check.note(now, index, op.op->name);
-    for (size_t i = 0; i < op.op->inputs.size(); ++i)
-      if (op.op->inputs[i] >= 0) {
-        Result<Tensor> input = values.get(instance(op.op->inputs[i]));
-        if (!input)
-          return input.error();
-        call->inputs[i] = *input;
-      }
     return {};
   };
   if (Status status = allocate(); !status)

@@ -70,6 +70,9 @@ struct Signature {
   Call call = nullptr;
   bool accumulates = false; ///< into the gradients of its parameters
   bool exchanges = false;   ///< meets the other ranks of its expert group
+  /// Number of the input whose bytes the first output may take over: an element
+  /// is written after it was read for the last time.
+  std::optional<size_t> overwritable = std::nullopt;
   /// Of a copy between device and host: the stream that it must be on.
   std::optional<plan::Stream> copies = std::nullopt;
   Check check = nullptr;

@@ -56,6 +56,15 @@ Result<Tensor> Values::allocate(const Instance &instance) {
   return tensor;
 }
 
+Result<Tensor> Values::takeOver(const Instance &instance) {
+  Instance overwritten = instance;
+  overwritten.value = value(instance).overwrites;
+  Result<Place> place = releaseUnspoiled(overwritten);
+  if (!place)
+    return place.error();
+  return allocate(instance);
+}
+
 Status Values::end(const Instance &instance) {
   State &s = state(instance);
   if (!s.live)

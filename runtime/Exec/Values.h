@@ -27,6 +27,9 @@ public:
   Values(const Binding &binding, Arena &device, Arena &host);
 
   Result<kernels::Tensor> allocate(const Instance &instance);
+  /// Ends the value that this one overwrites, as release() does, and gives its
+  /// bytes to this one as they are.
+  Result<kernels::Tensor> takeOver(const Instance &instance);
   /// Errors when the value does not live, or is being sent or received.
   Status release(const Instance &instance);
   /// Does the same, but leaves it to the caller to spoil the bytes.

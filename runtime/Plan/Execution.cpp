@@ -347,6 +347,8 @@ private:
 
   Status write(int64_t position, size_t m, const Extent &extent,
                ValueIndex value, std::string_view key, int64_t index) {
+    if (value != -1 && stageOf(m).values[value].overwrites != -1)
+      live.erase(extent.begin);
     if (const auto *other = allocate(extent, m, value))
       return errorAt(pathOf(position, key, index),
                      overlapReason(extent, m, value, *other));

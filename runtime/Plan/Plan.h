@@ -108,6 +108,9 @@ struct Value {
   /// Values of a group live and die together, in one of the arenas.
   int64_t group = -1;
   int64_t offset = 0;
+  /// The value whose bytes this one takes over, with the same place; -1: none.
+  /// The op that writes this one has the other among its inputs, and ends it.
+  ValueIndex overwrites = -1;
   bool isOnHost() const { return memoryClass == MemoryClass::host; }
   bool operator==(const Value &) const = default;
 };
@@ -215,6 +218,14 @@ struct Stage {
   std::vector<Program> programs;
   bool operator==(const Stage &) const = default;
 };
+
+/// The value that the bytes of `value` were allocated for: the first of those
+/// that took them over one after the other.
+inline ValueIndex storageOf(const Stage &stage, ValueIndex value) {
+  while (stage.values[static_cast<size_t>(value)].overwrites != -1)
+    value = stage.values[static_cast<size_t>(value)].overwrites;
+  return value;
+}
 
 /// Where a value begins in its arena; `slot` is that of the microbatch.
 inline int64_t placeOf(const Stage &stage, const Value &value, int64_t slot) {

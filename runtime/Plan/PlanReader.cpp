@@ -1,8 +1,9 @@
 //===- PlanReader.cpp - a plan from JSON text -----------------------------===//
 //
 // Maps the JSON tree to the structures, strictly: every key must be there (but
-// `tied_to`, where nothing is tied), no other key may be, and every value must
-// have its type. What the values mean is for check().
+// `tied_to`, where nothing is tied, and `overwrites`, where nothing is), no
+// other key may be, and every value must have its type. What the values mean is
+// for check().
 //
 //===----------------------------------------------------------------------===//
 
@@ -328,6 +329,13 @@ void Reader::read(const json::Node &node, const Path &path, Value &out) {
   object.member("group", out.group);
   object.member("group", out.group);
   object.member("offset", out.offset);
+  if (object.has("overwrites")) {
+    object.member("overwrites", out.overwrites);
+    if (out.overwrites < 0)
+      diagnosis.fail(Path{&path, "overwrites"},
+                     "must be the index of a value; one with bytes of its own "
+                     "has no such key");
+  }
   object.finish();
 }
 

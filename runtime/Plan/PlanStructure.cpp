@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <set>
+#include <tuple>
 
 namespace moe::plan {
 namespace {
@@ -159,6 +160,28 @@ Status checkParameter(const Parameter &parameter, const Fields &fields,
           buffer.key, buffer.offset,
           alignedBytes(parameter.shape, buffer.dtype), arenaBytes));
   }
+  return {};
+}
+
+/// What is overwritten comes earlier, so that there are no cycles.
+Status checkOverwritten(const Stage &stage, size_t index,
+                        const Fields &fields) {
+  const Value &value = stage.values[index];
+  if (value.overwrites == -1)
+    return {};
+  if (value.overwrites < 0 || value.overwrites >= static_cast<int64_t>(index))
+    return fields.fail("overwrites", "must be a value before this one, " +
+                                         std::to_string(index) + ", is " +
+                                         std::to_string(value.overwrites));
+  const Value &other = stage.values[static_cast<size_t>(value.overwrites)];
+  if (std::tuple(value.bytes, value.placement, value.group, value.offset,
+                 value.isOnHost()) != std::tuple(other.bytes, other.placement,
+                                                 other.group, other.offset,
+                                                 other.isOnHost()))
+    return fields.fail("overwrites",
+                       "value " + quoted(other.name) +
+                           " has another size or place; what takes over bytes "
+                           "takes all of them");
   return {};
 }
 
@@ -338,6 +361,8 @@ Status checkStage(const Plan &plan, const Stage &stage,
   std::vector<GroupBytes> groups = groupBytes(stage);
   for (size_t i = 0; i < stage.values.size(); ++i) {
     const Value &value = stage.values[i];
+    MOE_RETURN_IF_ERROR(checkOverwritten(
+        stage, i, Fields(path + ".values", static_cast<int64_t>(i))));
     if (value.placement == Placement::slot &&
         groups[static_cast<size_t>(value.group)].isOnHost != value.isOnHost())
       return Fields(path + ".values", static_cast<int64_t>(i))

@@ -280,6 +280,8 @@ void emitValue(Emitter &emit, const Value &value) {
   emit.member("placement", name(value.placement));
   emit.member("group", value.group);
   emit.member("offset", value.offset);
+  if (value.overwrites != -1)
+    emit.member("overwrites", value.overwrites);
   emit.end();
 }
 

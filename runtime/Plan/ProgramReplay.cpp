@@ -18,7 +18,7 @@ bool isWrittenFrom(const Program &program, size_t first, ValueIndex value) {
   return false;
 }
 
-enum class State : uint8_t { absent, live, released };
+enum class State : uint8_t { absent, live, released, overwritten };
 
 /// Follows the values of one program through its ops.
 class Accountant {
@@ -117,9 +117,11 @@ private:
                       describe(output) + (account.isInput[output]
                                               ? " is an input of the program"
                                               : " is written a second time"));
+      const Value &value = stage.values[output];
+      if (value.overwrites != -1)
+        MOE_RETURN_IF_ERROR(overwrite(index, i, value.overwrites));
       states[output] = State::live;
       noteSlot(output);
-      const Value &value = stage.values[output];
       MOE_RETURN_IF_ERROR(grow(sideOf(output), value.bytes,
                                opPath(stageIndex, programIndex, index)));
       relative[value.memoryClass] += value.bytes;
@@ -135,20 +137,41 @@ private:
       ValueIndex released = op.releases[i];
       if (states[released] != State::live)
         return failOp(index, "releases", i, whyNotLive(index, released));
-      states[released] = State::released;
-      const Value &value = stage.values[released];
-      sideOf(released).total -= value.bytes;
-      relative[value.memoryClass] -= value.bytes;
-      if (account.isInput[released])
-        account.freed.push_back(released);
+      end(released, State::released);
     }
     account.after.push_back(relative);
+    return {};
+  }
+
+  void end(ValueIndex index, State how) {
+    states[index] = how;
+    const Value &value = stage.values[index];
+    sideOf(index).total -= value.bytes;
+    relative[value.memoryClass] -= value.bytes;
+    if (account.isInput[index])
+      account.freed.push_back(index);
+  }
+
+  /// Ends `overwritten`, whose bytes output number `i` takes over.
+  Status overwrite(size_t index, size_t i, ValueIndex overwritten) {
+    const Op &op = program.ops[index];
+    if (std::find(op.inputs.begin(), op.inputs.end(), overwritten) ==
+        op.inputs.end())
+      return failOp(index, "outputs", i,
+                    describe(op.outputs[i]) + " takes over the bytes of " +
+                        describe(overwritten) +
+                        ", which is no input of the op");
+    if (states[overwritten] != State::live)
+      return failOp(index, "outputs", i, whyNotLive(index, overwritten));
+    end(overwritten, State::overwritten);
     return {};
   }
 
   std::string whyNotLive(size_t op, ValueIndex value) const {
     if (states[value] == State::released)
       return describe(value) + " was released before";
+    if (states[value] == State::overwritten)
+      return describe(value) + " was overwritten before";
     if (isWrittenFrom(program, op, value))
       return describe(value) +
              " is used before it is written: the ops are out of order or "
@@ -166,8 +189,9 @@ private:
       if (states[output] != State::live)
         return errorAt(element(path, i),
                        describe(output) +
-                           (states[output] == State::released
-                                ? " was released"
+                           (states[output] == State::released ? " was released"
+                            : states[output] == State::overwritten
+                                ? " was overwritten"
                                 : " is not written") +
                            ", so it is not live at the end of the program");
     }

@@ -49,6 +49,8 @@ constexpr std::pair<std::string_view, std::string_view> kReasons[] = {
     {"is live after the last step", "end-of-step"},
     {"leak: no wait_send", "end-of-step"},
     {"leak:", "one-release"},
+    {"was overwritten", "reuse-after-use"},
+    {"takes over the bytes of", "reuse-after-use"},
     {"was released", "one-release"},
     {"is written a second time", "one-release"},
     {"is an input of the program", "one-release"},

@@ -210,10 +210,17 @@ private:
           return v != -1 && stage.values[v].name == value;
         });
       };
+      bool asksOverwriter =
+          message.find("was overwritten") != std::string_view::npos &&
+          std::any_of(op.outputs.begin(), op.outputs.end(), [&](ValueIndex v) {
+            return v != -1 && stage.values[v].overwrites != -1 &&
+                   stage.values[stage.values[v].overwrites].name == value;
+          });
       bool isNamed =
           message.find("op " + quoted(op.name)) != std::string_view::npos;
       bool isCause = !value.empty() &&
-                     (has(op.outputs) || (asksRelease && has(op.releases)));
+                     (has(op.outputs) || (asksRelease && has(op.releases)) ||
+                      asksOverwriter);
       if (static_cast<int64_t>(o) == index || isNamed || isCause)
         add(describe(stage, program, o));
     }

@@ -151,6 +151,9 @@ void declareInputs(CLI::App &app, Options &options) {
          "whether the result is certain (docs/planner.md)")
       ->check(CLI::IsMember({"fast", "exact"}))
       ->default_str("fast");
+  app.add_flag("!--no-overwrite", request.overwrite,
+               "Gradients do not take the bytes of what they are gradients "
+               "of, to see what that saves");
   app.add_option("--dtype", options.dtype,
                  "Type of weights and activations: bf16, f32 or f64")
       ->check(CLI::IsMember({"bf16", "f32", "f64"}))

@@ -5,7 +5,10 @@
 #include "compiler/Export/IR/PlanRanks.h"
 #include "compiler/Export/IR/Prediction.h"
 #include "compiler/Export/IR/StagePrograms.h"
+#include "dialects/MoE/IR/MoE.h"
+#include "runtime/Plan/Proof.h"
 #include "runtime/Plan/Replay.h"
+#include "llvm/ADT/StringMap.h"
 
 using namespace mlir;
 using namespace moe;
@@ -59,6 +62,27 @@ static plan::Assumption packingAssumption(const PlanDraft &draft) {
               "others; no packing of the same lifetimes is below that"};
 }
 
+/// Reports a plan that is not safe: the rule, what breaks it, and the events
+/// that lead there, each at the op that it is about.
+static LogicalResult reportUnsafe(ModuleOp module,
+                                  const plan::Counterexample &example) {
+  llvm::StringMap<Location> locations;
+  module.walk([&](KernelOpInterface kernel) {
+    locations.try_emplace(getOpName(kernel), kernel.getLoc());
+  });
+  InFlightDiagnostic error = module.emitError()
+                             << "the plan is not safe: " << example.message
+                             << " [" << example.rule << "]";
+  for (const std::string &event : example.trace) {
+    // "rank 0, stage s0, forward, op 3: layers.0.moe.dispatch (dispatch) on..."
+    StringRef name = StringRef(event).split(": ").second.split(" (").first;
+    auto found = locations.find(name);
+    error.attachNote(found == locations.end() ? module.getLoc() : found->second)
+        << event;
+  }
+  return error;
+}
+
 FailureOr<PlanDraft> moe::draftPlan(ModuleOp module,
                                     const EmissionInputs &inputs) {
   pipe::LayoutAttr layout = pipe::LayoutAttr::get(module);
@@ -100,9 +124,11 @@ FailureOr<plan::Plan> moe::finishPlan(ModuleOp module,
       failed(predict(module, draft.lists, machine, plan)))
     return failure();
   plan.assumptions.push_back(packingAssumption(draft));
-  if (Status legal = plan::checkReplayed(plan); !legal)
-    return module.emitError() << "the emitted plan is not legal (a defect of "
-                                 "the compiler): "
-                              << legal.error().message;
+  if (Status legal = plan::checkReplayed(plan); !legal) {
+    const std::string &message = legal.error().message;
+    plan::Counterexample without{plan::ruleOf(message), message, {}};
+    return reportUnsafe(module,
+                        plan::prove(plan).counterexample.value_or(without));
+  }
   return std::move(plan);
 }

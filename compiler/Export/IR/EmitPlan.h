@@ -23,6 +23,7 @@ struct EmissionInputs {
   plan::Model model;
   std::string recompute = {}; ///< what is made again; empty: nothing
   std::string offload = {};   ///< what waits on the host; empty: nothing
+  bool overwrite = true; ///< whether gradients may overwrite their operands
   /// Recorded besides those that every plan has.
   std::vector<plan::Assumption> assumptions = {};
 };
@@ -42,8 +43,10 @@ mlir::FailureOr<PlanDraft> draftPlan(mlir::ModuleOp module,
                                      const EmissionInputs &inputs);
 
 /// The plan of a draft of the same module: with the bytes live before every
-/// step, decisions and estimated times, and checked as a whole. Emits an error
-/// and fails for steps beyond all times that people wait for.
+/// step, decisions and estimated times, and proven as a whole
+/// (runtime/Plan/Proof.h). Emits an error and fails for steps beyond all times
+/// that people wait for, and for a plan that is not safe: with a counterexample
+/// as notes at its ops.
 mlir::FailureOr<plan::Plan> finishPlan(mlir::ModuleOp module,
                                        const cost::Machine &machine,
                                        PlanDraft draft);

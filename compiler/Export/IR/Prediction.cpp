@@ -177,6 +177,11 @@ moe::listAssumptions(const EmissionInputs &inputs) {
        inputs.offload.empty()
            ? "nothing leaves the device"
            : "option --offload: what these targets cover waits on the host"},
+      {"overwrite", inputs.overwrite ? "gradients" : "none",
+       inputs.overwrite
+           ? "a gradient lies in the bytes of what it is the gradient of, "
+             "where nothing reads that later"
+           : "option --no-overwrite: every value has bytes of its own"},
       {"overlap", "streams",
        "compute, exchanges and transfers of a rank run at the same time but "
        "for "

@@ -127,6 +127,7 @@ private:
     llvm::SmallDenseSet<Value> kept(yield.getKept().begin(),
                                     yield.getKept().end());
     for (Operation &each : region.front()) {
+      auto alias = dyn_cast<AliasOpInterface>(each);
       for (OpResult result : each.getResults()) {
         plan::MemoryClass memoryClass =
             isa<pipe::HostType>(result.getType()) ? plan::MemoryClass::host
@@ -135,6 +136,10 @@ private:
                                     : plan::MemoryClass::transient;
         add(result, isWhole ? getResultName(result, suffix) : "", memoryClass,
             kept.contains(result));
+        if (std::optional<unsigned> operand =
+                alias ? alias.getAliasedOperand(result.getResultNumber())
+                      : std::nullopt)
+          takeOver(result, each.getOperand(*operand));
       }
     }
     if (!suffix.empty())
@@ -154,6 +159,19 @@ private:
     entry.placement = kept ? plan::Placement::slot : plan::Placement::fixed;
     index[value] = stage.values.size();
     stage.values.push_back(std::move(entry));
+  }
+
+  /// The bytes of `overwritten` become those of `result`: both lie in a slot
+  /// where either has to.
+  void takeOver(Value result, Value overwritten) {
+    at(result).overwrites = index.lookup(overwritten);
+    bool isFixed = at(result).placement == plan::Placement::fixed &&
+                   at(overwritten).placement == plan::Placement::fixed;
+    at(result).placement =
+        isFixed ? plan::Placement::fixed : plan::Placement::slot;
+    for (plan::ValueIndex value = index.lookup(result); value != -1;
+         value = stage.values[value].overwrites)
+      stage.values[value].placement = at(result).placement;
   }
 
   plan::Value &at(Value value) { return stage.values[index.lookup(value)]; }
@@ -186,8 +204,12 @@ private:
       plan::Op &made = program.ops.back();
       made.name += suffixes.lookup(block.getParent());
       for (plan::ValueIndex value : made.outputs)
-        if (value >= 0)
-          live[stage.values[value].memoryClass] += stage.values[value].bytes;
+        if (value >= 0) {
+          const plan::Value &written = stage.values[value];
+          live[written.memoryClass] += written.bytes;
+          if (written.overwrites != -1)
+            live[stage.values[written.overwrites].memoryClass] -= written.bytes;
+        }
       made.live = live;
       made.live[made.scratchClass] += made.scratchBytes;
     }

@@ -241,12 +241,12 @@ def MoE_GroupedLinearBiasScaleGradOp
 }
 
 def MoE_SwigluInputGradOp : MoE_PureOp<"swiglu_input_grad",
-    [InferTypeOpAdaptor, AttrSizedOperandSegments],
+    [InferTypeOpAdaptor, AttrSizedOperandSegments, MoE_Overwrites],
     MoE_OptionalInputs # MoE_OptionalOutputs> {
   let summary = "gradient of swiglu by its input and its row scale";
   let description = [{
     Computes the activation again from `x`. `d_row_scale` is present when
-    `row_scale` is. Attributes as `moe.swiglu`.
+    `row_scale` is. Attributes as `moe.swiglu`. `d_x` may overwrite `x`.
 
     Example:
 
@@ -297,10 +297,12 @@ def MoE_CombineInputGradOp : MoE_ExchangeOp<"combine_input_grad", []> {
 }
 
 def MoE_CrossEntropyInputGradOp : MoE_PureOp<"cross_entropy_input_grad",
-                                             [InferTypeOpAdaptor]> {
+                                             [InferTypeOpAdaptor,
+                                              MoE_Overwrites]> {
   let summary = "gradient of cross_entropy by the logits";
   let description = [{
-    `d_logits = scale * (softmax(logits) - onehot(labels))`.
+    `d_logits = scale * (softmax(logits) - onehot(labels))`, which may overwrite
+    `logits`.
 
     Example:
 

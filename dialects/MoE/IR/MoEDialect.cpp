@@ -18,6 +18,26 @@ void MoEDialect::initialize() {
   registerOps();
 }
 
+LogicalResult MoEDialect::verifyOperationAttribute(Operation *op,
+                                                   NamedAttribute attribute) {
+  if (attribute.getName() != kInPlaceName)
+    return op->emitOpError()
+           << "has the unknown attribute " << attribute.getName();
+  auto alias = dyn_cast<AliasOpInterface>(op);
+  std::optional<unsigned> operand =
+      alias ? alias.getOverwritableOperand() : std::nullopt;
+  if (!isa<UnitAttr>(attribute.getValue()) || !operand)
+    return op->emitOpError() << "has '" << kInPlaceName
+                             << "', which is a unit attribute of ops that may "
+                                "overwrite an operand";
+  if (op->getOperand(*operand).getType() != op->getResult(0).getType())
+    return op->emitOpError()
+           << "overwrites operand " << *operand << " of type "
+           << op->getOperand(*operand).getType() << " with a result of type "
+           << op->getResult(0).getType();
+  return success();
+}
+
 void MoEDialect::registerTypes() {
   addTypes<
 #define GET_TYPEDEF_LIST

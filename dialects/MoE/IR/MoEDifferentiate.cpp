@@ -239,3 +239,11 @@ CrossEntropyOp::buildInputGradients(OpBuilder &builder, ValueRange,
 }
 
 bool CrossEntropyOp::isSeed() { return true; }
+
+std::optional<unsigned> CrossEntropyInputGradOp::getOverwritableOperand() {
+  return getLogitsMutable().getOperandNumber();
+}
+
+std::optional<unsigned> SwigluInputGradOp::getOverwritableOperand() {
+  return getXMutable().getOperandNumber();
+}

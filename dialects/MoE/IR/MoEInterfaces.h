@@ -68,6 +68,8 @@ std::string getResultName(mlir::OpResult result, llvm::StringRef suffix = "");
 inline constexpr llvm::StringLiteral kReplaySuffix = ".replay";
 /// Whether an op runs again what forward has run.
 bool isReplay(mlir::Operation *op);
+/// The unit attribute of an op that overwrites an operand (AliasOpInterface).
+inline constexpr llvm::StringLiteral kInPlaceName = "moe.in_place";
 /// The location that carries a name.
 mlir::Location nameLoc(mlir::MLIRContext *context, const llvm::Twine &name);
 

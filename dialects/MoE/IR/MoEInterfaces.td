@@ -79,13 +79,27 @@ def AliasOpInterface : OpInterface<"AliasOpInterface"> {
   let cppNamespace = "::moe";
   let description = [{
     Whether a result lies in the bytes of an operand, so that it takes no memory
-    of its own and keeps that operand's storage in use. No op of today does;
-    each op with a view-like result overrides the default.
+    of its own. The operand is then overwritten: its storage becomes the
+    result's, and is released with it.
   }];
   let methods = [
-    InterfaceMethod<"Number of the operand that a result aliases, if any.",
+    InterfaceMethod<[{
+        Number of the operand that the first result may overwrite: the kernel
+        writes an element only after it has read it for the last time, and gives
+        the same bits as into other bytes. None by default.
+      }],
+      "::std::optional<unsigned>", "getOverwritableOperand", (ins), "",
+      "return ::std::nullopt;">,
+    InterfaceMethod<[{
+        Number of the operand that a result aliases, if any: the first result
+        that which it may overwrite, where `moe.in_place` says that it does.
+      }],
       "::std::optional<unsigned>", "getAliasedOperand",
-      (ins "unsigned":$result), "", "return ::std::nullopt;">,
+      (ins "unsigned":$result), "", [{
+        if (result != 0 || !$_op->hasAttr(::moe::kInPlaceName))
+          return ::std::nullopt;
+        return $_op.getOverwritableOperand();
+      }]>,
   ];
 }
 

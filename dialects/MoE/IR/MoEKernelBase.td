@@ -21,7 +21,7 @@ def MoE_UsesParameters : NativeOpTrait<"UsesParameters"> {
   let cppNamespace = "::moe";
 }
 
-/// A kernel: runs on the compute stream, may be run again, aliases nothing.
+/// A kernel: runs on the compute stream, may be run again, overwrites nothing.
 /// `own` names the methods of KernelOpInterface that the op defines itself.
 class MoE_KernelOp<string mnemonic, list<Trait> traits, list<string> own = [],
                    list<string> scratch = []>
@@ -32,6 +32,10 @@ class MoE_KernelOp<string mnemonic, list<Trait> traits, list<string> own = [],
           DeclareOpInterfaceMethods<ScratchOpInterface, scratch>]
         # !if(!empty(!filter(name, own, !eq(name, "getParameters"))), []<Trait>,
               [MoE_UsesParameters, SymbolUserOpInterface]<Trait>)>;
+
+/// The first result may overwrite an operand.
+defvar MoE_Overwrites = DeclareOpInterfaceMethods<AliasOpInterface,
+                                                  ["getOverwritableOperand"]>;
 
 /// A kernel whose result is a function of its operands alone.
 class MoE_PureOp<string mnemonic, list<Trait> traits, list<string> own = [],

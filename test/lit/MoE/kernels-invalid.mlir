@@ -497,3 +497,19 @@ func.func @f(%x: tensor<8x16xbf16>, %y: tensor<8x8xbf16>) {
   %0 = "moe.add"(%x, %y) : (tensor<8x16xbf16>, tensor<8x8xbf16>) -> tensor<8x16xbf16>
   return
 }
+
+// -----
+
+func.func @f(%x: tensor<8x16xbf16>) {
+  // expected-error @below {{has 'moe.in_place', which is a unit attribute of ops that may overwrite an operand}}
+  %0 = moe.add %x, %x {moe.in_place} : tensor<8x16xbf16>
+  return
+}
+
+// -----
+
+func.func @f(%x: tensor<8x16xbf16>) {
+  // expected-error @below {{has the unknown attribute "moe.in_plaice"}}
+  %0 = moe.add %x, %x {moe.in_plaice} : tensor<8x16xbf16>
+  return
+}

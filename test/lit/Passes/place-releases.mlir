@@ -2,6 +2,8 @@
 
 moe.parameter @norm : tensor<16xbf16> dense #moe.initializer<ones> {decay = false}
 moe.parameter @w : tensor<16x16xbf16> dense #moe.initializer<normal, 0.02>
+moe.parameter @head : tensor<32x16xbf16> dense #moe.initializer<normal, 0.02>
+moe.parameter @up : tensor<16x8xbf16> dense #moe.initializer<normal, 0.02>
 moe.parameter @router : tensor<4x16xbf16> dense #moe.initializer<normal, 0.02>
 moe.parameter @gate_up : tensor<2x16x16xbf16> expert #moe.initializer<normal, 0.02>
 moe.parameter @down : tensor<2x16x8xbf16> expert #moe.initializer<normal, 0.02>
@@ -138,4 +140,71 @@ pipe.stage @end_of_region rank 0 blocks [] inputs ["hidden"] outputs ["hidden"] 
       : (tensor<?x16xbf16, #rows>, tensor<?xf32, #rows>, !handle) -> (tensor<8x16xbf16>, tensor<8x2xf32>)
   moe.linear_weight_grad %d, %d, @w : tensor<8x16xbf16>, tensor<8x16xbf16>
   pipe.yield %dx : tensor<8x16xbf16>
+}
+
+// A gradient overwrites what it is the gradient of, when that is read for the
+// last time: the bytes are released once, behind the last use of the gradient.
+// Here and in the other way backward; in the latter they are kept on.
+
+// CHECK-LABEL: pipe.stage @logits
+// CHECK: } backward {
+// CHECK-NEXT: ^bb0(%[[X:.*]]: tensor<8x16xbf16>, %[[LOGITS:.*]]: tensor<8x32xbf16>, %[[LABELS:.*]]: tensor<8xi32>, %[[LSE:.*]]: tensor<8xf32>):
+// CHECK-NEXT: %[[D:.*]] = moe.cross_entropy_input_grad %[[LOGITS]], %[[LABELS]], %[[LSE]] scale 0.125 {moe.in_place}
+// CHECK-NEXT: pipe.release %[[LABELS]] :
+// CHECK-NEXT: pipe.release %[[LSE]] :
+// CHECK-NEXT: moe.linear_weight_grad %[[D]], %[[X]], @head
+// CHECK-NEXT: pipe.release %[[X]] :
+// CHECK-NEXT: pipe.release %[[D]] :
+// CHECK-NEXT: pipe.yield
+// CHECK-NEXT: } backward_input {
+// CHECK: %[[D:.*]] = moe.cross_entropy_input_grad {{.*}} {moe.in_place}
+// CHECK: pipe.yield kept %{{.*}}, %[[D]] :
+pipe.stage @logits rank 0 blocks [] inputs ["tokens", "labels"] outputs ["loss"] forward {
+^bb0(%x: tensor<8x16xbf16>, %labels: tensor<8xi32>):
+  %n = moe.linear %x, @w : (tensor<8x16xbf16>) -> tensor<8x16xbf16>
+  %logits = moe.linear %n, @head : (tensor<8x16xbf16>) -> tensor<8x32xbf16>
+  %loss, %lse = moe.cross_entropy %logits, %labels grad_scale 0.125 : (tensor<8x32xbf16>, tensor<8xi32>) -> (tensor<1xf32>, tensor<8xf32>)
+  pipe.yield %loss : tensor<1xf32> kept %n, %logits, %labels, %lse : tensor<8x16xbf16>, tensor<8x32xbf16>, tensor<8xi32>, tensor<8xf32>
+} backward {
+^bb0(%n: tensor<8x16xbf16>, %logits: tensor<8x32xbf16>, %labels: tensor<8xi32>, %lse: tensor<8xf32>):
+  %d = moe.cross_entropy_input_grad %logits, %labels, %lse scale 0.125 : (tensor<8x32xbf16>, tensor<8xi32>, tensor<8xf32>) -> tensor<8x32xbf16>
+  moe.linear_weight_grad %d, %n, @head : tensor<8x32xbf16>, tensor<8x16xbf16>
+  pipe.yield
+} backward_input {
+^bb0(%n: tensor<8x16xbf16>, %logits: tensor<8x32xbf16>, %labels: tensor<8xi32>, %lse: tensor<8xf32>):
+  %d = moe.cross_entropy_input_grad %logits, %labels, %lse scale 0.125 : (tensor<8x32xbf16>, tensor<8xi32>, tensor<8xf32>) -> tensor<8x32xbf16>
+  pipe.yield kept %n, %d : tensor<8x16xbf16>, tensor<8x32xbf16>
+} weight_grad {
+^bb0(%n: tensor<8x16xbf16>, %d: tensor<8x32xbf16>):
+  moe.linear_weight_grad %d, %n, @head : tensor<8x32xbf16>, tensor<8x16xbf16>
+  pipe.yield
+}
+
+// Not where the operand is read later, by whatever stream, or is a buffer of a
+// transfer; where an exchange has read it that the op waits for, it may be.
+
+// CHECK-LABEL: pipe.stage @not_in_place
+// CHECK: } backward {
+// CHECK: moe.swiglu_input_grad
+// CHECK-NOT: moe.in_place
+// CHECK: moe.linear_weight_grad
+// CHECK: moe.swiglu_input_grad
+// CHECK-NOT: moe.in_place
+// CHECK: pipe.yield
+pipe.stage @not_in_place rank 0 blocks [] inputs ["hidden"] outputs ["hidden"] forward {
+^bb0(%x: tensor<8x16xbf16>):
+  %h = moe.linear %x, @w : (tensor<8x16xbf16>) -> tensor<8x16xbf16>
+  %a = moe.swiglu %h activation <> : (tensor<8x16xbf16>) -> tensor<8x8xbf16>
+  %y = moe.linear %a, @up : (tensor<8x8xbf16>) -> tensor<8x16xbf16>
+  pipe.yield %y : tensor<8x16xbf16> kept %h, %x : tensor<8x16xbf16>, tensor<8x16xbf16>
+} backward {
+^bb0(%d: tensor<8x16xbf16>, %h: tensor<8x16xbf16>, %x: tensor<8x16xbf16>):
+  %da = moe.linear_input_grad %d, @up : (tensor<8x16xbf16>) -> tensor<8x8xbf16>
+  // The product is read again, by an op behind.
+  %dh = moe.swiglu_input_grad %da, %h activation <> : (tensor<8x8xbf16>, tensor<8x16xbf16>) -> tensor<8x16xbf16>
+  moe.linear_weight_grad %dh, %h, @w : tensor<8x16xbf16>, tensor<8x16xbf16>
+  // What came from another stage lies in the buffer of its receive.
+  %dx = moe.swiglu_input_grad %da, %x activation <> : (tensor<8x8xbf16>, tensor<8x16xbf16>) -> tensor<8x16xbf16>
+  %s = moe.add %dx, %dh : tensor<8x16xbf16>
+  pipe.yield %s : tensor<8x16xbf16>
 }

@@ -483,3 +483,151 @@ module attributes {pipe.layout = #layout} {
     pipe.update
   }
 }
+
+// -----
+
+// R1: the logits and their gradient are one storage (PithTrain #16: two names, two
+// frees).
+
+#layout = #pipe.layout<pipeline_ranks = 1, expert_ranks = 2, data_ranks = 1, tensor_ranks = 1, context_ranks = 1, microbatches = 1, microbatch_size = 2, sequence_length = 4>
+module attributes {pipe.layout = #layout} {
+  moe.parameter @w : tensor<16x16xbf16> dense #moe.initializer<normal, 0.02>
+  pipe.stage @s0 rank 0 blocks [] inputs ["tokens", "labels"] outputs ["loss"] forward {
+  ^bb0(%x: tensor<8x16xbf16>, %t: tensor<8xi32>):
+    %l = moe.linear %x, @w : (tensor<8x16xbf16>) -> tensor<8x16xbf16>
+    %loss, %z = moe.cross_entropy %l, %t grad_scale 0.125 : (tensor<8x16xbf16>, tensor<8xi32>) -> (tensor<1xf32>, tensor<8xf32>)
+    pipe.release %x : tensor<8x16xbf16>
+    pipe.yield %loss : tensor<1xf32> kept %l, %t, %z : tensor<8x16xbf16>, tensor<8xi32>, tensor<8xf32>
+  } backward {
+  ^bb0(%l: tensor<8x16xbf16>, %t: tensor<8xi32>, %z: tensor<8xf32>):
+    // expected-note @below {{overwritten here}}
+    %d = moe.cross_entropy_input_grad %l, %t, %z scale 0.125 {moe.in_place} : (tensor<8x16xbf16>, tensor<8xi32>, tensor<8xf32>) -> tensor<8x16xbf16>
+    pipe.release %t : tensor<8xi32>
+    pipe.release %z : tensor<8xf32>
+    // expected-error @below {{argument 0 is released but also overwritten; its bytes are released with the result [R1 linear-handle]}}
+    pipe.release %l : tensor<8x16xbf16>
+    pipe.release %d : tensor<8x16xbf16>
+    pipe.yield
+  }
+}
+
+// -----
+
+// R1: two gradients in one storage.
+
+#layout = #pipe.layout<pipeline_ranks = 1, expert_ranks = 2, data_ranks = 1, tensor_ranks = 1, context_ranks = 1, microbatches = 1, microbatch_size = 2, sequence_length = 4>
+module attributes {pipe.layout = #layout} {
+  moe.parameter @w : tensor<16x16xbf16> dense #moe.initializer<normal, 0.02>
+  pipe.stage @s0 rank 0 blocks [] inputs ["tokens", "labels"] outputs ["loss"] forward {
+  ^bb0(%x: tensor<8x16xbf16>, %t: tensor<8xi32>):
+    %l = moe.linear %x, @w : (tensor<8x16xbf16>) -> tensor<8x16xbf16>
+    %loss, %z = moe.cross_entropy %l, %t grad_scale 0.125 : (tensor<8x16xbf16>, tensor<8xi32>) -> (tensor<1xf32>, tensor<8xf32>)
+    pipe.release %x : tensor<8x16xbf16>
+    pipe.yield %loss : tensor<1xf32> kept %l, %t, %z : tensor<8x16xbf16>, tensor<8xi32>, tensor<8xf32>
+  } backward {
+  ^bb0(%l: tensor<8x16xbf16>, %t: tensor<8xi32>, %z: tensor<8xf32>):
+    // expected-note @below {{the other op}}
+    %d = moe.cross_entropy_input_grad %l, %t, %z scale 0.125 {moe.in_place} : (tensor<8x16xbf16>, tensor<8xi32>, tensor<8xf32>) -> tensor<8x16xbf16>
+    // expected-error @below {{overwrites argument 0, which another op overwrites [R1 linear-handle]}}
+    %d2 = moe.cross_entropy_input_grad %l, %t, %z scale 0.125 {moe.in_place} : (tensor<8x16xbf16>, tensor<8xi32>, tensor<8xf32>) -> tensor<8x16xbf16>
+    pipe.release %t : tensor<8xi32>
+    pipe.release %z : tensor<8xf32>
+    pipe.release %d : tensor<8x16xbf16>
+    pipe.release %d2 : tensor<8x16xbf16>
+    pipe.yield
+  }
+}
+
+// -----
+
+// R3: the logits are read when their gradient lies there.
+
+#layout = #pipe.layout<pipeline_ranks = 1, expert_ranks = 2, data_ranks = 1, tensor_ranks = 1, context_ranks = 1, microbatches = 1, microbatch_size = 2, sequence_length = 4>
+module attributes {pipe.layout = #layout} {
+  moe.parameter @w : tensor<16x16xbf16> dense #moe.initializer<normal, 0.02>
+  pipe.stage @s0 rank 0 blocks [] inputs ["tokens", "labels"] outputs ["loss"] forward {
+  ^bb0(%x: tensor<8x16xbf16>, %t: tensor<8xi32>):
+    %l = moe.linear %x, @w : (tensor<8x16xbf16>) -> tensor<8x16xbf16>
+    %loss, %z = moe.cross_entropy %l, %t grad_scale 0.125 : (tensor<8x16xbf16>, tensor<8xi32>) -> (tensor<1xf32>, tensor<8xf32>)
+    pipe.release %x : tensor<8x16xbf16>
+    pipe.yield %loss : tensor<1xf32> kept %l, %t, %z : tensor<8x16xbf16>, tensor<8xi32>, tensor<8xf32>
+  } backward {
+  ^bb0(%l: tensor<8x16xbf16>, %t: tensor<8xi32>, %z: tensor<8xf32>):
+    // expected-note @below {{overwritten here}}
+    %d = moe.cross_entropy_input_grad %l, %t, %z scale 0.125 {moe.in_place} : (tensor<8x16xbf16>, tensor<8xi32>, tensor<8xf32>) -> tensor<8x16xbf16>
+    // expected-error @below {{uses argument 0 after it was overwritten [R3 last-use]}}
+    moe.linear_weight_grad %d, %l, @w : tensor<8x16xbf16>, tensor<8x16xbf16>
+    pipe.release %t : tensor<8xi32>
+    pipe.release %z : tensor<8xf32>
+    pipe.release %d : tensor<8x16xbf16>
+    pipe.yield
+  }
+}
+
+// -----
+
+// R1: what is sent to the stage before lies in the buffer of the send.
+
+#layout = #pipe.layout<pipeline_ranks = 1, expert_ranks = 2, data_ranks = 1, tensor_ranks = 1, context_ranks = 1, microbatches = 1, microbatch_size = 2, sequence_length = 4>
+module attributes {pipe.layout = #layout} {
+  moe.parameter @w : tensor<16x16xbf16> dense #moe.initializer<normal, 0.02>
+  moe.parameter @up : tensor<16x8xbf16> dense #moe.initializer<normal, 0.02>
+  pipe.stage @s0 rank 0 blocks [] inputs ["hidden"] outputs ["hidden"] forward {
+  ^bb0(%x: tensor<8x16xbf16>):
+    %h = moe.linear %x, @w : (tensor<8x16xbf16>) -> tensor<8x16xbf16>
+    %a = moe.swiglu %h activation <> : (tensor<8x16xbf16>) -> tensor<8x8xbf16>
+    %y = moe.linear %a, @up : (tensor<8x8xbf16>) -> tensor<8x16xbf16>
+    pipe.release %x : tensor<8x16xbf16>
+    pipe.release %a : tensor<8x8xbf16>
+    pipe.yield %y : tensor<8x16xbf16> kept %h : tensor<8x16xbf16>
+  } backward {
+  ^bb0(%d: tensor<8x16xbf16>, %h: tensor<8x16xbf16>):
+    %da = moe.linear_input_grad %d, @up : (tensor<8x16xbf16>) -> tensor<8x8xbf16>
+    // expected-error @below {{overwrites argument 1, but the bytes belong to a transfer between stages [R1 linear-handle]}}
+    %dh = moe.swiglu_input_grad %da, %h activation <> {moe.in_place} : (tensor<8x8xbf16>, tensor<8x16xbf16>) -> tensor<8x16xbf16>
+    pipe.release %d : tensor<8x16xbf16>
+    pipe.release %da : tensor<8x8xbf16>
+    pipe.yield %dh : tensor<8x16xbf16>
+  }
+}
+
+// -----
+
+// R3: an exchange that nothing has waited for still reads the product.
+
+#layout = #pipe.layout<pipeline_ranks = 1, expert_ranks = 2, data_ranks = 1, tensor_ranks = 1, context_ranks = 1, microbatches = 1, microbatch_size = 2, sequence_length = 4>
+#rows = #moe.rows<balanced = 16, capacity = 20>
+!handle = !moe.handle<tokens = 8, top_k = 2, experts = 4>
+module attributes {pipe.layout = #layout} {
+  moe.parameter @up : tensor<16x8xbf16> dense #moe.initializer<normal, 0.02>
+  pipe.stage @s0 rank 0 blocks [] inputs ["hidden", "tokens", "labels"] outputs ["hidden"] forward {
+  ^bb0(%x: tensor<8x16xbf16>, %p: tensor<8x2xf32>, %e: tensor<8x2xi32>):
+    %r, %q, %c, %k = moe.dispatch %x, %p, %e top_k 2 experts 4 ranks 2 capacity 20 : (tensor<8x16xbf16>, tensor<8x2xf32>, tensor<8x2xi32>) -> (tensor<?x16xbf16, #rows>, tensor<?xf32, #rows>, tensor<2xi32>, !handle)
+    %y = moe.combine %r, %k top_k 2 experts 4 ranks 2 capacity 20 : (tensor<?x16xbf16, #rows>, !handle) -> tensor<8x16xbf16>
+    %z = moe.add %y, %y : tensor<8x16xbf16>
+    pipe.release %r : tensor<?x16xbf16, #rows>
+    pipe.release %q : tensor<?xf32, #rows>
+    pipe.release %c : tensor<2xi32>
+    pipe.release %y : tensor<8x16xbf16>
+    pipe.release %x : tensor<8x16xbf16>
+    pipe.release %p : tensor<8x2xf32>
+    pipe.release %e : tensor<8x2xi32>
+    pipe.yield %z : tensor<8x16xbf16> kept %k : !handle
+  } backward {
+  ^bb0(%d: tensor<8x16xbf16>, %k: !handle):
+    %h = moe.add %d, %d : tensor<8x16xbf16>
+    %da = moe.linear_input_grad %d, @up : (tensor<8x16xbf16>) -> tensor<8x8xbf16>
+    // expected-note @below {{the exchange}}
+    %rows = moe.combine_input_grad %h, %k top_k 2 experts 4 ranks 2 capacity 20 : (tensor<8x16xbf16>, !handle) -> tensor<?x16xbf16, #rows>
+    // expected-error @below {{overwrites result 0, which an exchange may still use [R3 last-use]}}
+    %dh = moe.swiglu_input_grad %da, %h activation <> {moe.in_place} : (tensor<8x8xbf16>, tensor<8x16xbf16>) -> tensor<8x16xbf16>
+    %s = moe.add %dh, %d : tensor<8x16xbf16>
+    pipe.release %d : tensor<8x16xbf16>
+    pipe.release %da : tensor<8x8xbf16>
+    pipe.release %dh : tensor<8x16xbf16>
+    pipe.release %rows : tensor<?x16xbf16, #rows>
+    pipe.release %k : !handle
+    // expected-note @below {{the first op that waits for it}}
+    pipe.yield %s : tensor<8x16xbf16>
+  }
+}

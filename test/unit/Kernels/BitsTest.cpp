@@ -153,6 +153,50 @@ TEST(Bits, WeightGradientsDoNotDependOnMicrobatches) {
   EXPECT_EQ(once.bytes(), twice.bytes());
 }
 
+// Gradients may be written over what they are the gradients of.
+TEST(Bits, DoNotDependOnOverwriting) {
+  Random random(54);
+  for (DType s : {DType::bf16, DType::f32, DType::f64})
+    for (Isa isa : machineIsas())
+      for (int repeat = 0; repeat < 12; ++repeat) {
+        SCOPED_TRACE(std::string(moe::name(s)) + " " + name(isa));
+        const KernelTable &table = cpuKernels(isa);
+        const int64_t rows = pick(random, 1, 30), width = pick(random, 1, 70);
+        std::vector<int32_t> ids;
+        for (int64_t t = 0; t < rows; ++t)
+          ids.push_back(static_cast<int32_t>(pick(random, 0, width - 1)));
+        const Array labels = Array::integers(ids, {rows});
+        Array logits = Array::uniform(random, s, {rows, width}, -4, 4);
+        Array loss(accumulatorType(s), {1}),
+            normalizer(accumulatorType(s), {rows});
+        table.crossEntropy(serial, logits, labels, loss, normalizer);
+        Array apart(s, {rows, width});
+        TestPool pool(1 + repeat % 3);
+        table.crossEntropyInputGrad(pool.parallel(), logits, labels, normalizer,
+                                    0.7, apart);
+        table.crossEntropyInputGrad(pool.parallel(), logits, labels, normalizer,
+                                    0.7, logits);
+        EXPECT_TRUE(logits.bytes() == apart.bytes());
+
+        const Swiglu swiglu = repeat % 2 ? Swiglu{2.0, 1.702, 1.0} : Swiglu{};
+        Array x = Array::uniform(random, s, {rows, 2 * width}, -4, 4);
+        const Array dOut = Array::uniform(random, s, {rows, width});
+        const Array scale = Array::uniform(random, accumulatorType(s), {rows});
+        const Array counts =
+            Array::integers({static_cast<int32_t>(pick(random, 0, rows))}, {1});
+        // Rows that did not arrive are left alone.
+        Array dX = x;
+        Array dScale(accumulatorType(s), {rows}),
+            dScaleToo(accumulatorType(s), {rows});
+        table.swigluInputGrad(pool.parallel(), dOut, x, scale, counts, swiglu,
+                              dX, dScale);
+        table.swigluInputGrad(pool.parallel(), dOut, x, scale, counts, swiglu,
+                              x, dScaleToo);
+        EXPECT_TRUE(x.bytes() == dX.bytes());
+        EXPECT_TRUE(dScale.bytes() == dScaleToo.bytes());
+      }
+}
+
 // Rows of one matrix do not see one another: any split gives the same bits.
 TEST(Bits, RowsDoNotDependOnTheirNeighbours) {
   Random random(53);

@@ -68,8 +68,11 @@ private:
   /// Returns what lives while the op runs.
   ByteCounts issue(const Running &running, const Op &op) {
     for (ValueIndex output : op.outputs)
-      if (output != -1)
+      if (output != -1) {
         live.insert({running.stage, output, running.microbatch});
+        ValueIndex over = plan.stages[running.stage].values[output].overwrites;
+        live.erase({running.stage, over, running.microbatch});
+      }
     ByteCounts now = count();
     now[op.scratchClass] += op.scratchBytes;
     for (ValueIndex released : op.releases)

@@ -37,15 +37,15 @@ public:
              isShortLived(stage.values[value], ports[stageIndex], value);
     };
     for (ValueIndex value : op.outputs)
-      if (isShared(value))
+      if (isShared(value) && stage.values[value].overwrites == -1)
         stage.values[value].offset = firstFit(stage.values[value].bytes);
     if (op.scratchBytes > 0) {
       op.scratchOffset = firstFit(op.scratchBytes);
       taken.erase(op.scratchOffset);
     }
     for (ValueIndex value : op.releases)
-      if (isShared(value))
-        taken.erase(stage.values[value].offset);
+      if (ValueIndex storage = storageOf(stage, value); isShared(storage))
+        taken.erase(stage.values[storage].offset);
   }
 
 private:
@@ -146,6 +146,8 @@ void placeRandomStages(Plan &plan, const std::vector<Ports> &ports,
       std::vector<int64_t> groupBytes;
       for (size_t i = 0; i < stage.values.size(); ++i) {
         Value &value = stage.values[i];
+        if (value.overwrites != -1)
+          continue;
         if (value.placement == Placement::slot) {
           value.group = value.isOnHost() ? onDevice : dice.draw(onDevice);
           auto group = static_cast<size_t>(value.group);
@@ -188,6 +190,13 @@ void placeRandomStages(Plan &plan, const std::vector<Ports> &ports,
           placer.issue(s, op);
       }
     rank.arenaBytes = end + kAlignment * dice.draw(3);
+    for (int64_t s : rank.stages)
+      for (Value &value : plan.stages[s].values)
+        if (value.overwrites != -1) {
+          const Value &other = plan.stages[s].values[value.overwrites];
+          value.group = other.group;
+          value.offset = other.offset;
+        }
   }
 }
 

@@ -151,6 +151,18 @@ private:
     return back;
   }
 
+  /// A value in the bytes of another.
+  ValueIndex addOverwriter(ValueIndex overwritten) {
+    Value value = stage->values[overwritten];
+    auto index = static_cast<ValueIndex>(stage->values.size());
+    value.name = "over" + std::to_string(index);
+    value.memoryClass =
+        dice.chance() ? MemoryClass::transient : MemoryClass::saved;
+    value.overwrites = overwritten;
+    stage->values.push_back(value);
+    return index;
+  }
+
   ValueIndex addTokens(const char *name, bool isInSlot) {
     ValueIndex index = addValue(name, MemoryClass::saved, isInSlot);
     stage->values[index].dtype = DType::i32;
@@ -315,15 +327,26 @@ private:
     for (size_t i = kept.size(); i-- > 0;) {
       Op op = makeOp(backward);
       op.inputs = {gradient, onDevice(backward, kept[i], released)};
-      bool isLeft = isHalf && dice.draw(3) == 0;
-      gradient = isLeft ? addValue("g" + std::to_string(stage->values.size()),
-                                   MemoryClass::saved, true)
-                        : addShortLived("d");
+      // Over the gradient, over what it reads, or into bytes of its own.
+      ValueIndex overwritten = op.inputs[dice.draw(2)];
+      bool isOver =
+          dice.draw(3) == 0 && overwritten != -1 &&
+          (overwritten == kept[i] || std::erase(released, overwritten) == 1);
+      bool isLeft =
+          isHalf && dice.draw(3) == 0 &&
+          (!isOver || stage->values[overwritten].placement == Placement::slot);
+      if (isOver)
+        gradient = addOverwriter(overwritten);
+      else
+        gradient = isLeft ? addValue("g" + std::to_string(stage->values.size()),
+                                     MemoryClass::saved, true)
+                          : addShortLived("d");
       op.outputs = {gradient};
       backward.ops.push_back(op);
       (isLeft ? weightGrad.inputs : released).push_back(gradient);
-      (isHalf && dice.chance() ? weightGrad.inputs : released)
-          .push_back(kept[i]);
+      if (!isOver || overwritten != kept[i])
+        (isHalf && dice.chance() ? weightGrad.inputs : released)
+            .push_back(kept[i]);
     }
     Op last = makeOp(backward);
     last.inputs = {gradient};

@@ -23,11 +23,12 @@ if not hasattr(jsonschema, "Draft202012Validator"):
 PLANS = 40
 
 # Keys that may be absent.
-OPTIONAL = {"tied_to"}
+OPTIONAL = {"tied_to", "overwrites"}
 
 # Edits after which the schema must still accept the tiny plan.
 VALID = [
     (["stages", 0, "parameters", 0, "tied_to"], "head"),
+    (["stages", 0, "values", 1, "overwrites"], 0),
     (["ranks", 0, "steps", 0, "role"], "labels_65"),
     (["decisions"], [{"stage": 0, "value": 0, "action": "keep", "bytes": -256,
                       "time_ns": 0, "reason": ""}]),
@@ -56,6 +57,7 @@ BROKEN = [
     (["stages", 0, "values", 0, "bytes"], 100),
     (["stages", 0, "values", 0, "class"], "parameters"),
     (["stages", 0, "values", 0, "shape"], []),
+    (["stages", 0, "values", 1, "overwrites"], -1),
     (["stages", 0, "slots", 0], 10),
     (["stages", 0, "parameters", 0, "gradient_offset"], -2),
     (["stages", 0, "programs", 0, "ops", 0, "inputs", 0], -2),

@@ -234,6 +234,39 @@ const WrongPlan kCorpus[] = {
        op.releases.push_back(op.releases.front());
      },
      "one-release", "was released before"},
+    {"LogitsReadUnderTheirGradient",
+     "PithTrain, in-place cross entropy: nobody may read the logits later "
+     "(metrics, z-loss)",
+     "qwen3-1f1b",
+     [](Plan &, Editor edit) {
+       edit.op("s1", kBackward, "lm_head.input_grad").inputs[0] =
+           edit.value("s1", "lm_head");
+     },
+     "reuse-after-use", "value \"lm_head\" was overwritten before"},
+    {"LogitsAndGradientBothReleased", "PithTrain #16: two names, two frees",
+     "qwen3-1f1b",
+     [](Plan &, Editor edit) {
+       edit.op("s1", kBackward, "lm_head.weight_grad")
+           .releases.push_back(edit.value("s1", "lm_head"));
+     },
+     "reuse-after-use", "value \"lm_head\" was overwritten before"},
+    {"OverwritesWhatItDoesNotRead", "two aliases of one storage", "qwen3-1f1b",
+     [](Plan &, Editor edit) {
+       const char *other = "layers.0.moe.experts.gate_up";
+       Value &gradient =
+           edit.valueOf("s0", "layers.1.moe.experts.act.input_grad");
+       gradient.overwrites = edit.value("s0", other);
+       gradient.group = edit.valueOf("s0", other).group;
+       gradient.offset = edit.valueOf("s0", other).offset;
+     },
+     "reuse-after-use",
+     "takes over the bytes of value \"layers.0.moe.experts.gate_up\", which is "
+     "no input of the op"},
+    {"OverwriterInAnotherPlace", "two aliases of one storage", "qwen3-1f1b",
+     [](Plan &, Editor edit) {
+       edit.valueOf("s1", "loss.input_grad").offset += kAlignment;
+     },
+     "form", "value \"lm_head\" has another size or place"},
     {"SavedValueInACommunicationBuffer",
      "torchtitan MinimalAsyncEP: saved tensors in ping-pong buffers that are "
      "used again",
@@ -553,10 +586,13 @@ const WrongPlan kCorpus[] = {
     {"LogitsKeptToTheEnd",
      "torch stage.py: outputs of the last stage stay to the end of the step",
      "qwen3-1f1b",
-     [](Plan &, Editor edit) {
-       ValueIndex logits = edit.value("s1", "lm_head");
-       for (Op &op : edit.program("s1", kBackward).ops)
-         std::erase(op.releases, logits);
+     [](Plan &plan, Editor edit) {
+       // Their gradient has bytes of its own, and nobody ends the logits.
+       Value &gradient = edit.valueOf("s1", "loss.input_grad");
+       gradient.overwrites = gradient.group = -1;
+       gradient.placement = Placement::fixed;
+       gradient.offset = plan.ranks[1].arenaBytes;
+       plan.ranks[1].arenaBytes += gradient.bytes;
      },
      "disjoint", "overlaps value"},
 

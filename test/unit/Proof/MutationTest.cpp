@@ -162,6 +162,29 @@ const Mutation kMutations[] = {
        Value &value = dice.of(dice.of(plan.stages).values);
        value.offset += kAlignment * (dice.draw(2) ? 1 : -1);
      }},
+    {"overwrite another value",
+     [](Plan &plan, Dice &dice) {
+       Stage &stage = dice.of(plan.stages);
+       size_t index = dice.draw(stage.values.size());
+       size_t over = dice.draw(index + 1);
+       Value &value = stage.values[index];
+       if (over == index)
+         return;
+       value.overwrites = static_cast<ValueIndex>(over);
+       value.placement = stage.values[over].placement;
+       value.group = stage.values[over].group;
+       value.offset = stage.values[over].offset;
+     }},
+    {"overwrite nothing",
+     [](Plan &plan, Dice &dice) {
+       std::vector<Value *> all;
+       for (Stage &stage : plan.stages)
+         for (Value &value : stage.values)
+           if (value.overwrites != -1)
+             all.push_back(&value);
+       if (!all.empty())
+         dice.of(all)->overwrites = -1;
+     }},
     {"move a scratch",
      [](Plan &plan, Dice &dice) {
        auto [program, i] = dice.op(plan, hasScratch);
