@@ -21,10 +21,12 @@ int64_t largestArena(const plan::Plan &plan) {
 std::vector<std::string> keptValues(const plan::Plan &plan) {
   std::vector<std::string> names;
   for (const plan::Stage &stage : plan.stages)
-    for (const plan::Value &value : stage.values)
-      if (value.memoryClass == plan::MemoryClass::saved ||
-          value.memoryClass == plan::MemoryClass::handles)
-        names.push_back(value.name);
+    for (const plan::Program &program : stage.programs)
+      if (program.phase == plan::Phase::forward)
+        for (plan::ValueIndex output : program.outputs)
+          if (const plan::Value &value = stage.values[output];
+              value.placement == plan::Placement::slot)
+            names.push_back(value.name);
   std::sort(names.begin(), names.end());
   names.erase(std::unique(names.begin(), names.end()), names.end());
   return names;
@@ -69,11 +71,13 @@ private:
 
   /// What one may ask for that a schedule, a model or a layer does not have.
   static bool isKnown(const std::string &message) {
-    for (const char *begin : {"schedule ", "recompute: '", "offload: '"})
+    for (const char *begin :
+         {"schedule ", "schedule: ", "recompute: '", "offload: '"})
       if (message.starts_with(begin))
         return true;
     for (const char *part :
-         {"cannot leave", "nothing to freeze", "freeze both or neither"})
+         {"cannot leave", "leave nothing to choose", "use fewer stages a rank",
+          "nothing to freeze", "freeze both or neither"})
       if (message.find(part) != std::string::npos)
         return true;
     return false;
@@ -89,7 +93,7 @@ private:
     const auto &generators = schedule::generators();
     const schedule::GeneratorInfo &generator =
         generators[random() % generators.size()];
-    bool isAuto = oneIn(12);
+    bool isAuto = oneIn(16);
     int64_t pipeline = pick<int64_t>({1, 2, 2, 2, 3, 4});
     int64_t stages = pipeline * std::max<int64_t>(generator.stagesPerRank, 1);
     layers = stages + pick<int64_t>({0, 1, 2});
@@ -129,7 +133,7 @@ private:
       request.recompute = someOf(oneIn(3) ? values : targets, 3);
     if (isTrained && !oneIn(3))
       request.offload = someOf(oneIn(3) ? targets : values, 6);
-    if (isTrained && oneIn(5))
+    if (isTrained && request.schedule != "auto" && oneIn(8))
       MOE_RETURN_IF_ERROR(leaveToPlanner(kept));
     request.keepHandles =
         !request.recompute.empty() && request.recompute != "auto" && oneIn(3);

@@ -1,15 +1,12 @@
-//===- RecomputeTest.cpp - what is made again changes no bit --------------===//
+//===- RecomputeTest.cpp - decisions account for what is made again -------===//
 //
-// Random small models, layouts, schedules and sets of targets and values: a
-// plan that recomputes them gives the loss and every gradient of the plan that
-// keeps everything, to the bit. exec::run compares live bytes with the plan at
-// every op; freed bytes hold NaN, so a replay that reads what is gone shows.
+// Random small models, layouts, schedules and sets of targets and values. That
+// such plans train to the same bits is in AnyTrainingTest.cpp.
 //
 //===----------------------------------------------------------------------===//
 
 #include "compiler/Optimize/PolicyText.h"
 #include "compiler/Schedule/Generators.h"
-#include "test/unit/EndToEnd/Outcome.h"
 #include "test/unit/EndToEnd/SmallModels.h"
 
 #include <gtest/gtest.h>
@@ -87,7 +84,7 @@ std::string recomputeOf(const plan::Plan &plan) {
 
 class Recompute : public testing::TestWithParam<std::string> {};
 
-TEST_P(Recompute, ChangesNoBit) {
+TEST_P(Recompute, DecisionsAccountForEveryByteThatIsNotKept) {
   std::mt19937 random(static_cast<uint32_t>(GetParam().size() * 31 + 5));
   std::vector<std::string> schedules;
   for (const schedule::GeneratorInfo &generator : schedule::generators())
@@ -113,15 +110,6 @@ TEST_P(Recompute, ChangesNoBit) {
                  request.schedule + " recompute " + recomputeOf(answer.plan) +
                  (request.keepHandles ? " keeping handles" : ""));
 
-    Result<test::Outcome> kept = test::runTwice(base->plan, 1);
-    ASSERT_TRUE(kept) << kept.error().message;
-    EXPECT_FALSE(kept->gradients.empty());
-    Result<test::Outcome> again = test::runTwice(answer.plan, 1 + random() % 2);
-    ASSERT_TRUE(again) << again.error().message;
-    EXPECT_EQ(again->losses, kept->losses);
-    EXPECT_TRUE(again->gradients == kept->gradients);
-
-    // The decisions account for every byte that is no longer kept.
     std::vector<int64_t> less(base->plan.stages.size());
     for (const plan::Decision &decision : answer.plan.decisions)
       less[decision.stage] += decision.bytes;

@@ -108,6 +108,38 @@ TEST(Binding, NamesWhatIsWrongWithAnOp) {
   }
 }
 
+// What a kernel may overwrite is part of its entry: the pairs below are all.
+TEST(Binding, KernelsOverwriteOnlyWhatTheyMay) {
+  plan::Plan good = makePlan({.expert = 2, .experts = true});
+  int64_t allowed = 0, refused = 0;
+  for (size_t s = 0; s < good.stages.size(); ++s)
+    for (size_t p = 0; p < good.stages[s].programs.size(); ++p)
+      for (size_t o = 0; o < good.stages[s].programs[p].ops.size(); ++o) {
+        const plan::Op &op = good.stages[s].programs[p].ops[o];
+        for (size_t i = 0; i < op.inputs.size(); ++i)
+          for (plan::ValueIndex output : op.outputs) {
+            if (output < 0 || op.inputs[i] < 0)
+              continue;
+            plan::Plan plan = good;
+            plan.stages[s].values[static_cast<size_t>(output)].overwrites =
+                op.inputs[i];
+            bool isFirst = output == op.outputs[0];
+            if (isFirst && ((op.kind == "cross_entropy_input_grad" && i == 0) ||
+                            (op.kind == "swiglu_input_grad" && i == 1))) {
+              EXPECT_EQ(bind(plan), "");
+              ++allowed;
+            } else {
+              EXPECT_THAT(bind(plan),
+                          HasSubstr("which the kernel may still have to read"))
+                  << op.name;
+              ++refused;
+            }
+          }
+      }
+  EXPECT_EQ(allowed, 2);
+  EXPECT_GT(refused, 20);
+}
+
 TEST(Binding, RefusesLayoutsThatItDoesNotExecute) {
   plan::Plan plan = makePlan({});
   plan.layout.tensor = 2;

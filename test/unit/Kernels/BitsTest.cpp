@@ -185,7 +185,9 @@ TEST(Bits, DoNotDependOnOverwriting) {
         const Array counts =
             Array::integers({static_cast<int32_t>(pick(random, 0, rows))}, {1});
         // Rows that did not arrive are left alone.
-        Array dX = x;
+        Array dX(s, {rows, 2 * width});
+        for (int64_t i = 0; i < rows * 2 * width; ++i)
+          dX.set(i, x.get(i));
         Array dScale(accumulatorType(s), {rows}),
             dScaleToo(accumulatorType(s), {rows});
         table.swigluInputGrad(pool.parallel(), dOut, x, scale, counts, swiglu,
