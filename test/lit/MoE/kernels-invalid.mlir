@@ -505,11 +505,3 @@ func.func @f(%x: tensor<8x16xbf16>) {
   %0 = moe.add %x, %x {moe.in_place} : tensor<8x16xbf16>
   return
 }
-
-// -----
-
-func.func @f(%x: tensor<8x16xbf16>) {
-  // expected-error @below {{has the unknown attribute "moe.in_plaice"}}
-  %0 = moe.add %x, %x {moe.in_plaice} : tensor<8x16xbf16>
-  return
-}

@@ -8,6 +8,7 @@
 // plan that keeps everything, to the bit. Freed bytes hold NaN.
 //
 //   MOE_TRAININGS=400     how many, instead of the default
+//   MOE_FIRST_TRAINING=7  the seed to begin with
 //   MOE_PLAN_FOLDER=DIR   write the plans there instead of running them: for
 //                         builds that have no planner (PlanFolderTest.cpp)
 //
@@ -28,9 +29,9 @@ namespace {
 
 constexpr int64_t kDefaultTrainings = 120;
 
-int64_t trainings() {
-  const char *asked = std::getenv("MOE_TRAININGS");
-  return asked ? std::atoll(asked) : kDefaultTrainings;
+int64_t numberIn(const char *variable, int64_t otherwise) {
+  const char *text = std::getenv(variable);
+  return text ? std::atoll(text) : otherwise;
 }
 
 /// How many plans do what; none of it may be missing in the end.
@@ -86,11 +87,13 @@ TEST(AnyTraining, ChangesNoBit) {
   if (folder)
     std::filesystem::create_directories(folder);
   Coverage coverage;
+  const int64_t wanted = numberIn("MOE_TRAININGS", kDefaultTrainings);
+  const int64_t first = numberIn("MOE_FIRST_TRAINING", 0);
   int64_t done = 0;
-  for (uint32_t seed = 0; done < trainings(); ++seed) {
-    ASSERT_LT(seed, 4 * trainings()) << "too little goes together";
+  for (int64_t seed = first; done < wanted; ++seed) {
+    ASSERT_LT(seed - first, 4 * wanted) << "too little goes together";
     Result<std::optional<test::RandomTraining>> drawn =
-        test::drawTraining(seed);
+        test::drawTraining(static_cast<uint32_t>(seed));
     ASSERT_TRUE(drawn) << "seed " << seed << ": " << drawn.error().message;
     if (!*drawn)
       continue;
@@ -109,6 +112,8 @@ TEST(AnyTraining, ChangesNoBit) {
     if (HasFailure())
       return;
   }
+  if (wanted < kDefaultTrainings)
+    return;
   for (int64_t count :
        {coverage.replays, coverage.copies, coverage.overlaps, coverage.split,
         coverage.forwardOnly, coverage.overwritten, coverage.handlesKept})

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <filesystem>
 #include <fstream>
+#include <unistd.h>
 
 using namespace moe;
 
@@ -17,8 +18,10 @@ Result<test::Outcome> test::runTwice(const plan::Plan &plan, int64_t threads) {
   const auto *info = testing::UnitTest::GetInstance()->current_test_info();
   std::string name = info->name();
   std::replace(name.begin(), name.end(), '/', '_');
+  // Runs of this test do not see each other's files.
   std::filesystem::path root =
-      std::filesystem::path(testing::TempDir()) / ("moe_outcome_" + name);
+      std::filesystem::path(testing::TempDir()) /
+      ("moe_outcome_" + name + "_" + std::to_string(::getpid()));
   std::filesystem::remove_all(root);
   std::filesystem::create_directories(root);
   exec::ExecutorOptions options;
