@@ -46,7 +46,7 @@ module attributes {pipe.layout = #layout} {
 
 // Ops of a plan have names.
 
-// CHECK: error: the plan is not safe: $.stages[0].programs[0].ops[0].name: {{.*}} [form]
+// CHECK: error: $.stages[0].values[2].name: must not be empty
 
 #layout = #pipe.layout<pipeline_ranks = 1, expert_ranks = 1, data_ranks = 1, tensor_ranks = 1, context_ranks = 1, microbatches = 1, microbatch_size = 2, sequence_length = 4>
 module attributes {pipe.layout = #layout} {
