@@ -90,7 +90,7 @@ TEST_P(Recompute, DecisionsAccountForEveryByteThatIsNotKept) {
   for (const schedule::GeneratorInfo &generator : schedule::generators())
     schedules.push_back(std::string(generator.name));
   int64_t replays = 0;
-  for (int64_t round = 0; round < 10; ++round) {
+  for (int64_t round = 0; round < 12; ++round) {
     bool isWide = random() % 3 == 0;
     driver::PlanRequest request = test::request(
         GetParam(), test::randomReduction(GetParam(), isWide ? 8 : 5, random));
