@@ -123,9 +123,9 @@ public:
     Contexts contexts(plan, rank);
     SlotHeights slots = placeSlots(plan, rank, contexts, cursor.offset);
     placeFixedOnHost();
-    int64_t end = placeOthers(contexts, slots, cursor.offset);
+    Arena arena = placeOthers(contexts, slots, cursor.offset);
     placeOverwriters();
-    return end;
+    return arena;
   }
 
 private:
@@ -199,6 +199,7 @@ private:
         if (value.overwrites != -1) {
           const plan::Value &other =
               plan.stages[stage].values[value.overwrites];
+          value.placement = other.placement;
           value.group = other.group;
           value.offset = other.offset;
         }
@@ -370,7 +371,7 @@ int64_t peakWithoutWaits(plan::Stage &stage, plan::Program &program) {
   };
   ContextLifetimes(context, Reuse::withoutWaits, Sharing::fixed)
       .forEach(
-          0,
+          stage, 0,
           [&](plan::ValueIndex value, int64_t begin, int64_t end, bool, bool) {
             if (!stage.values[value].isOnHost())
               add(stage.values[value].bytes, begin, end);

@@ -27,13 +27,13 @@ std::string_view blockOf(const plan::Stage &stage, const plan::Value &value) {
   return longest.empty() ? std::string_view(value.name) : longest;
 }
 
-/// Inputs and outputs of the programs of a stage.
+/// Whose bytes are inputs and outputs of the programs of a stage.
 std::set<plan::ValueIndex> passedOn(const plan::Stage &stage) {
   std::set<plan::ValueIndex> values;
-  for (const plan::Program &program : stage.programs) {
-    values.insert(program.inputs.begin(), program.inputs.end());
-    values.insert(program.outputs.begin(), program.outputs.end());
-  }
+  for (const plan::Program &program : stage.programs)
+    for (const auto *list : {&program.inputs, &program.outputs})
+      for (plan::ValueIndex value : *list)
+        values.insert(plan::storageOf(stage, value));
   return values;
 }
 
@@ -161,7 +161,7 @@ private:
     for (size_t c : {0, 1})
       ContextLifetimes(contexts.all()[c], Reuse::withoutWaits, Sharing::slots)
           .forEach(
-              0,
+              stage, 0,
               [&](plan::ValueIndex value, int64_t begin, int64_t end, bool made,
                   bool) {
                 const int64_t from = c == 0 ? 0 : backward;
