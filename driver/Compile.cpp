@@ -164,7 +164,8 @@ void setOptions(PlanPipelineOptions &options, const Inputs &inputs,
   options.machine = request.machine;
   options.profile = request.profile;
   options.imbalance = request.imbalance;
-  options.budget = trial.searchedBytes;
+  for (int64_t bytes : trial.searchedBytes)
+    options.budget.push_back(bytes);
   options.recompute = decided.recompute;
   for (int64_t layers : decided.layers)
     options.layers.push_back(layers);
@@ -333,7 +334,7 @@ Result<Draft> Compiler::draft(const Trial &trial, const Decided &decided,
     draft.arenaBytes.push_back(rank.arenaBytes);
   for (const RankArena &arena : compiled->plan.arenas)
     draft.bytesWithoutWaits.push_back(arena.bytesWithoutWaits);
-  draft.finish = [state = state.get(), compiled = std::move(compiled),
+  draft.finish = [state = state.get(), compiled = std::move(compiled), decided,
                   writes]() -> Result<PlanAnswer> {
     const PlanRequest &request = state->inputs.request;
     ModuleOp module = *compiled->module;
@@ -346,7 +347,8 @@ Result<Draft> Compiler::draft(const Trial &trial, const Decided &decided,
         finishPlan(module, state->inputs.machine, std::move(compiled->plan));
     if (failed(plan))
       return state->diagnostics.error();
-    return PlanAnswer{std::move(*plan), compiled->remarks};
+    return PlanAnswer{std::move(*plan), compiled->remarks, decided.recompute,
+                      decided.offload};
   };
   return draft;
 }

@@ -72,12 +72,17 @@ Result<Chooser> makeChooser(const Inputs &inputs, Compiler &compiler,
 }
 
 /// The plan of a trial, with what the request leaves to the planner. The search
-/// over orders of steps goes by what stages keep, so it is made without.
+/// over orders of steps goes by what stages keep: it is given choices.
 Result<PlanAnswer> planTrial(const Inputs &inputs, Compiler &compiler,
                              const Trial &trial, bool writes) {
   if (!leavesChoices(inputs.request) || trial.schedule == kAuto) {
+    Decided decided = decidedBy(inputs);
+    if (inputs.request.recompute == kAuto)
+      decided.recompute = trial.recompute;
+    if (inputs.request.offload == kAuto)
+      decided.offload = trial.offload;
     Result<Draft> draft =
-        compiler.draft(trial, decidedBy(inputs), inputs.budgetBytes, writes);
+        compiler.draft(trial, decided, inputs.budgetBytes, writes);
     return draft ? draft->finish() : Result<PlanAnswer>(draft.error());
   }
   const PlanRequest &request = inputs.request;
@@ -127,7 +132,9 @@ Result<PlanAnswer> makePlan(const PlanRequest &request) {
   bool writes = !request.irPath.empty() || !request.schedulePath.empty();
   Result<PlanAnswer> answer =
       request.schedule == "auto"
-          ? searchPlans(inputs->budgetBytes, writes, make)
+          ? searchPlans({inputs->budgetBytes, request.layout.pipeline,
+                         leavesChoices(request), writes},
+                        make)
           : make({request.schedule}, true);
   if (!answer)
     return answer.error();

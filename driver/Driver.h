@@ -80,6 +80,9 @@ struct PlanAnswer {
   plan::Plan plan;
   /// Remarks for the user, e.g. ignored fields of the configuration.
   std::vector<std::string> notes;
+  /// What is recomputed and offloaded, as users write it; the planner's choice
+  /// where the request leaves it to it.
+  std::string recompute = {}, offload = {};
 };
 
 /// Makes the plan. Errors name the field, option or op and what was expected.

@@ -12,27 +12,20 @@ namespace moe::driver {
 
 namespace {
 
-/// By how much the rank with the largest arena exceeds the budget.
-int64_t excess(const plan::Plan &plan) {
-  int64_t most = 0;
-  for (const plan::Rank &rank : plan.ranks)
-    most = std::max(most, rank.arenaBytes + plan.machine.reserveBytes -
-                              plan.machine.budgetBytes);
-  return most;
-}
-
 /// Plans of several schedules, of which the best is kept: one that fits, the
 /// fastest by its own simulation, then the smallest. A search knows schedules
 /// by estimates, which leave out how buffers pack and what streams wait for;
 /// what counts is what the plans say.
 class PlanSearch {
 public:
-  PlanSearch(int64_t budgetBytes, bool writes, const MakePlan &make)
-      : budgetBytes(budgetBytes), writes(writes), make(make) {}
+  PlanSearch(const PlanSearchRequest &request, const MakePlan &make)
+      : request(request), make(make) {}
 
   Result<PlanAnswer> run() {
-    int64_t searched = budgetBytes;
-    Result<PlanAnswer> own = consider({"auto", searched});
+    Trial searched{"auto",
+                   std::vector<int64_t>(static_cast<size_t>(request.ranks),
+                                        request.budgetBytes)};
+    Result<PlanAnswer> own = consider(searched);
     if (own)
       remarks = own->notes;
     for (const schedule::GeneratorInfo &generator : schedule::generators()) {
@@ -41,27 +34,51 @@ public:
       if (generator.placement == schedule::Placement::bidirectional)
         continue;
       // One that the layout does not admit is none to choose from.
-      (void)consider({std::string(generator.name), 0,
+      (void)consider({std::string(generator.name),
+                      {},
                       best && best->plan.prediction.fits
                           ? best->plan.prediction.stepNs
                           : 0});
     }
-    for (int round = 1;
-         own && best && !best->plan.prediction.fits && round < kMostSearches;
-         ++round) {
-      searched -= excess(own->plan);
-      if (searched <= 0)
-        break;
-      own = consider({"auto", searched});
-    }
     if (!best)
       return own.error();
+    if (own)
+      repeat(searched, std::move(*own));
+    if (request.leavesChoices &&
+        !(best->recompute.empty() && best->offload.empty())) {
+      searched = {"auto",
+                  std::vector<int64_t>(static_cast<size_t>(request.ranks),
+                                       request.budgetBytes),
+                  0, best->recompute, best->offload};
+      if (Result<PlanAnswer> with = consider(searched))
+        repeat(searched, std::move(*with));
+    }
     return finish();
   }
 
 private:
   /// How often the search is repeated with less memory.
   static constexpr int kMostSearches = 4;
+
+  /// Searches again while the search's plan, of the trial, would be the best
+  /// but for ranks that need more than they have: each gets that much less.
+  void repeat(Trial trial, PlanAnswer own) {
+    for (int round = 1; round < kMostSearches && !own.plan.prediction.fits;
+         ++round) {
+      if (best->plan.prediction.fits &&
+          own.plan.prediction.stepNs >= best->plan.prediction.stepNs)
+        return;
+      for (size_t rank = 0; rank < own.plan.ranks.size(); ++rank) {
+        int64_t excess = own.plan.ranks[rank].arenaBytes +
+                         own.plan.machine.reserveBytes - request.budgetBytes;
+        trial.searchedBytes[rank] -= std::max<int64_t>(0, excess);
+      }
+      Result<PlanAnswer> again = consider(trial);
+      if (!again)
+        return;
+      own = std::move(*again);
+    }
+  }
 
   Result<PlanAnswer> consider(const Trial &trial) {
     Result<PlanAnswer> made = make(trial, false);
@@ -95,7 +112,7 @@ private:
 
   Result<PlanAnswer> finish() {
     bestTrial.worthNs = 0;
-    if (writes) {
+    if (request.writes) {
       Result<PlanAnswer> again = make(bestTrial, true);
       if (!again)
         return again;
@@ -116,8 +133,7 @@ private:
     return std::move(*best);
   }
 
-  int64_t budgetBytes;
-  bool writes;
+  PlanSearchRequest request;
   const MakePlan &make;
   std::optional<PlanAnswer> best;
   Trial bestTrial;
@@ -127,9 +143,9 @@ private:
 
 } // namespace
 
-Result<PlanAnswer> searchPlans(int64_t budgetBytes, bool writes,
+Result<PlanAnswer> searchPlans(const PlanSearchRequest &request,
                                const MakePlan &make) {
-  return PlanSearch(budgetBytes, writes, make).run();
+  return PlanSearch(request, make).run();
 }
 
 } // namespace moe::driver

@@ -1,5 +1,4 @@
-//===- PlanSearch.h - the best of the plans of several schedules -*- C++
-//-*-===//
+//===- PlanSearch.h - the best plan of several schedules --------*- C++ -*-===//
 //
 // Private to driver/.
 //
@@ -15,20 +14,36 @@ namespace moe::driver {
 /// One way through the compiler.
 struct Trial {
   std::string schedule;
-  int64_t searchedBytes = 0; ///< of "auto": what the search may use
+  /// Of "auto": what the search may use, by rank.
+  std::vector<int64_t> searchedBytes = {};
   /// Above 0: fails early where the schedule alone takes as long as this.
   int64_t worthNs = 0;
+  /// Of "auto": what it recomputes and offloads where the request leaves that
+  /// to the planner.
+  std::string recompute = {}, offload = {};
 };
 
 /// Makes the plan of a trial; the second argument: with the files that were
 /// asked for besides it.
 using MakePlan = std::function<Result<PlanAnswer>(const Trial &, bool)>;
 
-/// The plan of schedule "auto": of what the search finds under `budgetBytes`,
-/// and of every published schedule that keeps one copy of the model, the best
-/// that fits by what the plans say; made again with its files where it
-/// `writes` some. The error is that of the search where nothing can be planned.
-Result<PlanAnswer> searchPlans(int64_t budgetBytes, bool writes,
+struct PlanSearchRequest {
+  int64_t budgetBytes = 0; ///< of every device, the machine's reserve included
+  int64_t ranks = 1;       ///< of the pipeline
+  /// Whether the planner chooses what is recomputed or offloaded.
+  bool leavesChoices = false;
+  /// Whether files are written besides the plan.
+  bool writes = false;
+};
+
+/// The plan of schedule "auto": of what the search finds within the budget, and
+/// of every published schedule that keeps one copy of the model, the best that
+/// fits by what the plans say. Where choices are left to the planner, the
+/// search is also given those of the best published schedule. It is repeated
+/// while its plan would be the best but does not fit, with as much less on each
+/// rank as this rank needs too much. The best is made again with its files. The
+/// error is that of the search where nothing can be planned.
+Result<PlanAnswer> searchPlans(const PlanSearchRequest &request,
                                const MakePlan &make);
 
 } // namespace moe::driver

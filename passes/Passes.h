@@ -90,11 +90,10 @@ struct PlanPipelineOptions
       llvm::cl::desc("Rows behind a dispatch to estimate time for, as a "
                      "multiple of the balanced rows"),
       llvm::cl::init(1.1)};
-  Option<int64_t> budget{
+  ListOption<int64_t> budget{
       *this, "budget",
-      llvm::cl::desc("auto: device memory that may be used, in bytes; 0: no "
-                     "limit"),
-      llvm::cl::init(0)};
+      llvm::cl::desc("auto: device memory that may be used, in bytes: of each "
+                     "rank, or one for all; none: no limit")};
   Option<std::string> recompute{
       *this, "recompute",
       llvm::cl::desc("Targets and values that are recomputed, as a comma list; "

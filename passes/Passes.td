@@ -184,11 +184,15 @@ defvar costOptions = [
          "balanced rows">];
 
 // So that stages cost what they will.
-defvar recomputeOptions = [
+defvar techniqueOptions = [
   Option<"recompute", "recompute", "std::string", /*default=*/"\"\"",
          "Targets that pipe-insert-recompute will be given">,
   Option<"keepHandles", "recompute-keep-handles", "bool", /*default=*/"false",
-         "Whether it will be told to keep handles">];
+         "Whether it will be told to keep handles">,
+  Option<"offload", "offload", "std::string", /*default=*/"\"\"",
+         "Targets that pipe-insert-offload will be given">,
+  Option<"offloadLead", "offload-lead", "int64_t", /*default=*/"1",
+         "The layers of lead that it will be given">];
 
 def BuildSchedule : Pass<"pipe-build-schedule", "::mlir::ModuleOp"> {
   let summary = "order the steps of every pipeline rank";
@@ -231,12 +235,12 @@ def BuildSchedule : Pass<"pipe-build-schedule", "::mlir::ModuleOp"> {
     Option<"machine", "machine", "std::string", /*default=*/"\"\"",
            "Machine that costs are estimated for: a name or a description "
            "file; empty: unit costs">,
-    Option<"budget", "budget", "int64_t", /*default=*/"0",
+    ListOption<"budget", "budget", "int64_t",
            "auto: device memory that may be used, in bytes, the machine's "
-           "reserve included; 0: no limit">,
+           "reserve included: of each rank, or one for all; none: no limit">,
     Option<"worthNs", "worth-ns", "int64_t", /*default=*/"0",
            "With a machine: fail where the schedule alone is estimated to take "
-           "this long, in nanoseconds; 0: never">], costOptions, recomputeOptions);
+           "this long, in nanoseconds; 0: never">], costOptions, techniqueOptions);
   let dependentDialects = ["::moe::pipe::PipeDialect"];
 }
 
@@ -258,9 +262,9 @@ def SearchSchedule : Pass<"pipe-search-schedule", "::mlir::ModuleOp"> {
     Option<"machine", "machine", "std::string", /*default=*/"\"h100-sxm\"",
            "Machine that costs are estimated for: a name or a description "
            "file">,
-    Option<"budget", "budget", "int64_t", /*default=*/"0",
+    ListOption<"budget", "budget", "int64_t",
            "Device memory that may be used, in bytes, the machine's reserve "
-           "included; 0: no limit">], costOptions, recomputeOptions);
+           "included: of each rank, or one for all; none: no limit">], costOptions, techniqueOptions);
   let dependentDialects = ["::moe::MoEDialect", "::moe::pipe::PipeDialect"];
 }
 

@@ -23,26 +23,78 @@ static int64_t handedOver(const plan::Stage &stage, const plan::Program *made,
   return bytes;
 }
 
-schedule::StageCosts stageCosts(const plan::Stage &stage) {
-  std::array<const plan::Program *, plan::kPhaseCount> programs{};
+/// The most that is live at once in a program of what it does not leave to
+/// later ones of the microbatch, or take from earlier ones.
+static int64_t transientBytes(const plan::Stage &stage,
+                              const plan::Program &program) {
+  auto bytesOf = [&](plan::ValueIndex index) {
+    const plan::Value &value = stage.values[index];
+    bool counts =
+        value.placement == plan::Placement::fixed && !value.isOnHost();
+    return counts ? value.bytes : 0;
+  };
+  int64_t live = 0, most = 0;
+  for (plan::ValueIndex input : program.inputs)
+    live += bytesOf(input);
+  for (const plan::Op &op : program.ops) {
+    for (plan::ValueIndex output : op.outputs)
+      if (output >= 0 && stage.values[output].overwrites == -1)
+        live += bytesOf(output);
+    most = std::max(most, live + op.scratchBytes);
+    for (plan::ValueIndex released : op.releases)
+      live -= bytesOf(released);
+  }
+  return std::max(most, live);
+}
+
+namespace {
+
+using Programs = std::array<const plan::Program *, plan::kPhaseCount>;
+
+Programs programsOf(const plan::Stage &stage) {
+  Programs programs{};
   for (const plan::Program &program : stage.programs)
     programs[static_cast<size_t>(program.phase)] = &program;
-  auto [forward, backward, backwardInput, weightGrad] = programs;
+  return programs;
+}
 
+/// Of the forward, and the bytes of `backwards`.
+schedule::StageCosts
+forwardCosts(const plan::Stage &stage, const plan::Program *forward,
+             std::initializer_list<const plan::Program *> backwards) {
   schedule::StageCosts costs;
   if (forward) {
     costs.forwardNs = schedule::durationNs(*forward);
-    costs.savedBytes =
-        handedOver(stage, forward, {backward, backwardInput, weightGrad});
+    costs.savedBytes = handedOver(stage, forward, backwards);
+    costs.forwardTransientBytes = transientBytes(stage, *forward);
   }
-  if (backwardInput && weightGrad) {
-    costs.inputGradNs = schedule::durationNs(*backwardInput);
-    costs.weightGradNs = schedule::durationNs(*weightGrad);
-    costs.weightGradBytes = handedOver(stage, backwardInput, {weightGrad});
-    costs.savedBytes = std::max(costs.savedBytes, costs.weightGradBytes);
-  } else if (backward) {
+  for (const plan::Program *program : backwards)
+    if (program)
+      costs.backwardTransientBytes = std::max(costs.backwardTransientBytes,
+                                              transientBytes(stage, *program));
+  return costs;
+}
+
+} // namespace
+
+schedule::StageCosts wholeStageCosts(const plan::Stage &stage) {
+  auto [forward, backward, backwardInput, weightGrad] = programsOf(stage);
+  schedule::StageCosts costs = forwardCosts(stage, forward, {backward});
+  if (backward)
     costs.inputGradNs = schedule::durationNs(*backward);
-  }
+  return costs;
+}
+
+schedule::StageCosts stageCosts(const plan::Stage &stage) {
+  auto [forward, backward, backwardInput, weightGrad] = programsOf(stage);
+  if (!backwardInput || !weightGrad)
+    return wholeStageCosts(stage);
+  schedule::StageCosts costs =
+      forwardCosts(stage, forward, {backward, backwardInput, weightGrad});
+  costs.inputGradNs = schedule::durationNs(*backwardInput);
+  costs.weightGradNs = schedule::durationNs(*weightGrad);
+  costs.weightGradBytes = handedOver(stage, backwardInput, {weightGrad});
+  costs.savedBytes = std::max(costs.savedBytes, costs.weightGradBytes);
   return costs;
 }
 

@@ -122,10 +122,16 @@ private:
       for (plan::ValueIndex value : op.outputs)
         if (value >= 0)
           outputs.push_back(value);
-      ops.push_back({{"kind", op.kind},
-                     {"name", op.name},
-                     {"outputs", outputs},
-                     {"releases", op.releases}});
+      Json entry = {{"kind", op.kind},
+                    {"name", op.name},
+                    {"outputs", outputs},
+                    {"releases", op.releases}};
+      // Of a copy, what there is on the host: its other end has the same.
+      if (op.stream == plan::Stream::copy_out && !op.outputs.empty())
+        entry["host"] = op.outputs[0];
+      if (op.stream == plan::Stream::copy_in && !op.inputs.empty())
+        entry["host"] = op.inputs[0];
+      ops.push_back(std::move(entry));
     }
     data["programs"].push_back({{"ops", ops}});
     return known->second;

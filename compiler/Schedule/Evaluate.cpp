@@ -23,7 +23,9 @@ Status Costs::check(const ScheduleProblem &problem) const {
   for (size_t i = 0; i < stages.size(); ++i) {
     const StageCosts &stage = stages[i];
     if (std::min({stage.forwardNs, stage.inputGradNs, stage.weightGradNs,
-                  stage.savedBytes, stage.weightGradBytes}) < 0)
+                  stage.savedBytes, stage.weightGradBytes,
+                  stage.forwardTransientBytes, stage.backwardTransientBytes}) <
+        0)
       return fail("of stage " + std::to_string(i) + " are negative");
     if (stage.weightGradBytes > stage.savedBytes)
       return fail("stage " + std::to_string(i) +
@@ -32,7 +34,9 @@ Status Costs::check(const ScheduleProblem &problem) const {
                static_cast<double>(stage.inputGradNs) +
                static_cast<double>(stage.weightGradNs) +
                3.0 * static_cast<double>(transferNs);
-    totalBytes += static_cast<double>(stage.savedBytes);
+    totalBytes += static_cast<double>(stage.savedBytes) +
+                  static_cast<double>(stage.forwardTransientBytes) +
+                  static_cast<double>(stage.backwardTransientBytes);
   }
   if (transferNs < 0)
     return fail("the transfer time is negative");
@@ -233,7 +237,8 @@ private:
 
   int64_t peakBytes(const std::vector<Action> &actions) const {
     int64_t held = 0, peak = 0;
-    int64_t freedByFirst = 0; // of an overlap: freed when both are done
+    // Of an overlap: freed when both are done, held while both run.
+    int64_t freedByFirst = 0, transient = 0;
     for (const Action &action : actions) {
       const StageCosts &stage = costs.stages[static_cast<size_t>(action.stage)];
       int64_t freed = 0;
@@ -251,12 +256,15 @@ private:
         freed = stage.weightGradBytes;
         break;
       }
-      peak = std::max(peak, held);
+      transient += action.phase == Phase::forward
+                       ? stage.forwardTransientBytes
+                       : stage.backwardTransientBytes;
+      peak = std::max(peak, held + transient);
       freedByFirst += freed;
       if (action.overlapsNext)
         continue;
       held -= freedByFirst;
-      freedByFirst = 0;
+      freedByFirst = transient = 0;
     }
     return peak;
   }

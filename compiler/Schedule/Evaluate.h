@@ -25,6 +25,17 @@ struct StageCosts {
   int64_t savedBytes = 0;
   /// Of those, held on to the end of the weight_grad where it is split off.
   int64_t weightGradBytes = 0;
+  /// Held besides while the forward runs, and while a backward or either half
+  /// of it runs. What is kept on the host in between is part of both: its copy
+  /// out ends with the forward, its copy back begins with the backward, as all
+  /// streams of a rank are joined where a step ends. The times hold the copies.
+  int64_t forwardTransientBytes = 0, backwardTransientBytes = 0;
+  /// The larger of both.
+  int64_t transientBytes() const {
+    return forwardTransientBytes > backwardTransientBytes
+               ? forwardTransientBytes
+               : backwardTransientBytes;
+  }
   bool operator==(const StageCosts &) const = default;
 };
 
@@ -67,7 +78,8 @@ struct ActionTime {
 struct RankEvaluation {
   std::vector<ActionTime> times; ///< one for each action of the rank
   int64_t busyNs = 0;
-  int64_t peakBytes = 0; ///< in the order of actions, both of an overlap held
+  /// In the order of actions, both of an overlap held, with what is transient.
+  int64_t peakBytes = 0;
 };
 
 struct Evaluation {

@@ -42,8 +42,8 @@ bool hasExactSolver();
 /// Variables: the begin of every action, the makespan, and for each two actions
 /// of a rank that no dependence orders, which goes first. Constraints:
 /// dependences with transfer times, ascending microbatches for each stage and
-/// phase, one action at a time on a rank, and at the begin of each forward the
-/// bytes held by what goes before it.
+/// phase, one action at a time on a rank, and for each action that makes more
+/// be held the bytes held by what goes before it.
 ///
 /// Errors: a build without CBC, costs that do not fit the problem, an action
 /// that takes no time (its place in an order would be undefined), pairs that

@@ -201,7 +201,11 @@ private:
     size_t n = model.actions.size();
     for (size_t a = 0; a < n; ++a) {
       const InstanceRank &rank = instance.ranks[static_cast<size_t>(rankOf(a))];
-      if (model.actions[a].phase != Phase::forward ||
+      bool forward = model.actions[a].phase == Phase::forward;
+      const StageCosts &costs = costsOf(a);
+      // What is held grows with forwards; the others only add what is
+      // transient.
+      if ((!forward && costs.backwardTransientBytes == 0) ||
           rank.limitBytes >= kNoLimit || rank.limitBytes <= 0)
         continue;
       // In parts of the limit.
@@ -211,7 +215,9 @@ private:
       };
       ModelRow row;
       row.lower = -kInfinity;
-      row.upper = 1 + 1e-9 - part(savedBytes(a));
+      row.upper = 1 + 1e-9 -
+                  part(forward ? costs.savedBytes + costs.forwardTransientBytes
+                               : costs.backwardTransientBytes);
       for (size_t b = 0; b < n; ++b) {
         if (a == b || rankOf(b) != rankOf(a))
           continue;
@@ -232,13 +238,11 @@ private:
     }
   }
 
-  int64_t savedBytes(size_t a) const {
-    return instance.stages[static_cast<size_t>(model.actions[a].stage)]
-        .costs.savedBytes;
+  const StageCosts &costsOf(size_t a) const {
+    return instance.stages[static_cast<size_t>(model.actions[a].stage)].costs;
   }
   int64_t changeBytes(size_t a) const {
-    const StageCosts &costs =
-        instance.stages[static_cast<size_t>(model.actions[a].stage)].costs;
+    const StageCosts &costs = costsOf(a);
     switch (model.actions[a].phase) {
     case Phase::forward:
       return costs.savedBytes;

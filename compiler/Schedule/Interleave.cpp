@@ -158,11 +158,12 @@ Chain::Chain(const plan::Program &program) {
 /// free, then the pending ends of the first and of the second program.
 class Search {
 public:
-  Search(const plan::Program &first, const plan::Program &second)
+  Search(const plan::Program &first, const plan::Program &second,
+         int64_t mostStates)
       : chains{Chain(first), Chain(second)} {
     int64_t cells = static_cast<int64_t>(chains[0].prefixes.size()) *
                     static_cast<int64_t>(chains[1].prefixes.size());
-    width = std::clamp<int64_t>(kStatesAtMost / cells, 2, kWidthAtMost);
+    width = std::clamp<int64_t>(kStatesAtMost / cells, 2, mostStates);
   }
 
   /// No merge ends earlier.
@@ -173,7 +174,6 @@ public:
 
 private:
   static constexpr int64_t kStatesAtMost = 1 << 21;
-  static constexpr int64_t kWidthAtMost = 16;
   using State = std::vector<int64_t>;
   struct Entry {
     State state;
@@ -441,8 +441,8 @@ int64_t durationNs(const plan::Program &first, const plan::Program &second,
   return clock.end();
 }
 
-Interleaving interleave(const plan::Program &first,
-                        const plan::Program &second) {
+Interleaving interleave(const plan::Program &first, const plan::Program &second,
+                        int64_t mostStates) {
   Interleaving best;
   best.ns = std::numeric_limits<int64_t>::max();
   auto consider = [&](std::vector<int64_t> order) {
@@ -462,7 +462,7 @@ Interleaving interleave(const plan::Program &first,
   constexpr size_t cellsAtMost = size_t{1} << 24;
   if (rows < cellsAtMost && columns < cellsAtMost &&
       (rows + 1) * (columns + 1) <= cellsAtMost) {
-    Search search(first, second);
+    Search search(first, second, mostStates);
     if (search.lowerBound() < best.ns)
       if (std::vector<int64_t> order = search.run(best.ns); !order.empty())
         consider(std::move(order));

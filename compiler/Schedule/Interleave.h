@@ -48,7 +48,10 @@ struct Interleaving {
 /// the most promising 2 to 16, which makes the result exact for programs of a
 /// few layers and the work linear in the product of their lengths (above 2^24
 /// the list schedule is returned).
-Interleaving interleave(const plan::Program &first,
-                        const plan::Program &second);
+///
+/// `mostStates` is for those who only need to know about how long it takes: no
+/// cell keeps more.
+Interleaving interleave(const plan::Program &first, const plan::Program &second,
+                        int64_t mostStates = 16);
 
 } // namespace moe::schedule

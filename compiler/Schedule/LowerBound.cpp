@@ -131,7 +131,14 @@ private:
                       stageAt(s).costs.weightGradBytes);
     if (unit == 0)
       return;
-    int64_t limit = rank.limitBytes / unit * unit;
+    // What is held grows with forwards, which hold more while they run.
+    int64_t transientBytes = search::kNoLimit;
+    for (size_t s : rank.stages)
+      transientBytes =
+          std::min(transientBytes, stageAt(s).costs.forwardTransientBytes);
+    int64_t limit = (rank.limitBytes - transientBytes) / unit * unit;
+    if (limit <= 0)
+      return;
     auto timeNs = [&](Product area) {
       return static_cast<int64_t>((area + limit - 1) / limit);
     };
@@ -144,14 +151,15 @@ private:
     const InstanceRank &rank = instance.ranks[static_cast<size_t>(stage.rank)];
     if (rank.limitBytes >= search::kNoLimit || stage.costs.savedBytes == 0)
       return;
-    int64_t fit = rank.limitBytes / stage.costs.savedBytes;
+    // Beside what a forward holds while it runs.
+    int64_t limitBytes = rank.limitBytes - stage.costs.forwardTransientBytes;
+    int64_t fit = limitBytes / stage.costs.savedBytes;
     if (fit < 1 || fit >= stage.microbatches)
       return;
     // Whether one more fits while nothing but weight gradients of the fit
     // before it are left to run.
     bool weightToo =
-        stage.costs.savedBytes + fit * stage.costs.weightGradBytes >
-        rank.limitBytes;
+        stage.costs.savedBytes + fit * stage.costs.weightGradBytes > limitBytes;
     int64_t cycleNs =
         stage.roundTripNs + (weightToo ? stage.leastWeightGradNs : 0);
     int64_t rounds = (stage.microbatches - 1) / fit;

@@ -18,6 +18,18 @@ namespace {
 
 constexpr const char *kSearchOrigin = "search";
 
+/// The same with every backward in one.
+void makeWhole(std::vector<std::vector<Action>> &order) {
+  for (std::vector<Action> &actions : order) {
+    std::erase_if(actions, [](const Action &action) {
+      return action.phase == Phase::weight_grad;
+    });
+    for (Action &action : actions)
+      if (action.phase == Phase::backward_input)
+        action.phase = Phase::backward;
+  }
+}
+
 /// The best order so far.
 struct Best {
   Score score;
@@ -63,6 +75,8 @@ public:
             generate(info.name, structure.problem, options);
         if (!schedule)
           continue;
+        if (structure.wholeBackwards)
+          makeWhole(schedule->ranks);
         Result<Evaluation> evaluation = evaluate(*schedule, structure.costs);
         if (!evaluation || !withinLimits(*evaluation, structure.costs))
           continue;
@@ -274,6 +288,8 @@ private:
       earlier.push_back(std::move(best));
     }
     best = {score, true, kSearchOrigin, index, kitchen.order()};
+    if (structure.wholeBackwards)
+      makeWhole(best.order);
     settled = false;
     return true;
   }
@@ -312,6 +328,16 @@ private:
 
 } // namespace
 
+Status Structure::check() const {
+  MOE_RETURN_IF_ERROR(problem.check());
+  MOE_RETURN_IF_ERROR(costs.check(problem));
+  for (const StageCosts &stage : costs.stages)
+    if (wholeBackwards && (stage.weightGradNs || stage.weightGradBytes))
+      return Error{"schedule costs: a stage with whole backwards has weight "
+                   "gradients of their own"};
+  return {};
+}
+
 Result<SearchResult> searchSchedule(std::span<const Structure> structures,
                                     const SearchOptions &options) {
   if (structures.empty())
@@ -320,8 +346,7 @@ Result<SearchResult> searchSchedule(std::span<const Structure> structures,
   std::optional<Error> failure;
   for (size_t i = 0; i < structures.size(); ++i) {
     const Structure &structure = structures[i];
-    MOE_RETURN_IF_ERROR(structure.problem.check());
-    MOE_RETURN_IF_ERROR(structure.costs.check(structure.problem));
+    MOE_RETURN_IF_ERROR(structure.check());
     Result<LowerBound> bound = lowerBound(structure.problem, structure.costs);
     if (bound)
       labs.emplace_back(structure, i, *bound);

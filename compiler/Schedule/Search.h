@@ -20,6 +20,13 @@ namespace moe::schedule {
 struct Structure {
   ScheduleProblem problem;
   Costs costs;
+  /// Every backward is one action: its time is all in inputGradNs, and nothing
+  /// is held for weight gradients, whose figures must be 0. What a model with
+  /// both ways has is two structures: halves may take longer than the whole,
+  /// and hold more between them than the forward left.
+  bool wholeBackwards = false;
+
+  Status check() const;
 };
 
 struct SearchOptions {

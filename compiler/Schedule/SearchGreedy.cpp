@@ -8,12 +8,18 @@ namespace moe::schedule::search {
 
 int64_t leastPeakBytes(const Instance &instance, size_t rank) {
   // Copies of the model can run one after the other.
-  std::vector<int64_t> bytes(static_cast<size_t>(instance.problem.replicas()),
-                             0);
-  for (size_t stage : instance.ranks[rank].stages)
-    bytes[stage / static_cast<size_t>(instance.problem.stagesPerReplica())] +=
-        instance.stages[stage].costs.savedBytes;
-  return *std::max_element(bytes.begin(), bytes.end());
+  auto replicas = static_cast<size_t>(instance.problem.replicas());
+  std::vector<int64_t> held(replicas, 0);
+  int64_t most = 0;
+  const std::vector<size_t> &stages = instance.ranks[rank].stages;
+  for (size_t i = stages.size(); i-- > 0;) { // shallow ones first
+    const StageCosts &costs = instance.stages[stages[i]].costs;
+    int64_t &bytes = held[stages[i] / static_cast<size_t>(
+                                          instance.problem.stagesPerReplica())];
+    bytes += costs.savedBytes;
+    most = std::max(most, bytes + costs.transientBytes());
+  }
+  return most;
 }
 
 Greedy::Greedy(const Instance &instance)
@@ -100,8 +106,8 @@ bool Greedy::admits(size_t s) const {
   auto rank = static_cast<size_t>(stage.rank);
   int64_t held = heldBytes[rank];
   int64_t outbound = policy->cautious ? held : outboundBytes[rank];
-  if (held + stage.costs.savedBytes > limitBytes(rank) ||
-      outbound + stage.reserveBytes > limitBytes(rank))
+  if (held + stage.costs.savedBytes > roomBytes(rank) ||
+      outbound + stage.reserveBytes > roomBytes(rank))
     return false;
   return policy->caps.empty() ||
          nextForward[s] - nextBackward[s] < policy->caps[s];
@@ -230,6 +236,19 @@ bool Greedy::fillWithWeightGrad(size_t rank, int64_t nowNs, int64_t nextNs) {
   return true;
 }
 
+/// What the rank holds while both run.
+int64_t Greedy::pairBytes(size_t forward, size_t backward) const {
+  const InstanceStage &stage = instance.stages[forward];
+  return heldBytes[static_cast<size_t>(stage.rank)] + stage.costs.savedBytes +
+         stage.costs.forwardTransientBytes +
+         instance.stages[backward].costs.backwardTransientBytes;
+}
+
+bool Greedy::hasRoomForPair(size_t forward, size_t backward) const {
+  return pairBytes(forward, backward) <=
+         limitBytes(static_cast<size_t>(instance.stages[forward].rank));
+}
+
 /// Runs `best` together with an action of the other kind.
 bool Greedy::tryPair(int64_t nowNs, const Candidate &best) {
   const Candidate *partner = nullptr;
@@ -238,7 +257,7 @@ bool Greedy::tryPair(int64_t nowNs, const Candidate &best) {
       continue;
     size_t f = best.forward ? best.stage : candidate.stage;
     size_t b = best.forward ? candidate.stage : best.stage;
-    if (instance.overlapNs(f, b) >= 0 &&
+    if (instance.overlapNs(f, b) >= 0 && hasRoomForPair(f, b) &&
         (!partner || candidate.score < partner->score))
       partner = &candidate;
   }
@@ -252,6 +271,7 @@ bool Greedy::tryPair(int64_t nowNs, const Candidate &best) {
     return true;
   }
   int64_t lengthNs = instance.overlapNs(f, b);
+  peak = std::max(peak, pairBytes(f, b));
   runForward(f, nowNs, lengthNs, true);
   runBackward(b, nowNs, lengthNs, true);
   return true;
@@ -265,7 +285,7 @@ void Greedy::runForward(size_t s, int64_t beginNs, int64_t lengthNs,
   actions[rank].push_back(
       {Phase::forward, static_cast<int64_t>(s), microbatch, overlapsNext});
   heldBytes[rank] += stage.costs.savedBytes;
-  peak = std::max(peak, heldBytes[rank]);
+  peak = std::max(peak, heldBytes[rank] + stage.costs.forwardTransientBytes);
   outboundBytes[rank] += stage.costs.savedBytes;
   remainingNs[rank] -= stage.costs.forwardNs;
   lastWasForward[rank] = 1;
@@ -301,6 +321,7 @@ void Greedy::runBackward(size_t s, int64_t beginNs, int64_t lengthNs,
   int64_t microbatch = nextBackward[s]++;
   actions[rank].push_back({fused ? Phase::backward : Phase::backward_input,
                            static_cast<int64_t>(s), microbatch, false});
+  peak = std::max(peak, heldBytes[rank] + stage.costs.backwardTransientBytes);
   heldBytes[rank] -= stage.costs.savedBytes;
   remainingNs[rank] -= stage.costs.inputGradNs;
   if (fused) {
@@ -330,6 +351,7 @@ void Greedy::runWeightGrad(size_t s, int64_t nowNs) {
   auto rank = static_cast<size_t>(stage.rank);
   actions[rank].push_back({Phase::weight_grad, static_cast<int64_t>(s),
                            nextWeightGrad[s]++, false});
+  peak = std::max(peak, heldBytes[rank] + stage.costs.backwardTransientBytes);
   heldBytes[rank] -= stage.costs.weightGradBytes;
   --pending[rank];
   remainingNs[rank] -= stage.costs.weightGradNs;

@@ -60,7 +60,7 @@ public:
 
   /// Runs by rules. False: given up because the makespan would exceed
   /// `giveUpNs`, or because a rank's limit is below the `reserveBytes` of its
-  /// first stage and nothing can begin there.
+  /// first stage and the rank's `transientBytes`, and nothing can begin there.
   bool run(const Policy &policy, int64_t giveUpNs = kNoLimit);
 
   // Of the last run that was not given up.
@@ -86,10 +86,16 @@ private:
   int64_t limitBytes(size_t rank) const {
     return std::min(instance.ranks[rank].limitBytes, ceilingBytes);
   }
+  /// What a rank may hold between its actions, so that any of them can run.
+  int64_t roomBytes(size_t rank) const {
+    return limitBytes(rank) - instance.ranks[rank].transientBytes;
+  }
   int64_t scoreOf(size_t stage, bool forward, int64_t readyNs) const;
   int64_t durationNs(const Candidate &candidate) const;
   bool fillWithWeightGrad(size_t rank, int64_t nowNs, int64_t nextNs);
   bool tryPair(int64_t nowNs, const Candidate &best);
+  int64_t pairBytes(size_t forward, size_t backward) const;
+  bool hasRoomForPair(size_t forward, size_t backward) const;
   void runForward(size_t stage, int64_t beginNs, int64_t lengthNs,
                   bool overlapsNext);
   void turn(size_t last, int64_t nowNs);

@@ -36,6 +36,8 @@ Instance::Instance(const ScheduleProblem &given, const Costs &costs)
     actions += 3 * static_cast<size_t>(stage.microbatches);
     InstanceRank &rank = ranks[static_cast<size_t>(stage.rank)];
     rank.stages.push_back(s);
+    rank.transientBytes =
+        std::max(rank.transientBytes, stage.costs.transientBytes());
     rank.workNs +=
         stage.microbatches * (stage.costs.forwardNs + backwardNs(stage.costs));
   }

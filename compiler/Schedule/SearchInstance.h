@@ -44,6 +44,8 @@ struct InstanceStage {
 struct InstanceRank {
   std::vector<size_t> stages; ///< deepest position first
   int64_t limitBytes = kNoLimit;
+  /// The most that one of its actions holds only while it runs.
+  int64_t transientBytes = 0;
   int64_t workNs = 0; ///< of all its actions, one after the other
 };
 

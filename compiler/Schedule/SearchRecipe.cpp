@@ -164,7 +164,9 @@ Recipe mutate(const Instance &instance, const Recipe &recipe,
 static std::vector<ActionHolding> holdingsOf(const Instance &instance) {
   std::vector<ActionHolding> holdings;
   for (const InstanceStage &stage : instance.stages)
-    holdings.push_back({stage.costs.savedBytes, stage.costs.weightGradBytes});
+    holdings.push_back({stage.costs.savedBytes, stage.costs.weightGradBytes,
+                        stage.costs.forwardTransientBytes,
+                        stage.costs.backwardTransientBytes});
   return holdings;
 }
 

@@ -46,6 +46,7 @@ bool WeightGradFiller::run(const Sequence &given, const FillRules &fillRules) {
   order = &given;
   rules = fillRules;
   longestIdleNs = lastNs = longestNs = most = 0;
+  overfull = false;
   for (Stage &stage : stages)
     stage.nextForward = stage.nextBackward = stage.nextWeightGrad =
         stage.listedWeightGrad = stage.firstMicrobatch;
@@ -71,7 +72,12 @@ bool WeightGradFiller::run(const Sequence &given, const FillRules &fillRules) {
     if (state.firstNs >= 0)
       longestNs = std::max(longestNs, state.nowNs - state.firstNs);
   }
-  return ended && lastNs <= rules.mostNs;
+  return ended && !overfull && lastNs <= rules.mostNs;
+}
+
+void WeightGradFiller::hold(size_t rank, int64_t bytes) {
+  most = std::max(most, bytes);
+  overfull = overfull || (!limits.empty() && bytes > limits[rank]);
 }
 
 void WeightGradFiller::runWeightGrad(size_t rank) {
@@ -81,6 +87,7 @@ void WeightGradFiller::runWeightGrad(size_t rank) {
   int64_t beginNs = state.nowNs;
   state.nowNs += stage.costs.weightGradNs;
   state.workNs -= stage.costs.weightGradNs;
+  hold(rank, state.held + stage.holding.backwardTransient);
   state.held -= stage.holding.weightGrad;
   done[rank].push_back({{index, Phase::weight_grad},
                         static_cast<uint32_t>(stage.nextWeightGrad++),
@@ -137,11 +144,13 @@ int64_t WeightGradFiller::tryEntry(size_t rank, size_t place) {
       arrivalNs = std::max(
           arrivalNs, passes[passOf(entry.stage() - 1, earlier, false)].beginNs);
   }
-  if (forward && !limits.empty()) {
-    while (state.held + stage.holding.saved > limits[rank] &&
-           state.pending() > 0)
+  int64_t needed = forward
+                       ? stage.holding.saved + stage.holding.forwardTransient
+                       : stage.holding.backwardTransient;
+  if (!limits.empty() && needed > 0) {
+    while (state.held + needed > limits[rank] && state.pending() > 0)
       runWeightGrad(rank);
-    if (state.held + stage.holding.saved > limits[rank])
+    if (state.held + needed > limits[rank])
       return Progress::kStop;
   }
   while (state.pending() > rules.mostPending || shouldFill(state, arrivalNs))
@@ -153,7 +162,7 @@ int64_t WeightGradFiller::tryEntry(size_t rank, size_t place) {
     state.idleNs += beginNs - state.nowNs;
     longestIdleNs = std::max(longestIdleNs, state.idleNs);
   }
-  if (beginNs + state.workNs > rules.mostNs)
+  if (overfull || beginNs + state.workNs > rules.mostNs)
     return Progress::kStop;
   int64_t lengthNs = forward ? stage.costs.forwardNs : stage.costs.inputGradNs;
   state.nowNs = beginNs + lengthNs;
@@ -165,10 +174,11 @@ int64_t WeightGradFiller::tryEntry(size_t rank, size_t place) {
   if (forward) {
     ++stage.nextForward;
     --state.forwardsLeft;
+    hold(rank, state.held + needed);
     state.held += stage.holding.saved;
-    most = std::max(most, state.held);
   } else {
     ++stage.nextBackward;
+    hold(rank, state.held + needed);
     state.held += stage.holding.weightGrad - stage.holding.saved;
     state.weightGrads.push_back(static_cast<uint32_t>(entry.stage()));
   }

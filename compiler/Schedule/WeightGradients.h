@@ -25,6 +25,8 @@ inline constexpr int64_t kGradientBuffers = 2;
 struct ActionHolding {
   int64_t saved = 1;      ///< from the forward to the end of backward_input
   int64_t weightGrad = 1; ///< of those, to the end of weight_grad
+  /// Besides, while a forward and while a backward_input or weight_grad runs.
+  int64_t forwardTransient = 0, backwardTransient = 0;
 };
 
 /// When weight gradients run that no order of actions asks for.
@@ -63,11 +65,11 @@ public:
                    std::vector<int64_t> limits);
 
   /// Weight gradients run in the order of the backward_inputs of a rank, as
-  /// late as possible but before a forward for which the rank has no room
+  /// late as possible but before what the rank has no room for
   /// otherwise, and as the rules say. A weight_grad that the order lists runs
   /// there at the latest, if its backward_input has run, as long as the rank
   /// has forwards left. False when the order cannot be executed, when a rank
-  /// has no room for a forward although no weight gradient is left to run, or
+  /// has no room for an action although no weight gradient is left to run, or
   /// when it exceeds `mostNs`.
   bool run(const Sequence &order, const FillRules &rules);
 
@@ -75,7 +77,7 @@ public:
   int64_t makespanNs() const { return lastNs; }
   /// The longest from a rank's first begin to its last end.
   int64_t spanNs() const { return longestNs; }
-  /// The most that a rank holds.
+  /// The most that a rank holds, with what is transient.
   int64_t peak() const { return most; }
   /// By rank, in order.
   const std::vector<std::vector<ActionRun>> &runs() const { return done; }
@@ -120,6 +122,8 @@ private:
 
   int64_t tryEntry(size_t rank, size_t place);
   void runWeightGrad(size_t rank);
+  /// While something runs.
+  void hold(size_t rank, int64_t bytes);
   bool shouldFill(const Rank &rank, int64_t arrivalNs) const;
   size_t passOf(size_t stage, int64_t microbatch, bool forward) const {
     return 2 * (stage * static_cast<size_t>(problem.microbatches) +
@@ -137,6 +141,7 @@ private:
   const Sequence *order = nullptr;
   FillRules rules;
   int64_t longestIdleNs = 0; ///< of any rank
+  bool overfull = false;     ///< a rank has held more than its limit
   int64_t lastNs = 0, longestNs = 0, most = 0, effortSoFar = 0;
 };
 

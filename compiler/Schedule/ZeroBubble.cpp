@@ -88,16 +88,18 @@ Result<Schedule> fromCosts(std::string_view name,
   std::vector<int64_t> most;
   for (size_t rank = 0; rank < costs->stages.size(); ++rank) {
     const StageCosts &stage = costs->stages[rank];
-    room.holdings.push_back({stage.savedBytes, stage.weightGradBytes});
+    room.holdings.push_back({stage.savedBytes, stage.weightGradBytes,
+                             stage.forwardTransientBytes,
+                             stage.backwardTransientBytes});
     int64_t limit = units * stage.savedBytes;
     if (!costs->limitBytes.empty())
-      limit = std::min(limit, costs->limitBytes[rank]);
+      limit = std::min(limit, costs->limitBytes[rank] - stage.transientBytes());
     if (limit < stage.savedBytes)
       return Error{"schedule " + std::string(name) + " needs " +
                    std::to_string(stage.savedBytes) +
                    " bytes for one microbatch on rank " + std::to_string(rank) +
                    ", whose limit is " + std::to_string(limit)};
-    room.limits.push_back(limit);
+    room.limits.push_back(limit + stage.transientBytes());
     most.push_back(std::min(problem.microbatches, stage.savedBytes > 0
                                                       ? limit / stage.savedBytes
                                                       : problem.microbatches));

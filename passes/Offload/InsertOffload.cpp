@@ -342,14 +342,9 @@ struct InsertOffload : public moe::impl::InsertOffloadBase<InsertOffload> {
   using Base::Base;
 
   void runOnOperation() override {
-    if (targets.empty())
-      return;
-    Result<std::vector<policy::Choice>> choices = policy::parseChoices(targets);
-    if (!choices) {
-      getOperation().emitError() << "offload: " << choices.error().message;
-      return signalPassFailure();
-    }
-    if (failed(insertOffload(getOperation(), *choices, {leadLayers, leadOps})))
+    ModuleOp module = getOperation();
+    if (failed(insertOffload(module, {targets, {leadLayers, leadOps}},
+                             findTurningStages(module))))
       signalPassFailure();
   }
 };
@@ -358,7 +353,8 @@ struct InsertOffload : public moe::impl::InsertOffloadBase<InsertOffload> {
 
 LogicalResult moe::insertOffload(ModuleOp module,
                                  ArrayRef<policy::Choice> choices,
-                                 const OffloadLead &lead) {
+                                 const OffloadLead &lead,
+                                 const llvm::StringSet<> &turning) {
   if (lead.layers < 0 || lead.ops < 0)
     return module.emitError()
            << "offload: a lead of " << (lead.ops < 0 ? lead.ops : lead.layers)
@@ -367,7 +363,6 @@ LogicalResult moe::insertOffload(ModuleOp module,
       resolveChoices(module, choices, "offload");
   if (failed(covered))
     return failure();
-  llvm::StringSet<> turning = findTurningStages(module);
   llvm::MapVector<Operation *, SmallVector<CoveredValue>> valuesOf;
   for (const CoveredValue &each : *covered)
     valuesOf[each.stage].push_back(each);
@@ -379,4 +374,15 @@ LogicalResult moe::insertOffload(ModuleOp module,
       return failure();
   }
   return success();
+}
+
+LogicalResult moe::insertOffload(ModuleOp module, const OffloadRequest &request,
+                                 const llvm::StringSet<> &turning) {
+  if (request.targets.empty())
+    return success();
+  Result<std::vector<policy::Choice>> choices =
+      policy::parseChoices(request.targets);
+  if (!choices)
+    return module.emitError() << "offload: " << choices.error().message;
+  return insertOffload(module, *choices, request.lead, turning);
 }

@@ -44,10 +44,12 @@ static void addPartitionAndSchedule(OpPassManager &manager,
   schedule.kind = options.schedule;
   schedule.csv = options.csv;
   schedule.groupSize = options.groupSize;
-  schedule.budget = options.budget;
+  schedule.budget = llvm::to_vector(options.budget);
   schedule.worthNs = options.worthNs;
   schedule.recompute = options.recompute;
   schedule.keepHandles = options.keepHandles;
+  schedule.offload = options.offload;
+  schedule.offloadLead = options.offloadLead;
   manager.addPass(createBuildSchedule(schedule));
 }
 
@@ -68,9 +70,11 @@ void moe::buildStagesAndSteps(OpPassManager &manager,
   if (options.schedule == "auto" && options.csv.empty() &&
       options.stagesPerRank == 0 && options.placement.empty()) {
     auto search = withCosts<SearchScheduleOptions>(options);
-    search.budget = options.budget;
+    search.budget = llvm::to_vector(options.budget);
     search.recompute = options.recompute;
     search.keepHandles = options.keepHandles;
+    search.offload = options.offload;
+    search.offloadLead = options.offloadLead;
     manager.addPass(createSearchSchedule(search));
   } else {
     addPartitionAndSchedule(manager, options);

@@ -74,21 +74,23 @@ struct BuildSchedule : public moe::impl::BuildScheduleBase<BuildSchedule> {
              << "schedule auto goes by costs and needs a machine";
     schedule::GeneratorOptions options;
     options.groupSize = groupSize;
+    MeasuredCosts measured;
     if (!machine.empty()) {
       FailureOr<cost::Machine> model = loadMachine(module, machine, profile);
       if (failed(model))
         return failure();
-      FailureOr<schedule::Costs> costs = measureCosts(
-          module, problem, *model, imbalance, searches ? int64_t(budget) : 0,
-          {recompute, {keepHandles}});
+      FailureOr<MeasuredCosts> costs = measureCosts(
+          module, problem, *model, imbalance,
+          searches ? ArrayRef<int64_t>(budget) : ArrayRef<int64_t>(),
+          {recompute, {keepHandles}}, {offload, {offloadLead}});
       if (failed(costs))
         return failure();
-      options.costs = std::move(*costs);
+      measured = std::move(*costs);
+      options.costs = measured.split;
     }
     if (searches) {
-      schedule::Structure structure{problem, std::move(options.costs)};
       FailureOr<schedule::SearchResult> found =
-          searchSchedules(module, structure);
+          searchSchedules(module, measured.structures(problem));
       if (failed(found))
         return failure();
       return std::move(found->schedule);
@@ -99,7 +101,7 @@ struct BuildSchedule : public moe::impl::BuildScheduleBase<BuildSchedule> {
       return module.emitError() << order.error().message;
     if (worthNs > 0 && !machine.empty()) {
       Result<schedule::Evaluation> evaluation =
-          schedule::evaluate(*order, options.costs);
+          schedule::evaluate(*order, measured.shortest());
       if (!evaluation)
         return module.emitError() << evaluation.error().message;
       if (evaluation->makespanNs >= worthNs)

@@ -11,6 +11,8 @@
 #include "passes/Releases/PlaceReleases.h"
 #include "passes/Schedule/FusedBackward.h"
 
+#include "llvm/ADT/StringSet.h"
+
 #include <cmath>
 
 using namespace mlir;
@@ -43,38 +45,12 @@ const plan::Program *programOf(const plan::Stage &stage, plan::Phase phase) {
   return nullptr;
 }
 
-/// The most that is live at once in a program of what it does not leave to
-/// later ones of the microbatch, or take from earlier ones.
-int64_t transientBytes(const plan::Stage &stage, const plan::Program &program) {
-  auto bytesOf = [&](plan::ValueIndex index) {
-    const plan::Value &value = stage.values[index];
-    return value.placement == plan::Placement::fixed ? value.bytes : 0;
-  };
-  int64_t live = 0, most = 0;
-  for (plan::ValueIndex input : program.inputs)
-    live += bytesOf(input);
-  for (const plan::Op &op : program.ops) {
-    for (plan::ValueIndex output : op.outputs)
-      if (output >= 0 && stage.values[output].overwrites == -1)
-        live += bytesOf(output);
-    most = std::max(most, live + op.scratchBytes);
-    for (plan::ValueIndex released : op.releases)
-      live -= bytesOf(released);
-  }
-  return std::max(most, live);
-}
-
-/// What a rank needs besides what schedules hold: parameters, send buffers, and
-/// what lives inside one program, or inside an overlapping pair.
+/// What a rank needs besides what schedules hold: parameters and send buffers.
 int64_t unchangingBytes(ArrayRef<const plan::Stage *> stages) {
-  int64_t bytes = 0, mostForward = 0, mostBackward = 0;
+  int64_t bytes = 0;
   for (const plan::Stage *stage : stages) {
     bytes += cost::persistentBytes(*stage);
     for (const plan::Program &program : stage->programs) {
-      int64_t inside = transientBytes(*stage, program);
-      bool forward = program.phase == plan::Phase::forward;
-      int64_t &most = forward ? mostForward : mostBackward;
-      most = std::max(most, inside);
       // Sent while the next program runs. The two input gradients are one
       // buffer's worth: a rank sends one at a time.
       if (program.phase == plan::Phase::backward_input)
@@ -84,8 +60,7 @@ int64_t unchangingBytes(ArrayRef<const plan::Stage *> stages) {
           bytes += stage->values[output].bytes;
     }
   }
-  return bytes + (stages.size() > 1 ? mostForward + mostBackward
-                                    : std::max(mostForward, mostBackward));
+  return bytes;
 }
 
 /// From the end of a run to the arrival of what it yields on the next rank.
@@ -105,19 +80,43 @@ int64_t transferNs(pipe::StageOp first, pipe::LayoutAttr layout,
   return link.latencyNs + static_cast<int64_t>(std::ceil(seconds * 1e9));
 }
 
+/// Orders of overlapping pairs are found anew for the steps that have them.
+constexpr int64_t kStatesOfEstimate = 2;
+
 } // namespace
 
-FailureOr<schedule::Costs>
+SmallVector<schedule::Structure, 2>
+MeasuredCosts::structures(const schedule::ScheduleProblem &problem) const {
+  SmallVector<schedule::Structure, 2> all = {{problem, whole, true}};
+  if (split.stages != whole.stages)
+    all.push_back({problem, split, false});
+  return all;
+}
+
+schedule::Costs MeasuredCosts::shortest() const {
+  schedule::Costs costs = split;
+  for (auto [stage, inOne] : llvm::zip(costs.stages, whole.stages)) {
+    stage.inputGradNs = std::min(stage.inputGradNs, inOne.inputGradNs);
+    stage.weightGradNs =
+        std::min(stage.weightGradNs, inOne.inputGradNs - stage.inputGradNs);
+  }
+  return costs;
+}
+
+FailureOr<MeasuredCosts>
 moe::measureCosts(ModuleOp module, const schedule::ScheduleProblem &problem,
                   const cost::Machine &machine, double imbalance,
-                  int64_t budgetBytes, const RecomputeRequest &recompute) {
+                  ArrayRef<int64_t> budgetBytes,
+                  const RecomputeRequest &recompute,
+                  const OffloadRequest &offload) {
   pipe::LayoutAttr layout = pipe::LayoutAttr::get(module);
   if (!layout)
     return failure();
   OwningOpRef<ModuleOp> copy = module.clone();
   TimingInputs timing{machine, imbalance, layout.getExpertRanks()};
   std::vector<plan::Stage> stages;
-  schedule::Costs costs;
+  MeasuredCosts measured;
+  schedule::Costs &costs = measured.split;
   for (pipe::StageOp stage : copy->getOps<pipe::StageOp>())
     if (!stage.getBackwardInput().empty())
       addFusedBackward(stage);
@@ -127,6 +126,14 @@ moe::measureCosts(ModuleOp module, const schedule::ScheduleProblem &problem,
       return success(each.getSeverity() == DiagnosticSeverity::Remark);
     });
     if (failed(insertRecompute(*copy, recompute)))
+      return failure();
+    // There is no order yet. In nearly every one the last stage of a copy sends
+    // each microbatch back at once.
+    llvm::StringSet<> turning;
+    for (auto [index, stage] : llvm::enumerate(copy->getOps<pipe::StageOp>()))
+      if (problem.isLast(static_cast<int64_t>(index)))
+        turning.insert(stage.getSymName());
+    if (failed(insertOffload(*copy, offload, turning)))
       return failure();
   }
   for (pipe::StageOp stage : copy->getOps<pipe::StageOp>()) {
@@ -139,6 +146,7 @@ moe::measureCosts(ModuleOp module, const schedule::ScheduleProblem &problem,
       return failure();
     stages.push_back(std::move(*built));
     costs.stages.push_back(cost::stageCosts(stages.back()));
+    measured.whole.stages.push_back(cost::wholeStageCosts(stages.back()));
   }
   if (problem.stagesPerRank > 1)
     for (int64_t forward = 0; forward < problem.stages(); ++forward)
@@ -148,18 +156,32 @@ moe::measureCosts(ModuleOp module, const schedule::ScheduleProblem &problem,
         if (problem.rankOf(forward) != problem.rankOf(backward) || !second)
           continue;
         schedule::Interleaving pair = schedule::interleave(
-            *programOf(stages[forward], plan::Phase::forward), *second);
+            *programOf(stages[forward], plan::Phase::forward), *second,
+            kStatesOfEstimate);
         costs.overlaps.push_back({forward, backward, pair.ns});
       }
-  if (budgetBytes == 0)
-    return costs;
+  auto finish = [&] {
+    measured.whole.transferNs = costs.transferNs;
+    measured.whole.overlaps = costs.overlaps;
+    measured.whole.limitBytes = costs.limitBytes;
+    return std::move(measured);
+  };
+  if (budgetBytes.empty())
+    return finish();
+  if (budgetBytes.size() != 1 &&
+      static_cast<int64_t>(budgetBytes.size()) != problem.ranks)
+    return module.emitError() << "schedule auto: " << budgetBytes.size()
+                              << " budgets are given for " << problem.ranks
+                              << " ranks; one for each, or one for all";
   for (int64_t rank = 0; rank < problem.ranks; ++rank) {
     SmallVector<const plan::Stage *> own;
     for (const plan::Stage &stage : stages)
       if (stage.rank == rank)
         own.push_back(&stage);
     int64_t needed = unchangingBytes(own) + machine.reserveBytes;
-    costs.limitBytes.push_back(std::max<int64_t>(0, budgetBytes - needed));
+    int64_t budget =
+        budgetBytes[budgetBytes.size() == 1 ? 0 : static_cast<size_t>(rank)];
+    costs.limitBytes.push_back(std::max<int64_t>(0, budget - needed));
   }
-  return costs;
+  return finish();
 }

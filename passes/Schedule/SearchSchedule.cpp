@@ -45,6 +45,7 @@ struct SearchSchedule : public moe::impl::SearchScheduleBase<SearchSchedule> {
       return failure();
     SmallVector<OwningOpRef<ModuleOp>> modules;
     SmallVector<schedule::Structure> structures;
+    SmallVector<size_t> moduleOf; // of each structure
     for (schedule::ScheduleProblem problem :
          admitted(*single, countDecoderBlocks(module))) {
       OwningOpRef<ModuleOp> copy = module.clone();
@@ -52,19 +53,23 @@ struct SearchSchedule : public moe::impl::SearchScheduleBase<SearchSchedule> {
         return failure();
       SmallVector<pipe::StageOp> stages(copy->getOps<pipe::StageOp>());
       problem.labelRoles = labelRoles(stages.back());
-      FailureOr<schedule::Costs> costs =
+      FailureOr<MeasuredCosts> costs =
           measureCosts(*copy, problem, *model, imbalance, budget,
-                       {recompute, {keepHandles}});
+                       {recompute, {keepHandles}}, {offload, {offloadLead}});
       if (failed(costs))
         return failure();
       modules.push_back(std::move(copy));
-      structures.push_back({problem, std::move(*costs)});
+      for (schedule::Structure &structure : costs->structures(problem)) {
+        structures.push_back(std::move(structure));
+        moduleOf.push_back(modules.size() - 1);
+      }
     }
     FailureOr<schedule::SearchResult> found =
         searchSchedules(module, structures);
     if (failed(found))
       return failure();
-    module.getBodyRegion().takeBody(modules[found->structure]->getBodyRegion());
+    module.getBodyRegion().takeBody(
+        modules[moduleOf[found->structure]]->getBodyRegion());
     SmallVector<pipe::StageOp> stages(module.getOps<pipe::StageOp>());
     return emitSchedule(module, stages, found->schedule);
   }

@@ -88,6 +88,8 @@ function firstBeyond(list, value) {
 // --- Pipeline ---------------------------------------------------------------
 
 const kRow = 22, kGap = 4, kAxis = 26, kLabel = 112, kLane = 18;
+const kOpsFrom = 40; // pixels of a run from which on its ops are drawn
+const kCopyArrow = "#c2185b";
 const canvas = element("pipeline"), memory = element("memory");
 const lanes = data.lanes;
 // Lanes with something on them in any rank, in the order of their rows.
@@ -181,6 +183,53 @@ function eachVisible(begins, ends, width, draw) {
   }
 }
 
+// Copies between device and host of a rank: one entry for each copy back, with
+// the copy out of the same value and microbatch.
+const outLane = lanes.indexOf("copy_out"), inLane = lanes.indexOf("copy_in");
+function copiesOf(rank) {
+  if (rank.copies) return rank.copies;
+  rank.copies = [];
+  const left = new Map();
+  rank.begin.forEach((begin, i) => {
+    const run = execution(rank, i), ops = run.ops;
+    for (let o = 0; o < ops.begin.length; ++o) {
+      if (ops.lane[o] !== outLane && ops.lane[o] !== inLane) continue;
+      const part = run.parts[ops.part[o]];
+      const { host } = data.programs[part.program].ops[ops.op[o]];
+      const microbatch = [rank.runs.microbatch[i], rank.runs.second[i]][ops.part[o]];
+      const key = part.stage + "." + host + "." + microbatch;
+      const end = { run: i, op: o, begin: begin + ops.begin[o], end: begin + ops.begin[o] + ops.ns[o] };
+      if (ops.lane[o] === outLane) left.set(key, end);
+      else if (left.has(key)) rank.copies.push({ out: left.get(key), back: end });
+    }
+  });
+  return rank.copies;
+}
+
+// An arrow from each copy out to its copies back, where the ops of either are
+// drawn.
+function drawCopies(context, rank, rowOf, width) {
+  const shows = end => end.end > view.from && end.begin < view.to &&
+    xOf(rank.end[end.run], width) - xOf(rank.begin[end.run], width) >= kOpsFrom;
+  const from = rowOf(outLane) + kLane - 2, to = rowOf(inLane) + 2;
+  context.strokeStyle = context.fillStyle = kCopyArrow;
+  copiesOf(rank).forEach(({ out, back }, k) => {
+    if (!shows(out) && !shows(back)) return;
+    const level = (from + to) / 2 + (k % 5 - 2) * 4; // not all on one line
+    const left = xOf(out.end, width), right = xOf(back.begin, width);
+    context.beginPath();
+    context.moveTo(left, from);
+    context.bezierCurveTo(left, level, left, level, (left + right) / 2, level);
+    context.bezierCurveTo(right, level, right, level, right, to);
+    context.stroke();
+    context.beginPath();
+    context.moveTo(right, to + 2);
+    context.lineTo(right - 4, to - 5);
+    context.lineTo(right + 4, to - 5);
+    context.fill();
+  });
+}
+
 function drawLanes(context, rank, top, width) {
   context.save();
   const rowOf = lane => top + shown.indexOf(lane) * kLane;
@@ -201,7 +250,7 @@ function drawLanes(context, rank, top, width) {
   eachVisible(rank.begin, rank.end, width, i => {
     const run = execution(rank, i);
     const wide = xOf(rank.end[i], width) - xOf(rank.begin[i], width);
-    if (!run.ops.begin.length || wide < 40) {
+    if (!run.ops.begin.length || wide < kOpsFrom) {
       const x = xOf(rank.begin[i], width);
       const lane = run.kind === "reduce_gradients" ? 1 : 0;
       context.globalAlpha = 0.55;
@@ -218,6 +267,7 @@ function drawLanes(context, rank, top, width) {
       drawBox(context, x, rowOf(lane) + 1, w > 2.5 ? w - 0.7 : w, kLane - 2, color, data.programs[part.program].ops[run.ops.op[o]].kind);
     }
   });
+  if (usesHost) drawCopies(context, rank, rowOf, width);
   context.restore();
 }
 
@@ -391,9 +441,17 @@ function describeOp(rank, i, ns, lane) {
     const list = (title, values) => values.length === 0 ? "" : "\n" + title + ": " +
       values.map(v => stage.values[v][0] + " (" + formatBytes(stage.values[v][1]) + ")").join(", ");
     return op.kind + " " + op.name + "\n" + formatNs(run.ops.ns[o]) + ", " + words(lanes[lane]) +
-      list("writes", op.outputs) + list("frees", op.releases);
+      list("writes", op.outputs) + list("frees", op.releases) +
+      (lane === outLane || lane === inLane ? describeCopy(rank, i, o) : "");
   }
   return "";
+}
+
+// Of a copy between device and host: when its other end is.
+function describeCopy(rank, i, o) {
+  const ends = copiesOf(rank).filter(copy => [copy.out, copy.back].some(end => end.run === i && end.op === o));
+  return ends.map(({ out, back }) => out.run === i && out.op === o
+    ? "\ncopied back at " + formatNs(back.begin) : "\ncopied out at " + formatNs(out.begin)).join("");
 }
 
 function describeMessage(rank, m) {
@@ -629,4 +687,6 @@ choose(view.rank);
 const drawn = drawPipeline();
 drawMemory();
 document.documentElement.dataset.ranks = drawn;
+if (usesHost)
+  document.documentElement.dataset.copies = data.ranks.reduce((sum, rank) => sum + copiesOf(rank).length, 0);
 document.documentElement.dataset.ready = "true";

@@ -22,6 +22,7 @@ plan::Stage splitStage() {
   for (int64_t bytes : {256, 512, 1024, 1024, 2048, 256}) {
     plan::Value value;
     value.bytes = bytes;
+    value.placement = plan::Placement::slot;
     stage.values.push_back(value);
   }
   plan::Program forward, backwardInput, weightGrad;
@@ -58,10 +59,33 @@ TEST(StageCosts, OfAFusedBackward) {
   stage.programs[1].phase = plan::Phase::backward;
   stage.programs.pop_back();
   EXPECT_EQ(cost::stageCosts(stage), (schedule::StageCosts{12, 21, 0, 768, 0}));
-  // Both ways at once: the split one counts, which schedules decide about.
+  // Both ways at once: the split one counts, or the other by itself.
   plan::Stage both = splitStage();
   both.programs.push_back(stage.programs[1]);
   EXPECT_EQ(cost::stageCosts(both), cost::stageCosts(splitStage()));
+  EXPECT_EQ(cost::wholeStageCosts(both), cost::stageCosts(stage));
+}
+
+TEST(StageCosts, OfWhatLivesInsideAProgram) {
+  plan::Stage stage = splitStage();
+  // Made by the first op of the forward, released by its second, beside 100
+  // bytes of scratch; on the host it would not count.
+  plan::Value inside = stage.values[0];
+  inside.placement = plan::Placement::fixed;
+  inside.bytes = 1000;
+  stage.values.push_back(inside);
+  auto index = static_cast<plan::ValueIndex>(stage.values.size() - 1);
+  stage.programs[0].ops[0].outputs.push_back(index);
+  stage.programs[0].ops[1].scratchBytes = 100;
+  stage.programs[0].ops[1].releases.push_back(index);
+  stage.programs[0].ops[2].scratchBytes = 700;
+  stage.programs[2].ops[0].scratchBytes = 50;
+  schedule::StageCosts costs = cost::stageCosts(stage);
+  EXPECT_EQ(costs.forwardTransientBytes, 1100);
+  EXPECT_EQ(costs.backwardTransientBytes, 50);
+  EXPECT_EQ(costs.savedBytes, 768);
+  stage.values[index].memoryClass = plan::MemoryClass::host;
+  EXPECT_EQ(cost::stageCosts(stage).forwardTransientBytes, 700);
 }
 
 TEST(StageCosts, OfAForwardAlone) {

@@ -127,6 +127,82 @@ TEST(Evaluate, TheStepIsTheLongestPath) {
     }
 }
 
+/// What a rank holds while the action at `now` runs, straight from the words of
+/// StageCosts: looks for the actions of every microbatch anew.
+int64_t heldWhile(const std::vector<Action> &actions, size_t now,
+                  const Costs &costs) {
+  size_t first = now, last = now; // both of a pair run
+  if (now > 0 && actions[now - 1].overlapsNext)
+    --first;
+  if (actions[now].overlapsNext)
+    ++last;
+  auto place = [&](const Action &like, std::initializer_list<Phase> phases) {
+    for (size_t i = 0; i < actions.size(); ++i)
+      if (actions[i].stage == like.stage &&
+          actions[i].microbatch == like.microbatch &&
+          std::find(phases.begin(), phases.end(), actions[i].phase) !=
+              phases.end())
+        return i;
+    return actions.size();
+  };
+  int64_t bytes = 0;
+  for (size_t i = first; i <= last; ++i) {
+    const StageCosts &stage =
+        costs.stages[static_cast<size_t>(actions[i].stage)];
+    bytes += actions[i].phase == Phase::forward ? stage.forwardTransientBytes
+                                                : stage.backwardTransientBytes;
+  }
+  for (size_t i = 0; i <= last; ++i) {
+    if (actions[i].phase != Phase::forward)
+      continue;
+    const StageCosts &stage =
+        costs.stages[static_cast<size_t>(actions[i].stage)];
+    size_t back = place(actions[i], {Phase::backward, Phase::backward_input});
+    size_t weights = place(actions[i], {Phase::backward, Phase::weight_grad});
+    if (back >= first)
+      bytes += stage.savedBytes;
+    else if (weights >= first)
+      bytes += stage.weightGradBytes;
+  }
+  return bytes;
+}
+
+/// With values that wait on the host, too: held while their copies run.
+TEST(Evaluate, ThePeakIsWhatIsHeldWhileSomethingRuns) {
+  std::mt19937 random(23);
+  auto below = [&](int64_t end) {
+    return static_cast<int64_t>(random()) % end;
+  };
+  int pairs = 0;
+  for (const GeneratorInfo &info : generators())
+    for (int round = 0; round < 12; ++round) {
+      ScheduleProblem problem{2 + 2 * below(2), 4 + 4 * below(2),
+                              info.stagesPerRank, info.placement};
+      Result<Schedule> schedule = generate(info.name, problem);
+      if (!schedule)
+        continue;
+      Costs costs = Costs::uniform(problem);
+      for (StageCosts &stage : costs.stages) {
+        stage.savedBytes = below(50);
+        stage.weightGradBytes = below(stage.savedBytes + 1);
+        stage.forwardTransientBytes = below(90);
+        stage.backwardTransientBytes = below(90);
+      }
+      Result<Evaluation> evaluation = evaluate(*schedule, costs);
+      ASSERT_TRUE(evaluation.ok()) << info.name;
+      for (size_t rank = 0; rank < schedule->ranks.size(); ++rank) {
+        const std::vector<Action> &actions = schedule->ranks[rank];
+        int64_t most = 0;
+        for (size_t i = 0; i < actions.size(); ++i) {
+          most = std::max(most, heldWhile(actions, i, costs));
+          pairs += actions[i].overlapsNext;
+        }
+        EXPECT_EQ(evaluation->ranks[rank].peakBytes, most) << info.name;
+      }
+    }
+  EXPECT_GT(pairs, 0);
+}
+
 TEST(Evaluate, UniformCostsSplitTheShareOfARank) {
   ScheduleProblem problem{4, 8, 2, Placement::v};
   EXPECT_EQ(Costs::uniform(problem).stages[0],

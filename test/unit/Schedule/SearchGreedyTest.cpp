@@ -26,14 +26,26 @@ TEST(SearchGreedy, EndsWithinTheLimitsWhateverTheRules) {
     Costs costs;
     costs.transferNs = below(3) * 20;
     std::vector<int64_t> need(static_cast<size_t>(problem.ranks), 0);
+    std::vector<int64_t> transient = need;
     for (int64_t s = 0; s < problem.stages(); ++s) {
       costs.stages.push_back(
           {below(50), below(50), below(50), 10 + below(20), below(10)});
-      need[static_cast<size_t>(problem.rankOf(s))] +=
-          costs.stages.back().savedBytes;
+      StageCosts &stage = costs.stages.back();
+      if (round % 3 == 0) {
+        stage.forwardTransientBytes = below(30);
+        stage.backwardTransientBytes = below(30);
+      }
+      auto rank = static_cast<size_t>(problem.rankOf(s));
+      need[rank] += stage.savedBytes;
+      transient[rank] = std::max(transient[rank], stage.transientBytes());
     }
-    for (int64_t bytes : need)
-      costs.limitBytes.push_back(bytes + below(40));
+    if (problem.stagesPerRank > 1 && round % 4 < 2)
+      for (int64_t f = 0; f < problem.stages(); ++f)
+        for (int64_t b = 0; b < problem.stages(); ++b)
+          if (problem.rankOf(f) == problem.rankOf(b))
+            costs.overlaps.push_back({f, b, below(100)});
+    for (size_t rank = 0; rank < need.size(); ++rank)
+      costs.limitBytes.push_back(need[rank] + transient[rank] + below(40));
     Instance instance(problem, costs);
     Greedy greedy(instance);
     Policy policy;
@@ -43,6 +55,7 @@ TEST(SearchGreedy, EndsWithinTheLimitsWhateverTheRules) {
     policy.overrun = static_cast<double>(below(3)) / 2;
     policy.patience = static_cast<double>(below(3)) / 2;
     policy.cautious = below(2);
+    policy.overlap = below(2);
     policy.mostPending = below(2) ? below(3) : kNoLimit;
     if (below(2))
       for (int64_t s = 0; s < problem.stages(); ++s)
