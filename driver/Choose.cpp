@@ -150,7 +150,7 @@ Result<optimize::Partition>
 Chooser::cut(const optimize::PartitionProblem &problem) const {
   if (freedom.partition) {
     std::optional<optimize::Partition> found =
-        optimize::partition(problem, freedom.effort);
+        optimize::partition(problem, freedom.effort, fronts.get());
     if (!found)
       return Error{"--pin: no partition has all of these layers where they are "
                    "pinned and a layer on every stage"};
@@ -178,7 +178,7 @@ Chooser::cut(const optimize::PartitionProblem &problem) const {
                      ? "--partition: the layers given do not add up to those "
                        "of the model, or leave a stage empty"
                      : "--pin: pinned layers are for --partition auto"};
-  return optimize::evaluate(problem, counts, freedom.effort);
+  return optimize::evaluate(problem, counts, freedom.effort, fronts.get());
 }
 
 std::vector<schedule::StageCosts>
@@ -247,7 +247,7 @@ Chooser::lean(const std::vector<int64_t> &counts,
             capacityBytes[static_cast<size_t>(rank)]) {
       optimize::PolicyFront front(problem, freedom.effort);
       if (const auto *point = front.within(*capacity))
-        choices = point->choices;
+        choices = front.choices(*point);
     }
     found.peakBytes.push_back(optimize::evaluate(problem, choices).peakBytes);
     found.choices.push_back(std::move(choices));

@@ -7,6 +7,7 @@
 #include "passes/Policies/BlockOptions.h"
 
 #include <functional>
+#include <memory>
 #include <optional>
 #include <string>
 #include <vector>
@@ -108,6 +109,8 @@ private:
   int64_t transferNs;
   Freedom freedom;
   optimize::PartitionProblem base; ///< without capacities
+  std::unique_ptr<optimize::RankFronts> fronts =
+      std::make_unique<optimize::RankFronts>();
 };
 
 /// A plan in the making: far enough to say what its ranks need.

@@ -387,9 +387,10 @@ PolicyProblem rankProblem(const PartitionProblem &problem,
 }
 
 Partition evaluate(const PartitionProblem &problem,
-                   const std::vector<int64_t> &counts, Effort effort) {
+                   const std::vector<int64_t> &counts, Effort effort,
+                   RankFronts *fronts) {
   assert(problem.check().ok() && isLegal(problem, counts));
-  RankCosts costs(problem, effort);
+  RankCosts costs(problem, effort, fronts);
   Partition made = describe(problem, costs, counts);
   made.isOptimal = made.excessBytes == 0 && costs.areExact();
   return made;
@@ -397,11 +398,12 @@ Partition evaluate(const PartitionProblem &problem,
 
 namespace {
 
-std::optional<Partition> quickPartition(const PartitionProblem &problem) {
+std::optional<Partition> quickPartition(const PartitionProblem &problem,
+                                        RankFronts *fronts) {
   std::vector<int64_t> start = legalCut(problem);
   if (start.empty())
     return std::nullopt;
-  RankCosts costs(problem, Effort::fast);
+  RankCosts costs(problem, Effort::fast, fronts);
   std::vector<std::vector<int64_t>> cuts = {start};
   if (problem.stages() == problem.ranks()) {
     if (std::optional<std::vector<int64_t>> best =
@@ -411,7 +413,7 @@ std::optional<Partition> quickPartition(const PartitionProblem &problem) {
     PartitionProblem unlimited = problem;
     for (int64_t &capacity : unlimited.capacityBytes)
       capacity = std::numeric_limits<int64_t>::max();
-    RankCosts quickest(unlimited, Effort::fast);
+    RankCosts quickest(unlimited, Effort::fast, fronts);
     cuts.push_back(search(problem, costs, start));
     cuts.push_back(search(problem, costs, descend(unlimited, quickest, start)));
   }
@@ -426,12 +428,15 @@ std::optional<Partition> quickPartition(const PartitionProblem &problem) {
 } // namespace
 
 std::optional<Partition> partition(const PartitionProblem &problem,
-                                   Effort effort) {
+                                   Effort effort, RankFronts *fronts) {
   assert(problem.check().ok());
-  std::optional<Partition> quick = quickPartition(problem);
+  RankFronts own;
+  if (!fronts)
+    fronts = &own;
+  std::optional<Partition> quick = quickPartition(problem, fronts);
   if (effort == Effort::fast || !quick)
     return quick;
-  RankCosts costs(problem, effort);
+  RankCosts costs(problem, effort, fronts);
   CutEnumeration found{quick->counts, false};
   if (problem.stages() == problem.ranks()) {
     bool fits = valueOf(problem, costs, quick->counts).excess == 0;

@@ -12,6 +12,9 @@
 #include "compiler/Optimize/Policies.h"
 
 #include <cstdint>
+#include <functional>
+#include <map>
+#include <memory>
 #include <optional>
 #include <vector>
 
@@ -84,12 +87,31 @@ struct Partition {
 PolicyProblem rankProblem(const PartitionProblem &problem,
                           const std::vector<int64_t> &counts, int64_t rank);
 
+/// The fronts of ranks, which do not depend on their capacities: for problems
+/// that differ in nothing else.
+class RankFronts {
+public:
+  struct Entry {
+    PolicyProblem problem;
+    PolicyFront front;
+  };
+  /// Of a rank, named with the kinds of its blocks; what was worked out for it
+  /// before with Effort::fast, if anything was.
+  std::shared_ptr<const Entry>
+  of(const std::vector<int64_t> &rankAndBlocks, Effort effort,
+     const std::function<PolicyProblem()> &makeProblem);
+
+private:
+  std::map<std::vector<int64_t>, std::shared_ptr<const Entry>> entries;
+  std::shared_ptr<StageFronts> stages;
+};
+
 /// What a cut comes to, each rank taking its least time that fits (the first
 /// options, where they take no more; or, where nothing fits, its least memory).
-/// The cut must give every stage a layer.
+/// The cut must give every stage a layer. `fronts`: see partition().
 Partition evaluate(const PartitionProblem &problem,
                    const std::vector<int64_t> &counts,
-                   Effort effort = Effort::fast);
+                   Effort effort = Effort::fast, RankFronts *fronts = nullptr);
 
 /// Whether a cut keeps to the pins and gives every stage a layer.
 bool isLegal(const PartitionProblem &problem,
@@ -108,8 +130,10 @@ std::vector<int64_t> uniformCounts(const PartitionProblem &problem);
 /// uniform cut and from the one that is best without memory. Effort::exact
 /// follows every undominated choice, and with several stages a rank goes on
 /// through all cuts that a bound leaves, up to some millions. `nullopt`: the
-/// pins leave no legal cut.
+/// pins leave no legal cut. `fronts`: of calls for other capacities, null: of
+/// this call only.
 std::optional<Partition> partition(const PartitionProblem &problem,
-                                   Effort effort = Effort::fast);
+                                   Effort effort = Effort::fast,
+                                   RankFronts *fronts = nullptr);
 
 } // namespace moe::optimize

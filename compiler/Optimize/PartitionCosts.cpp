@@ -1,5 +1,7 @@
 #include "compiler/Optimize/PartitionCosts.h"
 
+#include "compiler/Optimize/StageFronts.h"
+
 #include <algorithm>
 #include <numeric>
 #include <utility>
@@ -18,11 +20,11 @@ namespace {
 /// fits and takes no more time: what seems to cost nothing still uses links and
 /// the host.
 void relax(const PolicyProblem &choice, int64_t capacity,
-           PolicyFront::Point &point) {
-  for (std::vector<int64_t> &stage : point.choices)
+           PolicyFront::Point &point, Choices &choices) {
+  for (std::vector<int64_t> &stage : choices)
     for (int64_t &option : stage) {
       int64_t before = std::exchange(option, 0);
-      PolicyOutcome outcome = evaluate(choice, point.choices);
+      PolicyOutcome outcome = evaluate(choice, choices);
       if (outcome.peakBytes <= capacity && outcome.extraNs <= point.extraNs) {
         point.peakBytes = outcome.peakBytes;
         point.extraNs = outcome.extraNs;
@@ -44,18 +46,38 @@ int64_t workNs(const PartitionProblem &problem, const PolicyProblem &choice) {
 
 } // namespace
 
-RankCosts::RankCosts(const PartitionProblem &problem, Effort effort)
-    : problem(problem), effort(effort),
+std::shared_ptr<const RankFronts::Entry>
+RankFronts::of(const std::vector<int64_t> &rankAndBlocks, Effort effort,
+               const std::function<PolicyProblem()> &makeProblem) {
+  auto make = [&](std::shared_ptr<StageFronts> shared) {
+    PolicyProblem problem = makeProblem();
+    PolicyFront front(problem, effort, std::move(shared));
+    return std::make_shared<const Entry>(std::move(problem), std::move(front));
+  };
+  // Exact ones can take gigabytes together.
+  if (effort == Effort::exact)
+    return make(nullptr);
+  if (!stages)
+    stages = std::make_shared<StageFronts>();
+  std::shared_ptr<const Entry> &known = entries[rankAndBlocks];
+  if (!known)
+    known = make(stages);
+  return known;
+}
+
+RankCosts::RankCosts(const PartitionProblem &problem, Effort effort,
+                     RankFronts *fronts)
+    : problem(problem), effort(effort), fronts(fronts ? *fronts : own),
       stagesOf(static_cast<size_t>(problem.ranks())) {
   for (int64_t stage = 0; stage < problem.stages(); ++stage)
     stagesOf[static_cast<size_t>(problem.rankOf[static_cast<size_t>(stage)])]
         .push_back(stage);
 }
 
-RankCosts::Key RankCosts::keyOf(int64_t rank,
-                                const std::vector<int64_t> &counts) const {
+RankKey RankCosts::keyOf(int64_t rank,
+                         const std::vector<int64_t> &counts) const {
   std::vector<int64_t> first = beginsOf(counts);
-  Key key = {rank};
+  RankKey key = {rank};
   for (int64_t stage : stagesOf[static_cast<size_t>(rank)]) {
     key.push_back(-1);
     key.insert(key.end(),
@@ -69,7 +91,7 @@ const RankCost &RankCosts::of(int64_t rank,
                               const std::vector<int64_t> &counts) {
   auto [known, isNew] = costs.try_emplace(keyOf(rank, counts));
   if (isNew) {
-    known->second = workOut(rank, counts);
+    known->second = workOut(rank, counts, known->first);
     exact &= known->second.isExact;
   }
   return known->second;
@@ -86,20 +108,21 @@ int64_t RankCosts::leastNs(int64_t rank, const std::vector<int64_t> &counts) {
   return known->second;
 }
 
-RankCost RankCosts::workOut(int64_t rank,
-                            const std::vector<int64_t> &counts) const {
-  PolicyProblem choice = rankProblem(problem, counts, rank);
-  PolicyFront front(choice, effort);
+RankCost RankCosts::workOut(int64_t rank, const std::vector<int64_t> &counts,
+                            const RankKey &key) {
+  std::shared_ptr<const RankFronts::Entry> known = fronts.of(
+      key, effort, [&] { return rankProblem(problem, counts, rank); });
+  const PolicyFront &front = known->front;
   int64_t capacity = problem.capacityBytes[static_cast<size_t>(rank)];
   const PolicyFront::Point *point = front.within(capacity);
   PolicyFront::Point taken = point ? *point : front.points().front();
-  if (point)
-    relax(choice, capacity, taken);
   RankCost cost;
-  cost.ns = workNs(problem, choice) + taken.extraNs;
+  cost.choices = front.choices(point ? *point : front.points().front());
+  if (point)
+    relax(known->problem, capacity, taken, cost.choices);
+  cost.ns = workNs(problem, known->problem) + taken.extraNs;
   cost.peakBytes = taken.peakBytes;
   cost.excessBytes = std::max<int64_t>(0, taken.peakBytes - capacity);
-  cost.choices = std::move(taken.choices);
   cost.isExact = front.isExact();
   return cost;
 }

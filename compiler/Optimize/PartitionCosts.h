@@ -26,10 +26,15 @@ struct RankCost {
   bool isExact = false;
 };
 
+/// A rank and its blocks.
+using RankKey = std::vector<int64_t>;
+
 /// Costs of ranks, each worked out once for the same blocks.
 class RankCosts {
 public:
-  RankCosts(const PartitionProblem &problem, Effort effort);
+  /// `fronts`: see partition().
+  RankCosts(const PartitionProblem &problem, Effort effort,
+            RankFronts *fronts = nullptr);
 
   const RankCost &of(int64_t rank, const std::vector<int64_t> &counts);
   /// The time of `rank` is never less, by the linear relaxation; -1: nothing
@@ -40,15 +45,17 @@ public:
   bool areExact() const { return exact; }
 
 private:
-  using Key = std::vector<int64_t>; ///< the rank and its blocks
-  Key keyOf(int64_t rank, const std::vector<int64_t> &counts) const;
-  RankCost workOut(int64_t rank, const std::vector<int64_t> &counts) const;
+  RankKey keyOf(int64_t rank, const std::vector<int64_t> &counts) const;
+  RankCost workOut(int64_t rank, const std::vector<int64_t> &counts,
+                   const RankKey &key);
 
   const PartitionProblem &problem;
   Effort effort;
+  RankFronts own; ///< where none are given
+  RankFronts &fronts;
   std::vector<std::vector<int64_t>> stagesOf; ///< by rank
-  std::map<Key, RankCost> costs;
-  std::map<Key, int64_t> least;
+  std::map<RankKey, RankCost> costs;
+  std::map<RankKey, int64_t> least;
   bool exact = true;
 };
 

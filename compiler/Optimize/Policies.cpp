@@ -1,9 +1,11 @@
 #include "compiler/Optimize/Policies.h"
 
+#include "compiler/Optimize/StageFronts.h"
+
 #include <algorithm>
 #include <cassert>
-#include <map>
 #include <string>
+#include <utility>
 
 namespace moe::optimize {
 
@@ -56,20 +58,6 @@ Status PolicyProblem::check() const {
 
 namespace {
 
-/// A stage by itself, under choices for all its layers or for the first few.
-struct StageSums {
-  int64_t kept = 0; ///< of all layers
-  /// The most while one of them runs, beyond what other microbatches hold.
-  int64_t peak = 0;
-  int64_t extraNs = 0;
-
-  void add(const LayerOption &option) {
-    peak = std::max(peak, kept + option.peakBytes);
-    kept += option.keptBytes;
-    extraNs += option.extraNs;
-  }
-};
-
 StageSums sumsOf(const PolicyProblem &problem, size_t stage,
                  const std::vector<int64_t> &choices) {
   StageSums sums;
@@ -86,39 +74,6 @@ int64_t loadOf(const Moment &moment, size_t stage, const StageSums &sums) {
          (moment.running == static_cast<int64_t>(stage) ? sums.peak : 0);
 }
 
-/// Leaves the states that are quicker than all smaller ones, by rising size. Of
-/// more than `most`, both ends (what is smallest, and what takes least time)
-/// and the largest of each of as many equal parts of the range; says whether
-/// that left some out.
-template <typename State, typename Size>
-bool keepFront(std::vector<State> &states, Size sizeOf, size_t most) {
-  std::sort(states.begin(), states.end(), [&](const State &a, const State &b) {
-    int64_t ofA = sizeOf(a), ofB = sizeOf(b);
-    if (ofA != ofB)
-      return ofA < ofB;
-    return a.extraNs() != b.extraNs() ? a.extraNs() < b.extraNs()
-                                      : a.name() < b.name();
-  });
-  std::vector<State> front;
-  for (State &state : states)
-    if (front.empty() || state.extraNs() < front.back().extraNs())
-      front.push_back(std::move(state));
-  states.clear();
-  int64_t least = sizeOf(front.front());
-  int64_t part = (sizeOf(front.back()) - least) /
-                     static_cast<int64_t>(std::max<size_t>(1, most - 1)) +
-                 1;
-  auto partOf = [&](size_t i) { return (sizeOf(front[i]) - least) / part; };
-  std::vector<bool> stays(front.size(), front.size() <= most);
-  for (size_t i = 0; i < front.size(); ++i)
-    if (i == 0 || i + 1 == front.size() || partOf(i) != partOf(i + 1))
-      stays[i] = true;
-  for (size_t i = 0; i < front.size(); ++i)
-    if (stays[i])
-      states.push_back(std::move(front[i]));
-  return states.size() < front.size();
-}
-
 /// Points of the front of a stage. Fast: steps of 0.2 % of the range for a rank
 /// of one stage; where points of several stages meet, fewer. Exact: what some
 /// seconds allow.
@@ -133,99 +88,13 @@ size_t mostPoints(const PolicyProblem &problem, Effort effort) {
 constexpr size_t kMostCombined = size_t{1} << 22;
 constexpr size_t kMostCompared = size_t{1} << 13;
 
-/// The choices of a stage worth making, found layer by layer.
-class StageFront {
-public:
-  /// `weight`: the most microbatches that any moment holds of the stage; of
-  /// `most` points or more, some are left out.
-  StageFront(const PolicyProblem &problem, size_t stage, int64_t weight,
-             size_t most) {
-    levels.push_back({Node{}});
-    for (int64_t kind : problem.stages[stage]) {
-      const std::vector<LayerOption> &options =
-          problem.kinds[static_cast<size_t>(kind)];
-      std::vector<Node> next;
-      next.reserve(levels.back().size() * options.size());
-      for (size_t parent = 0; parent < levels.back().size(); ++parent)
-        for (size_t option = 0; option < options.size(); ++option) {
-          Node node{levels.back()[parent].sums, parent, option};
-          node.sums.add(options[option]);
-          next.push_back(node);
-        }
-      dropDominated(next);
-      if (next.size() > most) {
-        keepFront(
-            next,
-            [&](const Node &node) {
-              return weight * node.sums.kept + node.sums.peak;
-            },
-            most);
-        exact = false;
-      }
-      levels.push_back(std::move(next));
-    }
-  }
-
-  bool isExact() const { return exact; }
-  size_t size() const { return levels.back().size(); }
-  const StageSums &sums(size_t point) const {
-    return levels.back()[point].sums;
-  }
-  std::vector<int64_t> choices(size_t point) const {
-    std::vector<int64_t> chosen(levels.size() - 1);
-    for (size_t level = levels.size(); --level > 0;) {
-      chosen[level - 1] = static_cast<int64_t>(levels[level][point].option);
-      point = levels[level][point].parent;
-    }
-    return chosen;
-  }
-
-private:
-  struct Node {
-    StageSums sums;
-    size_t parent = 0; ///< in the level below
-    size_t option = 0;
-    int64_t extraNs() const { return sums.extraNs; }
-    std::pair<size_t, size_t> name() const { return {parent, option}; }
-  };
-
-  /// Drops every node that another one is no worse than in time, kept bytes and
-  /// peak. O(n log n).
-  static void dropDominated(std::vector<Node> &nodes) {
-    std::sort(nodes.begin(), nodes.end(), [](const Node &a, const Node &b) {
-      if (a.sums.extraNs != b.sums.extraNs)
-        return a.sums.extraNs < b.sums.extraNs;
-      if (a.sums.kept != b.sums.kept)
-        return a.sums.kept < b.sums.kept;
-      return a.sums.peak != b.sums.peak ? a.sums.peak < b.sums.peak
-                                        : a.name() < b.name();
-    });
-    std::map<int64_t, int64_t> least; // kept -> peak, falling
-    std::vector<Node> remaining;
-    for (const Node &node : nodes) {
-      auto behind = least.upper_bound(node.sums.kept);
-      if (behind != least.begin() &&
-          std::prev(behind)->second <= node.sums.peak)
-        continue;
-      while (behind != least.end() && behind->second >= node.sums.peak)
-        behind = least.erase(behind);
-      least[node.sums.kept] = node.sums.peak;
-      remaining.push_back(node);
-    }
-    nodes = std::move(remaining);
-  }
-
-  std::vector<std::vector<Node>> levels;
-  bool exact = true;
-};
-
 /// Choices for the first few stages.
 struct Partial {
   std::vector<int64_t> loads; ///< by moment
   int64_t ns = 0;
-  std::vector<size_t> points; ///< of the fronts of the stages
+  std::vector<uint32_t> points; ///< of the fronts of the stages
   int64_t extraNs() const { return ns; }
-  const std::vector<size_t> &name() const { return points; }
+  const std::vector<uint32_t> &name() const { return points; }
   int64_t peak() const { return *std::max_element(loads.begin(), loads.end()); }
 };
 
@@ -296,11 +165,12 @@ PolicyOutcome evaluate(const PolicyProblem &problem, const Choices &choices) {
   return outcome;
 }
 
-PolicyFront::PolicyFront(const PolicyProblem &problem, Effort effort) {
+PolicyFront::PolicyFront(const PolicyProblem &problem, Effort effort,
+                         std::shared_ptr<StageFronts> shared)
+    : store(shared ? std::move(shared) : std::make_shared<StageFronts>()) {
   assert(problem.check().ok());
   std::vector<Moment> moments = binding(problem.moments);
   size_t most = mostPoints(problem, effort);
-  std::vector<StageFront> fronts;
   std::vector<Partial> partials(1);
   for (const Moment &moment : moments)
     partials.front().loads.push_back(moment.otherBytes);
@@ -308,22 +178,22 @@ PolicyFront::PolicyFront(const PolicyProblem &problem, Effort effort) {
     int64_t weight = 0;
     for (const Moment &moment : moments)
       weight = std::max(weight, moment.held[s]);
-    fronts.emplace_back(problem, s, weight, most);
-    if (partials.size() * fronts[s].size() > kMostCombined) {
-      fronts.back() =
-          StageFront(problem, s, weight, mostPoints(problem, Effort::fast));
+    const StageFront *front = &store->of(problem, s, weight, most);
+    if (partials.size() * front->size() > kMostCombined) {
+      front = &store->of(problem, s, weight, mostPoints(problem, Effort::fast));
       keepFront(
           partials, [](const Partial &partial) { return partial.peak(); },
-          kMostCombined / fronts[s].size());
+          kMostCombined / front->size());
       exact = false;
     }
-    exact &= fronts[s].isExact();
+    fronts.push_back(front);
+    exact &= front->isExact();
     std::vector<Partial> next;
-    next.reserve(partials.size() * fronts[s].size());
+    next.reserve(partials.size() * front->size());
     for (const Partial &partial : partials)
-      for (size_t point = 0; point < fronts[s].size(); ++point) {
+      for (uint32_t point = 0; point < front->size(); ++point) {
         Partial more = partial;
-        const StageSums &sums = fronts[s].sums(point);
+        const StageSums &sums = front->sums(point);
         for (size_t m = 0; m < moments.size(); ++m)
           more.loads[m] += loadOf(moments[m], s, sums);
         more.ns += sums.extraNs;
@@ -342,12 +212,18 @@ PolicyFront::PolicyFront(const PolicyProblem &problem, Effort effort) {
     partials = std::move(next);
   }
   for (const Partial &partial : partials) {
-    Point &point = list.emplace_back();
-    point.peakBytes = partial.peak();
-    point.extraNs = partial.ns;
-    for (size_t s = 0; s < fronts.size(); ++s)
-      point.choices.push_back(fronts[s].choices(partial.points[s]));
+    list.push_back({partial.peak(), partial.ns});
+    pointsOfStages.insert(pointsOfStages.end(), partial.points.begin(),
+                          partial.points.end());
   }
+}
+
+Choices PolicyFront::choices(const Point &point) const {
+  auto first = static_cast<size_t>(&point - list.data()) * fronts.size();
+  Choices chosen;
+  for (size_t s = 0; s < fronts.size(); ++s)
+    chosen.push_back(fronts[s]->choices(pointsOfStages[first + s]));
+  return chosen;
 }
 
 const PolicyFront::Point *PolicyFront::within(int64_t capacityBytes) const {

@@ -14,6 +14,7 @@
 #include "support/Result.h"
 
 #include <cstdint>
+#include <memory>
 #include <vector>
 
 namespace moe::optimize {
@@ -79,6 +80,9 @@ enum class Effort : uint8_t {
   exact, ///< every undominated choice is followed, up to some ten thousands
 };
 
+class StageFront;
+class StageFronts;
+
 /// The choices worth making, by rising peak and falling time: the answer to
 /// every budget, so that more memory never means more time.
 class PolicyFront {
@@ -86,12 +90,16 @@ public:
   struct Point {
     int64_t peakBytes = 0;
     int64_t extraNs = 0;
-    Choices choices;
   };
-  /// The problem must pass check().
-  PolicyFront(const PolicyProblem &problem, Effort effort);
+  /// The problem must pass check(). `shared`: of fronts of problems with the
+  /// same kinds of layers, which then share what they find for equal stages;
+  /// null: of this one only.
+  PolicyFront(const PolicyProblem &problem, Effort effort,
+              std::shared_ptr<StageFronts> shared = nullptr);
 
   const std::vector<Point> &points() const { return list; }
+  /// Those of one of points().
+  Choices choices(const Point &point) const;
   /// The least time within `capacityBytes`; null: nothing fits. The first point
   /// is what needs least memory.
   const Point *within(int64_t capacityBytes) const;
@@ -101,6 +109,10 @@ public:
 
 private:
   std::vector<Point> list;
+  /// For each point, and each stage, the point of the stage's front.
+  std::vector<uint32_t> pointsOfStages;
+  std::shared_ptr<StageFronts> store;
+  std::vector<const StageFront *> fronts; ///< of each stage, in `store`
   bool exact = true;
 };
 

@@ -86,6 +86,26 @@ std::vector<std::vector<int64_t>> allCuts(const PartitionProblem &problem) {
   return cuts;
 }
 
+// Fronts of one problem serve every capacity.
+TEST(RankFronts, GiveWhatFreshOnesGive) {
+  Random random(41);
+  for (int trial = 0; trial < 60; ++trial) {
+    PartitionProblem problem = randomProblem(random, trial % 2 == 1);
+    RankFronts fronts;
+    for (int step = 0; step < 4; ++step) {
+      std::optional<Partition> fresh = partition(problem);
+      std::optional<Partition> shared =
+          partition(problem, Effort::fast, &fronts);
+      ASSERT_TRUE(fresh && shared);
+      EXPECT_EQ(shared->counts, fresh->counts) << "trial " << trial;
+      EXPECT_EQ(shared->choices, fresh->choices) << "trial " << trial;
+      EXPECT_EQ(shared->peakBytes, fresh->peakBytes) << "trial " << trial;
+      for (int64_t &capacity : problem.capacityBytes)
+        capacity += capacity / random(3, 9);
+    }
+  }
+}
+
 class AgainstAllCuts : public testing::TestWithParam<int> {};
 
 TEST_P(AgainstAllCuts, TheBestIsFound) {

@@ -105,7 +105,7 @@ TEST_P(AgainstBruteForce, FrontsAndBounds) {
         const PolicyFront::Point *point = front->within(capacity);
         if (front == &fast && !point)
           continue; // judged below
-        PolicyOutcome outcome = evaluate(problem, point->choices);
+        PolicyOutcome outcome = evaluate(problem, front->choices(*point));
         EXPECT_EQ(outcome.peakBytes, point->peakBytes);
         EXPECT_EQ(outcome.extraNs, point->extraNs);
       }

@@ -1,0 +1,112 @@
+//===- StageFronts.h - choices for the layers of a stage --------*- C++ -*-===//
+//
+// Private to compiler/Optimize.
+//
+//===----------------------------------------------------------------------===//
+#pragma once
+
+#include "compiler/Optimize/Policies.h"
+
+#include <algorithm>
+#include <map>
+#include <memory>
+#include <utility>
+#include <vector>
+
+namespace moe::optimize {
+
+/// A stage by itself, under choices for all its layers or for the first few.
+struct StageSums {
+  int64_t kept = 0; ///< of all layers
+  /// The most while one of them runs, beyond what other microbatches hold.
+  int64_t peak = 0;
+  int64_t extraNs = 0;
+
+  void add(const LayerOption &option) {
+    peak = std::max(peak, kept + option.peakBytes);
+    kept += option.keptBytes;
+    extraNs += option.extraNs;
+  }
+};
+
+/// Leaves the states that are quicker than all smaller ones, by rising size. Of
+/// more than `most`, both ends (what is smallest, and what takes least time)
+/// and the largest of each of as many equal parts of the range; says whether
+/// that left some out.
+template <typename State, typename Size>
+bool keepFront(std::vector<State> &states, Size sizeOf, size_t most) {
+  std::sort(states.begin(), states.end(), [&](const State &a, const State &b) {
+    int64_t ofA = sizeOf(a), ofB = sizeOf(b);
+    if (ofA != ofB)
+      return ofA < ofB;
+    return a.extraNs() != b.extraNs() ? a.extraNs() < b.extraNs()
+                                      : a.name() < b.name();
+  });
+  std::vector<State> front;
+  for (State &state : states)
+    if (front.empty() || state.extraNs() < front.back().extraNs())
+      front.push_back(std::move(state));
+  states.clear();
+  int64_t least = sizeOf(front.front());
+  int64_t part = (sizeOf(front.back()) - least) /
+                     static_cast<int64_t>(std::max<size_t>(1, most - 1)) +
+                 1;
+  auto partOf = [&](size_t i) { return (sizeOf(front[i]) - least) / part; };
+  std::vector<bool> stays(front.size(), front.size() <= most);
+  for (size_t i = 0; i < front.size(); ++i)
+    if (i == 0 || i + 1 == front.size() || partOf(i) != partOf(i + 1))
+      stays[i] = true;
+  for (size_t i = 0; i < front.size(); ++i)
+    if (stays[i])
+      states.push_back(std::move(front[i]));
+  return states.size() < front.size();
+}
+
+/// The choices for the first layers of a stage that are worth making, by rising
+/// time.
+class StageFront {
+public:
+  size_t size() const { return nodes.size(); }
+  const StageSums &sums(size_t point) const { return nodes[point].sums; }
+  /// The options of all layers.
+  std::vector<int64_t> choices(size_t point) const;
+  /// Whether no undominated choice was left out.
+  bool isExact() const { return exact; }
+
+private:
+  friend class StageFronts;
+  struct Node {
+    StageSums sums;
+    uint32_t parent = 0; ///< in the front of the layers below
+    uint32_t option = 0; ///< of the last layer
+    int64_t extraNs() const { return sums.extraNs; }
+    std::pair<uint32_t, uint32_t> name() const { return {parent, option}; }
+  };
+  /// See StageFronts::of().
+  std::unique_ptr<StageFront> extend(const std::vector<LayerOption> &options,
+                                     int64_t weight, size_t most) const;
+  static void dropDominated(std::vector<Node> &nodes);
+
+  const StageFront *below = nullptr; ///< null: there is no layer
+  std::vector<Node> nodes;
+  bool exact = true;
+  /// With a layer more, by its kind.
+  std::map<int64_t, std::unique_ptr<StageFront>> above;
+};
+
+/// Fronts of stages, found layer by layer: stages that begin with the same
+/// layers share what was found for these. The kinds of layers, and their
+/// options, must be the same for all.
+class StageFronts {
+public:
+  /// Of stage number `stage` of `problem`. `weight`: the most microbatches that
+  /// any moment holds of the stage; of `most` points or more, some are left
+  /// out. Lives as long as this object.
+  const StageFront &of(const PolicyProblem &problem, size_t stage,
+                       int64_t weight, size_t most);
+
+private:
+  std::map<std::pair<int64_t, size_t>, StageFront> roots; ///< weight and most
+};
+
+} // namespace moe::optimize
