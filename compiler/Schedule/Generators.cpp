@@ -215,7 +215,7 @@ constexpr std::array<Known, 14> kEntries = {{
      interleaved},
     {{"grouped-interleaved",
       "interleaved with fewer microbatches in flight, backward split",
-      "arXiv 2503.01328", Placement::loop, 2},
+      "arXiv 2503.01328", Placement::loop, 2, true},
      groupedInterleaved},
     {{"zb-h1", "zero bubble, handcrafted, the memory of 1f1b",
       "arXiv 2401.10241", Placement::loop, 1},
@@ -224,22 +224,22 @@ constexpr std::array<Known, 14> kEntries = {{
       "arXiv 2401.10241", Placement::loop, 1},
      zeroBubbleH2},
     {{"zb-1p", "zero bubble from costs, the memory of 1f1b", "arXiv 2401.10241",
-      Placement::loop, 1},
+      Placement::loop, 1, true},
      zeroBubble1p},
     {{"zb-2p", "zero bubble from costs, twice the memory of 1f1b",
-      "arXiv 2401.10241", Placement::loop, 1},
+      "arXiv 2401.10241", Placement::loop, 1, true},
      zeroBubble2p},
     {{"zb-v", "zero bubble on stages in a V, the memory of 1f1b",
-      "arXiv 2401.10241", Placement::v, 2},
+      "arXiv 2401.10241", Placement::v, 2, true},
      zeroBubbleV},
     {{"1f1b-v", "1f1b on stages in a V, two thirds of the memory",
-      "arXiv 2405.15362", Placement::v, 2},
+      "arXiv 2405.15362", Placement::v, 2, true},
      oneForwardOneBackwardV},
     {{"v-half", "stages in a V, half the memory of 1f1b", "arXiv 2405.15362",
-      Placement::v, 2},
+      Placement::v, 2, true},
      vHalf},
     {{"v-min", "stages in a V, a third of the memory of 1f1b",
-      "arXiv 2405.15362", Placement::v, 2},
+      "arXiv 2405.15362", Placement::v, 2, true},
      vMin},
     {{"dualpipe", "two copies of the model in opposite directions, overlapped",
       "arXiv 2412.19437", Placement::bidirectional, 2},
@@ -260,12 +260,21 @@ constexpr auto kInfos = [] {
 
 std::span<const GeneratorInfo> generators() { return kInfos; }
 
+bool usesCosts(std::string_view name) {
+  return std::any_of(kInfos.begin(), kInfos.end(),
+                     [&](const GeneratorInfo &info) {
+                       return info.name == name && info.usesCosts;
+                     });
+}
+
 Result<Schedule> generate(std::string_view name, const ScheduleProblem &problem,
                           const GeneratorOptions &options) {
   std::string names;
   for (const Known &entry : kEntries) {
     if (entry.info.name == name)
-      return entry.make(problem, options);
+      return entry.make(problem, entry.info.usesCosts
+                                     ? options
+                                     : GeneratorOptions{{}, options.groupSize});
     names += (names.empty() ? "" : ", ") + std::string(entry.info.name);
   }
   return Error{"unknown schedule '" + std::string(name) + "'; known: " + names};

@@ -42,8 +42,12 @@ struct GeneratorInfo {
   std::string_view source; ///< the paper or system that it comes from
   Placement placement = Placement::loop;
   int64_t stagesPerRank = 1; ///< the default where it admits several
+  bool usesCosts = false;    ///< whether GeneratorOptions::costs matter
 };
 std::span<const GeneratorInfo> generators();
+
+/// Whether the schedule of the generator called `name` depends on costs.
+bool usesCosts(std::string_view name);
 
 /// The schedule of the generator called `name`. Errors: an unknown name (the
 /// error lists the names), a problem that the schedule does not admit (the

@@ -79,14 +79,17 @@ struct BuildSchedule : public moe::impl::BuildScheduleBase<BuildSchedule> {
       FailureOr<cost::Machine> model = loadMachine(module, machine, profile);
       if (failed(model))
         return failure();
-      FailureOr<MeasuredCosts> costs = measureCosts(
-          module, problem, *model, imbalance,
-          searches ? ArrayRef<int64_t>(budget) : ArrayRef<int64_t>(),
-          {recompute, {keepHandles}}, {offload, {offloadLead}});
-      if (failed(costs))
-        return failure();
-      measured = std::move(*costs);
-      options.costs = measured.split;
+      // To measure takes longer than most orders.
+      if (searches || worthNs > 0 || schedule::usesCosts(kind)) {
+        FailureOr<MeasuredCosts> costs = measureCosts(
+            module, problem, *model, imbalance,
+            searches ? ArrayRef<int64_t>(budget) : ArrayRef<int64_t>(),
+            {recompute, {keepHandles}}, {offload, {offloadLead}});
+        if (failed(costs))
+          return failure();
+        measured = std::move(*costs);
+        options.costs = measured.split;
+      }
     }
     if (searches) {
       FailureOr<schedule::SearchResult> found =
