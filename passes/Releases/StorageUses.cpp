@@ -13,18 +13,26 @@ static bool isExchange(Operation *op) {
          stream.getStreamKind() == moe::StreamKind::expert_communication;
 }
 
-Operation *moe::getEndOfUse(Operation *user) {
+static Operation *getEndOfUse(Operation *user, moe::IsBefore isBefore) {
   if (!isExchange(user))
     return user;
   Operation *waiter = nullptr;
   for (Operation *consumer : user->getUsers()) {
-    if (isa<pipe::ReleaseOp>(consumer))
+    if (isa<moe::pipe::ReleaseOp>(consumer))
       continue;
-    Operation *end = getEndOfUse(consumer);
-    if (!waiter || end->isBeforeInBlock(waiter))
+    Operation *end = getEndOfUse(consumer, isBefore);
+    if (!waiter || isBefore(end, waiter))
       waiter = end;
   }
   return waiter ? waiter : user->getBlock()->getTerminator();
+}
+
+static bool isBeforeInBlock(Operation *a, Operation *b) {
+  return a->isBeforeInBlock(b);
+}
+
+Operation *moe::getEndOfUse(Operation *user) {
+  return ::getEndOfUse(user, isBeforeInBlock);
 }
 
 Operation *moe::getOverwriter(Value value) {
@@ -58,16 +66,20 @@ bool moe::isTransferred(Value value) {
       yieldOf(earlier).getKept()[argument.getArgNumber() - entering]);
 }
 
-Operation *moe::getEndOfUses(Value value) {
+Operation *moe::getEndOfUses(Value value, IsBefore isBefore) {
   Operation *last = value.getDefiningOp();
   if (last)
-    last = getEndOfUse(last);
+    last = ::getEndOfUse(last, isBefore);
   for (Operation *user : value.getUsers()) {
     if (isa<pipe::ReleaseOp>(user))
       continue;
-    Operation *end = getEndOfUse(user);
-    if (!last || last->isBeforeInBlock(end))
+    Operation *end = ::getEndOfUse(user, isBefore);
+    if (!last || isBefore(last, end))
       last = end;
   }
   return last;
+}
+
+Operation *moe::getEndOfUses(Value value) {
+  return getEndOfUses(value, isBeforeInBlock);
 }

@@ -14,6 +14,9 @@ namespace moe {
 /// nothing waits, the end of the region joins the streams: the terminator.
 mlir::Operation *getEndOfUse(mlir::Operation *user);
 
+/// Whether the first of two ops of a block comes before the second.
+using IsBefore = llvm::function_ref<bool(mlir::Operation *, mlir::Operation *)>;
+
 /// The op that overwrites `value` (AliasOpInterface), or null: its storage is
 /// then that op's first result's.
 mlir::Operation *getOverwriter(mlir::Value value);
@@ -25,5 +28,7 @@ bool isTransferred(mlir::Value value);
 /// The last of the ends of all uses of `value` in its own block, releases left
 /// out; its defining op's when it has no uses; null for an unused argument.
 mlir::Operation *getEndOfUses(mlir::Value value);
+/// The same, by the order that `isBefore` knows.
+mlir::Operation *getEndOfUses(mlir::Value value, IsBefore isBefore);
 
 } // namespace moe

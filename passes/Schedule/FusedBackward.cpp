@@ -4,11 +4,14 @@
 
 #include "dialects/MoE/IR/MoE.h"
 #include "passes/Releases/StorageUses.h"
+#include "passes/Schedule/OpOrder.h"
 #include "runtime/Plan/Plan.h"
 
 #include "mlir/IR/Builders.h"
 #include "mlir/IR/IRMapping.h"
 #include "llvm/ADT/SetVector.h"
+
+#include <vector>
 
 using namespace mlir;
 using namespace moe;
@@ -31,12 +34,12 @@ SmallVector<StringAttr, 2> parametersOf(Operation *op) {
 /// keep the order in which they are put.
 class OpPlacer {
 public:
-  explicit OpPlacer(Block &block) : block(block) {}
+  explicit OpPlacer(OpOrder &order) : order(order) {}
 
   void place(Operation *op) {
     Operation *last = nullptr;
     auto follow = [&](Operation *before) {
-      if (before && (!last || last->isBeforeInBlock(before)))
+      if (before && (!last || order.isBefore(last, before)))
         last = before;
     };
     for (Value operand : op->getOperands())
@@ -47,17 +50,12 @@ public:
       newest = op;
     }
     Operation *&newest = newestBehind[last];
-    if (newest)
-      op->moveAfter(newest);
-    else if (last)
-      op->moveAfter(last);
-    else
-      op->moveBefore(&block, block.begin());
+    order.moveBehind(op, newest ? newest : last);
     newest = op;
   }
 
 private:
-  Block &block;
+  OpOrder &order;
   /// What an op has to follow (null: the front) -> op placed there last.
   DenseMap<Operation *, Operation *> newestBehind;
   /// Parameter -> op placed last that adds to its gradient.
@@ -83,14 +81,32 @@ bool isExchange(Operation *op) {
 /// more bytes than the region does anyway is not made.
 class Deferral {
 public:
-  explicit Deferral(Block &block) : block(block) {
+  Deferral(Block &block, OpOrder &order) : block(block), order(order) {
+    // By place, how the live bytes change there.
+    std::vector<int64_t> changes;
+    DenseMap<Operation *, size_t> placeOf;
+    for (Operation &op : block) {
+      placeOf[&op] = placeOf.size();
+      if (isExchange(&op))
+        lastExchange = &op;
+    }
+    changes.resize(placeOf.size() + 1);
+    auto addLife = [&](Value value, size_t first) {
+      if (Operation *end = endOfUses(value)) {
+        changes[first] += bytesOf(value);
+        changes[placeOf.lookup(end) + 1] -= bytesOf(value);
+      }
+    };
     for (BlockArgument argument : block.getArguments())
-      addLife(argument, &block.front());
-    for (Operation &op : block)
+      addLife(argument, 0);
+    for (auto [place, op] : llvm::enumerate(block))
       for (Value result : op.getResults())
-        addLife(result, &op);
-    for (Operation &op : block)
-      peak = std::max(peak, live[&op] + scratchOf(&op));
+        addLife(result, place);
+    int64_t bytes = 0;
+    for (auto [place, op] : llvm::enumerate(block)) {
+      live[&op] = bytes += changes[place];
+      peak = std::max(peak, bytes + scratchOf(&op));
+    }
   }
 
   /// `ops` without results, in the order of the block. The last is moved first:
@@ -102,23 +118,17 @@ public:
   }
 
 private:
-  void addLife(Value value, Operation *first) {
-    if (Operation *end = getEndOfUses(value))
-      add(bytesOf(value), first, end);
-  }
-
-  /// Adds to the live bytes from `first` to `last`, both included.
-  void add(int64_t bytes, Operation *first, Operation *last) {
-    for (Operation *op = first;; op = op->getNextNode()) {
-      live[op] += bytes;
-      if (op == last)
-        return;
-    }
+  Operation *endOfUses(Value value) const {
+    return getEndOfUses(value, [&](Operation *a, Operation *b) {
+      return order.isBefore(a, b);
+    });
   }
 
   /// The first exchange behind `op`, or null when there is none or an op in
   /// between adds to one of its parameters.
-  static Operation *nextExchange(Operation *op) {
+  Operation *nextExchange(Operation *op) const {
+    if (!lastExchange || !order.isBefore(op, lastExchange))
+      return nullptr;
     SmallVector<StringAttr, 2> own = parametersOf(op);
     for (Operation *next = op->getNextNode(); next;
          next = next->getNextNode()) {
@@ -146,11 +156,12 @@ private:
     }
     SmallVector<Operation *> ends;
     for (Value value : values)
-      ends.push_back(getEndOfUses(value));
+      ends.push_back(endOfUses(value));
     // Live bytes are counted at the other ops, so that moving one shifts none.
     Operation *next = op->getNextNode();
+    Operation *previous = op->getPrevNode();
     int64_t before = live[op];
-    op->moveAfter(exchange);
+    order.moveBehind(op, exchange);
 
     struct Change {
       int64_t bytes;
@@ -158,12 +169,12 @@ private:
     };
     SmallVector<Change> changes;
     for (auto [value, end] : llvm::zip(values, ends)) {
-      Operation *now = getEndOfUses(value);
+      Operation *now = endOfUses(value);
       Operation *behindOld = end == op ? next : behind(end, op);
       Operation *behindNew = behind(now, op);
       if (behindOld == behindNew)
         continue;
-      if (!behindNew || (behindOld && behindOld->isBeforeInBlock(behindNew)))
+      if (!behindNew || (behindOld && order.isBefore(behindOld, behindNew)))
         changes.push_back({bytesOf(value), behindOld, upTo(behindNew, op)});
       else
         changes.push_back({-bytesOf(value), behindNew, upTo(behindOld, op)});
@@ -181,7 +192,7 @@ private:
       return;
     for (const Change &change : changes)
       addBesides(op, -change.bytes, change.first, change.last);
-    op->moveBefore(next);
+    order.moveBehind(op, previous);
     live[op] = before;
   }
 
@@ -207,6 +218,8 @@ private:
   }
 
   Block &block;
+  OpOrder &order;
+  Operation *lastExchange = nullptr; ///< null: there is none
   /// Bytes of values that live while an op runs, its results included.
   DenseMap<Operation *, int64_t> live;
   int64_t peak = 0;
@@ -225,12 +238,14 @@ void moe::addFusedBackward(pipe::StageOp stage) {
     mapping.map(argument, value);
   yield.getKeptMutable().clear();
 
-  OpPlacer placer(target);
+  SmallVector<Operation *> copies;
+  OpBuilder builder(yield);
+  for (Operation &op : weightGrad.without_terminator())
+    copies.push_back(builder.clone(op, mapping));
+  OpOrder order(target);
+  OpPlacer placer(order);
   llvm::SmallDenseSet<Operation *> placed;
-  OpBuilder builder(stage.getContext());
-  for (Operation &op : weightGrad.without_terminator()) {
-    builder.setInsertionPoint(yield);
-    Operation *copy = builder.clone(op, mapping);
+  for (Operation *copy : copies) {
     placer.place(copy);
     if (copy->getNumResults() == 0)
       placed.insert(copy);
@@ -240,5 +255,5 @@ void moe::addFusedBackward(pipe::StageOp stage) {
   for (Operation &op : target)
     if (placed.contains(&op))
       ordered.push_back(&op);
-  Deferral(target).run(ordered);
+  Deferral(target, order).run(ordered);
 }
