@@ -6,7 +6,9 @@
 #include <algorithm>
 #include <limits>
 #include <map>
+#include <numeric>
 #include <set>
+#include <span>
 
 namespace moe::optimize {
 namespace {
@@ -273,6 +275,10 @@ private:
 
   void followSteps() {
     int64_t now = 0;
+    size_t most = 0;
+    for (const auto &[stage, own] : groups)
+      most += own.size();
+    instances.reserve(most * static_cast<size_t>(plan.layout.microbatches));
     for (const plan::Step &step : rank.steps) {
       begins.push_back(now);
       if (step.stage == -1)
@@ -361,31 +367,87 @@ private:
     return from + height;
   }
 
-  SlotHeights findHeights() const {
-    // When the height changes, and how.
-    struct Change {
-      int64_t time, top, bytes;
-      bool isEnd;
-    };
-    std::vector<Change> changes;
-    for (const Instance &instance : instances) {
-      if (instance.isOnHost || instance.life.begin == never)
-        continue;
-      int64_t top = instance.base - base + instance.life.size;
-      int64_t bytes = instance.life.size;
-      changes.push_back({instance.life.begin, top, bytes, false});
-      changes.push_back({instance.life.end, top, bytes, true});
+  /// Begins or ends of lives by rising time: times, and instances.
+  struct Changes {
+    std::vector<uint32_t> instances;
+    std::vector<uint32_t> firstAt; ///< by time, and the number of all
+
+    /// `timeOf(i)`: of instance i, within 0 to `end`; -1: none. Linear.
+    Changes(size_t count, int64_t end, auto timeOf)
+        : firstAt(static_cast<size_t>(end) + 2, 0) {
+      for (size_t i = 0; i < count; ++i)
+        if (int64_t time = timeOf(i); time != -1)
+          ++firstAt[static_cast<size_t>(time) + 1];
+      std::partial_sum(firstAt.begin(), firstAt.end(), firstAt.begin());
+      instances.resize(firstAt.back());
+      std::vector<uint32_t> next(firstAt.begin(), firstAt.end() - 1);
+      for (size_t i = 0; i < count; ++i)
+        if (int64_t time = timeOf(i); time != -1)
+          instances[next[static_cast<size_t>(time)]++] =
+              static_cast<uint32_t>(i);
     }
-    std::sort(changes.begin(), changes.end(),
-              [](const Change &a, const Change &b) { return a.time < b.time; });
+    std::span<const uint32_t> at(int64_t time) const {
+      return std::span(instances).subspan(
+          firstAt[static_cast<size_t>(time)],
+          firstAt[static_cast<size_t>(time) + 1] -
+              firstAt[static_cast<size_t>(time)]);
+    }
+  };
+
+  /// Ends of what lives. Microbatches use the same places again and again, so
+  /// that there are few different ones.
+  class Tops {
+  public:
+    void insert(int64_t top) {
+      size_t at = find(top);
+      if (at == entries.size() || entries[at].top != top) {
+        entries.insert(entries.begin() + static_cast<ptrdiff_t>(at), {top, 0});
+        above += above > at;
+      }
+      ++entries[at].count;
+      above = std::max(above, at + 1);
+    }
+    void erase(int64_t top) {
+      --entries[find(top)].count;
+      while (above > 0 && entries[above - 1].count == 0)
+        --above;
+    }
+    int64_t highest() const { return above == 0 ? 0 : entries[above - 1].top; }
+
+  private:
+    struct Entry {
+      int64_t top, count;
+    };
+    size_t find(int64_t top) const {
+      return static_cast<size_t>(std::partition_point(entries.begin(),
+                                                      entries.end(),
+                                                      [&](const Entry &entry) {
+                                                        return entry.top < top;
+                                                      }) -
+                                 entries.begin());
+    }
+    std::vector<Entry> entries; ///< rising, none removed
+    size_t above = 0;           ///< behind the highest that lives
+  };
+
+  SlotHeights findHeights() const {
+    auto lives = [&](size_t i) {
+      return !instances[i].isOnHost && instances[i].life.begin != never;
+    };
+    const int64_t end = begins.back();
+    Changes begun(instances.size(), end, [&](size_t i) {
+      return lives(i) ? instances[i].life.begin : -1;
+    });
+    Changes ended(instances.size(), end, [&](size_t i) {
+      return lives(i) ? instances[i].life.end : -1;
+    });
     SlotHeights heights;
     for (const Context &context : contexts.all())
       heights.inContext.emplace_back(context.length());
     heights.liveInContext = heights.inContext;
     heights.atStep.resize(rank.steps.size());
-    std::multiset<int64_t> tops;
+    Tops tops;
     int64_t live = 0;
-    auto next = changes.begin();
     for (size_t i = 0; i < rank.steps.size(); ++i) {
       const plan::Step &step = rank.steps[i];
       std::vector<int64_t> *moments = nullptr, *liveMoments = nullptr;
@@ -393,27 +455,24 @@ private:
         moments = &heights.inContext[contexts.indexOf(step)];
         liveMoments = &heights.liveInContext[contexts.indexOf(step)];
       }
-      for (int64_t now = begins[i]; now < begins[i + 1];) {
-        for (; next != changes.end() && next->time <= now; ++next)
-          if (next->isEnd) {
-            tops.erase(tops.find(next->top));
-            live -= next->bytes;
-          } else {
-            tops.insert(next->top);
-            live += next->bytes;
-          }
-        int64_t until = next == changes.end()
-                            ? begins[i + 1]
-                            : std::min(begins[i + 1], next->time);
-        int64_t height = tops.empty() ? 0 : *tops.rbegin();
-        heights.atStep[i] = std::max(heights.atStep[i], height);
-        for (; now < until; ++now)
-          if (moments) {
-            int64_t &most = (*moments)[now - begins[i]];
-            most = std::max(most, height);
-            int64_t &mostLive = (*liveMoments)[now - begins[i]];
-            mostLive = std::max(mostLive, live);
-          }
+      for (int64_t now = begins[i]; now < begins[i + 1]; ++now) {
+        for (uint32_t instance : begun.at(now)) {
+          const Instance &made = instances[instance];
+          tops.insert(made.base - base + made.life.size);
+          live += made.life.size;
+        }
+        for (uint32_t instance : ended.at(now)) {
+          const Instance &gone = instances[instance];
+          tops.erase(gone.base - base + gone.life.size);
+          live -= gone.life.size;
+        }
+        heights.atStep[i] = std::max(heights.atStep[i], tops.highest());
+        if (moments) {
+          int64_t &most = (*moments)[now - begins[i]];
+          most = std::max(most, tops.highest());
+          int64_t &mostLive = (*liveMoments)[now - begins[i]];
+          mostLive = std::max(mostLive, live);
+        }
       }
     }
     return heights;
