@@ -370,11 +370,14 @@ private:
 };
 
 Status Execution::place(const Slots &slots) {
-  Pattern pattern = patternOf(slots);
-  if (placed.contains(pattern))
+  if (placedSlots.contains(slots))
     return {};
-  MOE_RETURN_IF_ERROR(Placer(*this, slots).run());
-  placed.insert(std::move(pattern));
+  Pattern pattern = patternOf(slots);
+  if (!placed.contains(pattern)) {
+    MOE_RETURN_IF_ERROR(Placer(*this, slots).run());
+    placed.insert(std::move(pattern));
+  }
+  placedSlots.insert(slots);
   return {};
 }
 

@@ -102,7 +102,8 @@ private:
   int64_t hostPeak = std::numeric_limits<int64_t>::min();
   std::vector<Extent> fixedAllocated;
   std::vector<Extent> fixedUsed; ///< inputs as well
-  std::set<Pattern> placed;      ///< what was checked
+  std::set<Slots> placedSlots;   ///< what was checked
+  std::set<Pattern> placed;      ///< the same, of slots that are alike
 };
 
 } // namespace moe::plan
