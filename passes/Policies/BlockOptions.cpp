@@ -15,6 +15,8 @@
 #include "passes/Schedule/FusedBackward.h"
 
 #include "mlir/IR/Builders.h"
+#include "mlir/IR/IRMapping.h"
+#include "llvm/ADT/ScopeExit.h"
 #include "llvm/ADT/StringMap.h"
 #include "llvm/Support/raw_ostream.h"
 
@@ -138,7 +140,8 @@ public:
 
   BlockBench(Location location, ArrayRef<BlockOp> blocks,
              const SymbolTable &symbols, const TimingInputs &timing)
-      : timing(timing), module(ModuleOp::create(location)) {
+      : timing(timing), module(ModuleOp::create(location)),
+        workbench(ModuleOp::create(location)) {
     OpBuilder builder = OpBuilder::atBlockEnd(module->getBody());
     SmallVector<BlockOp> copies;
     llvm::SmallDenseSet<StringRef> declared;
@@ -158,6 +161,9 @@ public:
       copy.erase();
     if (!stage.getBackwardInput().empty())
       addFusedBackward(stage);
+    stage->walk([&](KernelOpInterface kernel) {
+      times.push_back({kernel, estimateNs(kernel, timing)});
+    });
     for (Value value : keptBy(stage)) {
       Kept &each = values.emplace_back();
       Operation *op = value.getDefiningOp();
@@ -172,11 +178,24 @@ public:
 
   const std::vector<Kept> &kept() const { return values; }
 
-  /// The stage with values treated as `how` says by their part.
+  /// The stage with everything kept, and its parameters.
+  FailureOr<plan::Stage> whole() {
+    OwningOpRef<ModuleOp> copy = module->clone();
+    pipe::StageOp stage = stageOf(*copy);
+    placeReleases(stage);
+    return buildStagePrograms(stage, timing, StageDetail::figures);
+  }
+
+  /// The stage with values treated as `how` says by their part; no parameters.
   FailureOr<plan::Stage>
   treated(llvm::function_ref<optimize::Treatment(const std::string &)> how) {
-    OwningOpRef<ModuleOp> copy = module->clone();
-    pipe::StageOp stage = *copy->getOps<pipe::StageOp>().begin();
+    IRMapping copies;
+    OpBuilder builder = OpBuilder::atBlockEnd(workbench->getBody());
+    auto stage = cast<pipe::StageOp>(builder.clone(*stageOf(*module), copies));
+    llvm::scope_exit erase([&] { stage.erase(); });
+    KnownOfOps known;
+    for (auto [op, ns] : times)
+      known.times[copies.lookup(op)] = ns;
     SmallVector<Value> dropped;
     std::vector<policy::Choice> moved;
     for (auto [value, each] : llvm::zip(keptBy(stage), values)) {
@@ -190,15 +209,18 @@ public:
       ReplayOptions options;
       insertReplays(stage, findReplays(stage, dropped, options), options);
     }
-    if (!moved.empty() && failed(insertOffload(*copy, moved, {})))
+    if (!moved.empty() && failed(insertOffload(*workbench, moved, {})))
       return failure();
-    placeReleases(stage);
-    return buildStagePrograms(stage, timing, StageDetail::figures);
+    placeOverwrites(stage);
+    for (pipe::Phase phase : stage.getPhases())
+      for (auto &[op, ended] : findReleases(stage.getRegion(phase).front()))
+        known.releases[op] = std::move(ended);
+    return buildStageFigures(stage, timing, known);
   }
 
   /// Of what the stage hands on; 0: nothing.
   int64_t outputBytes() {
-    pipe::StageOp stage = *module->getOps<pipe::StageOp>().begin();
+    pipe::StageOp stage = stageOf(*module);
     for (auto [role, value] :
          llvm::zip(stage.getOutputs().getAsValueRange<StringAttr>(),
                    yieldOf(stage).getResults()))
@@ -208,6 +230,9 @@ public:
   }
 
 private:
+  static pipe::StageOp stageOf(ModuleOp module) {
+    return *module.getOps<pipe::StageOp>().begin();
+  }
   static pipe::YieldOp yieldOf(pipe::StageOp stage) {
     return cast<pipe::YieldOp>(stage.getForward().front().getTerminator());
   }
@@ -223,8 +248,10 @@ private:
   }
 
   const TimingInputs &timing;
-  OwningOpRef<ModuleOp> module;
+  OwningOpRef<ModuleOp> module;      ///< the stage and its parameters
+  OwningOpRef<ModuleOp> workbench;   ///< where copies of the stage are treated
   std::vector<std::string> prefixes; ///< of names inside each block
+  std::vector<std::pair<Operation *, int64_t>> times; ///< of ops of the stage
   std::vector<Kept> values;
 };
 
@@ -246,7 +273,7 @@ public:
     auto keepAll = [](const std::string &) {
       return optimize::Treatment::keep;
     };
-    FailureOr<plan::Stage> whole = alone.treated(keepAll);
+    FailureOr<plan::Stage> whole = alone.whole();
     if (failed(whole))
       return failure();
     FailureOr<Measured> everything = measure(keepAll);

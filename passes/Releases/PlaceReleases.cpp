@@ -7,7 +7,7 @@
 #include "passes/Releases/StorageUses.h"
 
 #include "mlir/IR/Builders.h"
-#include "llvm/ADT/MapVector.h"
+#include "llvm/ADT/DenseSet.h"
 
 namespace moe {
 #define GEN_PASS_DEF_PLACERELEASES
@@ -19,7 +19,6 @@ using namespace moe;
 
 namespace {
 
-/// Lets ops overwrite operands of which nothing is read later.
 void placeInPlace(Block &block) {
   for (Operation &op : block) {
     auto alias = dyn_cast<AliasOpInterface>(op);
@@ -35,25 +34,21 @@ void placeInPlace(Block &block) {
   }
 }
 
-/// Arguments and results of `block` that its terminator does not yield and no
-/// op overwrites, in order of definition.
+/// See findReleases(), in order of definition.
 SmallVector<Value> valuesEndingIn(Block &block) {
   SmallVector<Value> values(block.getArguments());
   for (Operation &op : block)
     llvm::append_range(values, op.getResults());
+  llvm::SmallDenseSet<Value> yielded;
+  yielded.insert_range(block.getTerminator()->getOperands());
   llvm::erase_if(values, [&](Value value) {
-    return getOverwriter(value) ||
-           llvm::is_contained(block.getTerminator()->getOperands(), value);
+    return yielded.contains(value) || getOverwriter(value);
   });
   return values;
 }
 
 void placeBlockReleases(Block &block) {
-  // Null: the front of the block.
-  llvm::MapVector<Operation *, SmallVector<Value>> releasesBehind;
-  for (Value value : valuesEndingIn(block))
-    releasesBehind[getEndOfUses(value)].push_back(value);
-  for (auto &[op, values] : releasesBehind) {
+  for (auto &[op, values] : findReleases(block)) {
     OpBuilder builder(block.getParentOp()->getContext());
     if (!op)
       builder.setInsertionPointToStart(&block);
@@ -83,11 +78,22 @@ struct PlaceReleases : public moe::impl::PlaceReleasesBase<PlaceReleases> {
 
 } // namespace
 
+llvm::MapVector<Operation *, SmallVector<Value>>
+moe::findReleases(Block &block) {
+  llvm::MapVector<Operation *, SmallVector<Value>> releasesBehind;
+  for (Value value : valuesEndingIn(block))
+    releasesBehind[getEndOfUses(value)].push_back(value);
+  return releasesBehind;
+}
+
+void moe::placeOverwrites(pipe::StageOp stage) {
+  for (pipe::Phase phase : stage.getPhases())
+    placeInPlace(stage.getRegion(phase).front());
+}
+
 void moe::placeReleases(pipe::StageOp stage, bool overwrite) {
-  for (pipe::Phase phase : stage.getPhases()) {
-    Block &block = stage.getRegion(phase).front();
-    if (overwrite)
-      placeInPlace(block);
-    placeBlockReleases(block);
-  }
+  if (overwrite)
+    placeOverwrites(stage);
+  for (pipe::Phase phase : stage.getPhases())
+    placeBlockReleases(stage.getRegion(phase).front());
 }

@@ -45,9 +45,11 @@ namespace {
 
 class StageBuilder {
 public:
-  StageBuilder(pipe::StageOp op, const TimingInputs &timing, StageDetail detail)
+  /// `known`: there are no parameters; may be null.
+  StageBuilder(pipe::StageOp op, const TimingInputs &timing, StageDetail detail,
+               const KnownOfOps *known = nullptr)
       : op(op), timing(timing), isWhole(detail == StageDetail::whole),
-        symbols(op->getParentOp()) {}
+        known(known) {}
 
   FailureOr<plan::Stage> run() {
     stage.name = op.getSymName();
@@ -187,14 +189,24 @@ private:
       program.outputs.push_back(index.lookup(value));
 
     plan::ByteCounts live;
+    auto release = [&](Value value) {
+      plan::ValueIndex released = index.lookup(value);
+      program.ops.back().releases.push_back(released);
+      live[stage.values[released].memoryClass] -= stage.values[released].bytes;
+    };
+    auto releaseBehind = [&](Operation *last) {
+      if (!known)
+        return;
+      if (auto values = known->releases.find(last);
+          values != known->releases.end())
+        llvm::for_each(values->second, release);
+    };
     for (Operation &each : block.without_terminator()) {
-      if (auto release = dyn_cast<pipe::ReleaseOp>(each)) {
+      if (auto releasing = dyn_cast<pipe::ReleaseOp>(each)) {
         if (program.ops.empty())
-          return release.emitOpError()
+          return releasing.emitOpError()
                  << "stands before the first kernel; a plan frees behind one";
-        plan::ValueIndex value = index.lookup(release.getValue());
-        program.ops.back().releases.push_back(value);
-        live[stage.values[value].memoryClass] -= stage.values[value].bytes;
+        release(releasing.getValue());
         continue;
       }
       auto kernel = dyn_cast<KernelOpInterface>(each);
@@ -212,7 +224,10 @@ private:
         }
       made.live = live;
       made.live[made.scratchClass] += made.scratchBytes;
+      releaseBehind(&each);
     }
+    if (!program.ops.empty())
+      releaseBehind(yield);
     optimize::setDataWaits(stage, program);
     stage.programs.push_back(std::move(program));
     return success();
@@ -224,12 +239,15 @@ private:
     made.kind = each->getName().stripDialect();
     if (isWhole)
       made.name = getOpName(each);
+    made.inputs.reserve(each->getNumOperands());
+    made.outputs.reserve(each->getNumResults());
     for (Value input : kernel.getKernelInputs())
       made.inputs.push_back(input ? index.lookup(input) : -1);
     for (Value output : kernel.getKernelOutputs())
       made.outputs.push_back(output ? index.lookup(output) : -1);
-    for (const ParameterUse &use : kernel.getParameters())
-      made.parameters.push_back(use.symbol ? parameter(use.symbol) : -1);
+    if (!known)
+      for (const ParameterUse &use : kernel.getParameters())
+        made.parameters.push_back(use.symbol ? parameter(use.symbol) : -1);
     if (isWhole)
       for (NamedAttribute attribute : getKernelAttributes(each))
         made.attributes[attribute.getName().str()] =
@@ -243,44 +261,15 @@ private:
       if (made.scratchBytes)
         made.scratchClass = *plan::parseMemoryClass(needed.memoryClass);
     }
-    made.timeNs = estimate(each);
+    made.timeNs = timeOf(each);
     return made;
   }
 
-  int64_t estimate(Operation *each) {
-    auto costs = dyn_cast<CostOpInterface>(each);
-    if (!costs)
-      return 0;
-    OpCost cost = costs.getCost();
-    if (std::optional<cost::HostCopy> copy =
-            cost::parseHostCopy({cost.opClass.data(), cost.opClass.size()}))
-      return cost::transferNs(cost::hostLink(timing.machine, *copy, false),
-                              cost.bytes);
-    cost::OpWork work;
-    work.opClass = *cost::parseOpClass(cost.opClass);
-    auto routed = [](Type type) {
-      auto tensor = dyn_cast<RankedTensorType>(type);
-      return tensor && getRows(tensor);
-    };
-    bool skewed = llvm::any_of(each->getOperandTypes(), routed) ||
-                  llvm::any_of(each->getResultTypes(), routed);
-    double factor = skewed ? timing.imbalance : 1;
-    work.flops = cost.flops * factor;
-    work.bytes = static_cast<int64_t>(cost.bytes * factor);
-    work.linkBytes = static_cast<int64_t>(cost.linkBytes * factor);
-    work.parts = cost.parts;
-    work.fanout = {cost.exchange.tokens,
-                   cost.exchange.rowBytes,
-                   {cost.exchange.topK, cost.exchange.experts,
-                    cost.exchange.groups, cost.exchange.topGroups}};
-    work.imbalance = factor;
-    for (Type type : llvm::concat<const Type>(each->getOperandTypes(),
-                                              each->getResultTypes()))
-      if (auto tensor = dyn_cast<RankedTensorType>(type)) {
-        work.dtype = toDType(tensor);
-        break;
-      }
-    return cost::estimateNs(timing.machine, work, timing.expertRanks);
+  int64_t timeOf(Operation *each) const {
+    if (known)
+      if (auto time = known->times.find(each); time != known->times.end())
+        return time->second;
+    return estimateNs(each, timing);
   }
 
   plan::ParameterIndex parameter(FlatSymbolRefAttr symbol) {
@@ -288,7 +277,9 @@ private:
         parameters.insert({symbol.getAttr(), stage.parameters.size()});
     if (!inserted)
       return entry->second;
-    auto declared = symbols.lookup<ParameterOp>(symbol.getValue());
+    if (!symbols)
+      symbols.emplace(op->getParentOp());
+    auto declared = symbols->lookup<ParameterOp>(symbol.getValue());
     plan::Parameter made;
     made.name = symbol.getValue();
     made.dtype = toDType(declared.getType());
@@ -311,7 +302,8 @@ private:
   pipe::StageOp op;
   const TimingInputs &timing;
   bool isWhole;
-  SymbolTable symbols;
+  const KnownOfOps *known;
+  std::optional<SymbolTable> symbols;
   plan::Stage stage;
   DenseMap<Value, plan::ValueIndex> index;
   DenseMap<StringAttr, plan::ParameterIndex> parameters;
@@ -321,6 +313,48 @@ private:
 };
 
 } // namespace
+
+int64_t moe::estimateNs(Operation *each, const TimingInputs &timing) {
+  auto costs = dyn_cast<CostOpInterface>(each);
+  if (!costs)
+    return 0;
+  OpCost cost = costs.getCost();
+  if (std::optional<cost::HostCopy> copy =
+          cost::parseHostCopy({cost.opClass.data(), cost.opClass.size()}))
+    return cost::transferNs(cost::hostLink(timing.machine, *copy, false),
+                            cost.bytes);
+  cost::OpWork work;
+  work.opClass = *cost::parseOpClass(cost.opClass);
+  auto routed = [](Type type) {
+    auto tensor = dyn_cast<RankedTensorType>(type);
+    return tensor && getRows(tensor);
+  };
+  bool skewed = llvm::any_of(each->getOperandTypes(), routed) ||
+                llvm::any_of(each->getResultTypes(), routed);
+  double factor = skewed ? timing.imbalance : 1;
+  work.flops = cost.flops * factor;
+  work.bytes = static_cast<int64_t>(cost.bytes * factor);
+  work.linkBytes = static_cast<int64_t>(cost.linkBytes * factor);
+  work.parts = cost.parts;
+  work.fanout = {cost.exchange.tokens,
+                 cost.exchange.rowBytes,
+                 {cost.exchange.topK, cost.exchange.experts,
+                  cost.exchange.groups, cost.exchange.topGroups}};
+  work.imbalance = factor;
+  for (Type type : llvm::concat<const Type>(each->getOperandTypes(),
+                                            each->getResultTypes()))
+    if (auto tensor = dyn_cast<RankedTensorType>(type)) {
+      work.dtype = toDType(tensor);
+      break;
+    }
+  return cost::estimateNs(timing.machine, work, timing.expertRanks);
+}
+
+FailureOr<plan::Stage> moe::buildStageFigures(pipe::StageOp stage,
+                                              const TimingInputs &timing,
+                                              const KnownOfOps &known) {
+  return StageBuilder(stage, timing, StageDetail::figures, &known).run();
+}
 
 FailureOr<plan::Stage> moe::buildStagePrograms(pipe::StageOp stage,
                                                const TimingInputs &timing,

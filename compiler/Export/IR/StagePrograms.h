@@ -5,6 +5,9 @@
 #include "dialects/Pipe/IR/Pipe.h"
 #include "runtime/Plan/Plan.h"
 
+#include "llvm/ADT/DenseMap.h"
+#include "llvm/ADT/MapVector.h"
+
 namespace moe {
 
 /// What op times are estimated from.
@@ -13,6 +16,9 @@ struct TimingInputs {
   double imbalance = 1;
   int64_t expertRanks = 1;
 };
+
+/// By its cost interface; 0: it has none. Nanoseconds.
+int64_t estimateNs(mlir::Operation *op, const TimingInputs &timing);
 
 /// How much of a stage is wanted.
 enum class StageDetail : uint8_t {
@@ -27,6 +33,20 @@ enum class StageDetail : uint8_t {
 mlir::FailureOr<plan::Stage>
 buildStagePrograms(pipe::StageOp stage, const TimingInputs &timing,
                    StageDetail detail = StageDetail::whole);
+
+/// What is known of the ops of a stage before its programs are built.
+struct KnownOfOps {
+  /// Times of some of them. Nanoseconds.
+  llvm::DenseMap<mlir::Operation *, int64_t> times;
+  /// What is released behind ops, or by terminators behind all others, where
+  /// the stage has no ops for that.
+  llvm::MapVector<mlir::Operation *, llvm::SmallVector<mlir::Value>> releases;
+};
+
+/// StageDetail::figures, less its parameters.
+mlir::FailureOr<plan::Stage> buildStageFigures(pipe::StageOp stage,
+                                               const TimingInputs &timing,
+                                               const KnownOfOps &known);
 
 /// What the stage's attribute says was decided about its values. `stage` is
 /// what buildStagePrograms() made of `op`, number `index` of the plan. Emits an
