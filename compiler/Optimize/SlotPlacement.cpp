@@ -8,7 +8,6 @@
 #include <map>
 #include <numeric>
 #include <set>
-#include <span>
 
 namespace moe::optimize {
 namespace {
@@ -367,32 +366,20 @@ private:
     return from + height;
   }
 
-  /// Begins or ends of lives by rising time: times, and instances.
-  struct Changes {
-    std::vector<uint32_t> instances;
-    std::vector<uint32_t> firstAt; ///< by time, and the number of all
-
-    /// `timeOf(i)`: of instance i, within 0 to `end`; -1: none. Linear.
-    Changes(size_t count, int64_t end, auto timeOf)
-        : firstAt(static_cast<size_t>(end) + 2, 0) {
-      for (size_t i = 0; i < count; ++i)
-        if (int64_t time = timeOf(i); time != -1)
-          ++firstAt[static_cast<size_t>(time) + 1];
-      std::partial_sum(firstAt.begin(), firstAt.end(), firstAt.begin());
-      instances.resize(firstAt.back());
-      std::vector<uint32_t> next(firstAt.begin(), firstAt.end() - 1);
-      for (size_t i = 0; i < count; ++i)
-        if (int64_t time = timeOf(i); time != -1)
-          instances[next[static_cast<size_t>(time)]++] =
-              static_cast<uint32_t>(i);
-    }
-    std::span<const uint32_t> at(int64_t time) const {
-      return std::span(instances).subspan(
-          firstAt[static_cast<size_t>(time)],
-          firstAt[static_cast<size_t>(time) + 1] -
-              firstAt[static_cast<size_t>(time)]);
-    }
-  };
+  /// Those of `count` instances that have a time, by rising time. `timeOf(i)`:
+  /// within 0 to `end`; -1: none. Linear.
+  static std::vector<uint32_t> byTime(size_t count, int64_t end, auto timeOf) {
+    std::vector<uint32_t> next(static_cast<size_t>(end) + 2, 0); // by time
+    for (size_t i = 0; i < count; ++i)
+      ++next[static_cast<size_t>(timeOf(i) + 1)];
+    next[0] = 0; // of those without a time
+    std::partial_sum(next.begin(), next.end(), next.begin());
+    std::vector<uint32_t> order(next.back());
+    for (size_t i = 0; i < count; ++i)
+      if (int64_t time = timeOf(i); time != -1)
+        order[next[static_cast<size_t>(time)]++] = static_cast<uint32_t>(i);
+    return order;
+  }
 
   /// Ends of what lives. Microbatches use the same places again and again, so
   /// that there are few different ones.
@@ -434,13 +421,17 @@ private:
     auto lives = [&](size_t i) {
       return !instances[i].isOnHost && instances[i].life.begin != never;
     };
-    const int64_t end = begins.back();
-    Changes begun(instances.size(), end, [&](size_t i) {
+    auto beginOf = [&](size_t i) {
       return lives(i) ? instances[i].life.begin : -1;
-    });
-    Changes ended(instances.size(), end, [&](size_t i) {
+    };
+    auto endOf = [&](size_t i) {
       return lives(i) ? instances[i].life.end : -1;
-    });
+    };
+    const std::vector<uint32_t> begun =
+        byTime(instances.size(), begins.back(), beginOf);
+    const std::vector<uint32_t> ended =
+        byTime(instances.size(), begins.back(), endOf);
+    auto nextBegun = begun.begin(), nextEnded = ended.begin();
     SlotHeights heights;
     for (const Context &context : contexts.all())
       heights.inContext.emplace_back(context.length());
@@ -455,24 +446,34 @@ private:
         moments = &heights.inContext[contexts.indexOf(step)];
         liveMoments = &heights.liveInContext[contexts.indexOf(step)];
       }
-      for (int64_t now = begins[i]; now < begins[i + 1]; ++now) {
-        for (uint32_t instance : begun.at(now)) {
-          const Instance &made = instances[instance];
+      for (int64_t now = begins[i]; now < begins[i + 1];) {
+        int64_t until = begins[i + 1]; // nothing changes before
+        for (; nextBegun != begun.end(); ++nextBegun) {
+          const Instance &made = instances[*nextBegun];
+          if (made.life.begin > now) {
+            until = std::min(until, made.life.begin);
+            break;
+          }
           tops.insert(made.base - base + made.life.size);
           live += made.life.size;
         }
-        for (uint32_t instance : ended.at(now)) {
-          const Instance &gone = instances[instance];
+        for (; nextEnded != ended.end(); ++nextEnded) {
+          const Instance &gone = instances[*nextEnded];
+          if (gone.life.end > now) {
+            until = std::min(until, gone.life.end);
+            break;
+          }
           tops.erase(gone.base - base + gone.life.size);
           live -= gone.life.size;
         }
-        heights.atStep[i] = std::max(heights.atStep[i], tops.highest());
-        if (moments) {
-          int64_t &most = (*moments)[now - begins[i]];
-          most = std::max(most, tops.highest());
-          int64_t &mostLive = (*liveMoments)[now - begins[i]];
-          mostLive = std::max(mostLive, live);
-        }
+        const int64_t height = tops.highest();
+        heights.atStep[i] = std::max(heights.atStep[i], height);
+        if (moments)
+          for (int64_t at = now - begins[i]; at < until - begins[i]; ++at) {
+            (*moments)[at] = std::max((*moments)[at], height);
+            (*liveMoments)[at] = std::max((*liveMoments)[at], live);
+          }
+        now = until;
       }
     }
     return heights;

@@ -369,6 +369,20 @@ private:
   std::map<std::pair<int64_t, ParameterIndex>, int64_t> lastAddition;
 };
 
+std::vector<Extent> Execution::allocatedIn(const Slots &slots) const {
+  std::vector<Extent> allocated = fixedAllocated;
+  for (size_t m = 0; m < memberList.size(); ++m) {
+    if (slots[m] == -1)
+      continue;
+    for (const Group &group : memberList[m].groups) {
+      int64_t base = group.base(plan->stages[memberList[m].stage], slots[m]);
+      for (const Extent &extent : group.allocated)
+        allocated.push_back({base + extent.begin, base + extent.end});
+    }
+  }
+  return coalesce(std::move(allocated));
+}
+
 Status Execution::place(const Slots &slots) {
   if (placedSlots.contains(slots))
     return {};
@@ -377,7 +391,7 @@ Status Execution::place(const Slots &slots) {
     MOE_RETURN_IF_ERROR(Placer(*this, slots).run());
     placed.insert(std::move(pattern));
   }
-  placedSlots.insert(slots);
+  placedSlots.emplace(slots, allocatedIn(slots));
   return {};
 }
 

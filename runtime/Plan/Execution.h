@@ -13,6 +13,7 @@
 #include "runtime/Plan/ProgramReplay.h"
 
 #include <limits>
+#include <map>
 #include <set>
 
 namespace moe::plan {
@@ -64,14 +65,16 @@ public:
   const Op &op(int64_t position) const;
   /// Most bytes of the host that live during an op, relative to the start.
   int64_t hostPeakBytes() const { return hostPeak; }
-  /// Places that it allocates outside slots at any time, rising.
-  const std::vector<Extent> &allocatedFixed() const { return fixedAllocated; }
-
   /// Checks, for microbatches in these slots, that no two buffers share bytes
   /// while both are live, in issue order; that on streams every value is read
   /// after it was written, bytes are written and freed after all else that uses
   /// them is done, and ops that add to one gradient run one after the other.
   Status place(const Slots &slots);
+  /// For slots that passed place(): places that it allocates at any time, as
+  /// few ranges as possible, rising.
+  const std::vector<Extent> &allocated(const Slots &slots) const {
+    return placedSlots.at(slots);
+  }
 
 private:
   /// Which of the regions that the members use lie across each other or across
@@ -91,6 +94,7 @@ private:
     return plan->stages[member.stage].programs[member.program];
   }
   Pattern patternOf(const Slots &slots) const;
+  std::vector<Extent> allocatedIn(const Slots &slots) const;
 
   const Plan *plan;
   std::string path; ///< of the overlap; empty for a program by itself
@@ -102,8 +106,9 @@ private:
   int64_t hostPeak = std::numeric_limits<int64_t>::min();
   std::vector<Extent> fixedAllocated;
   std::vector<Extent> fixedUsed; ///< inputs as well
-  std::set<Slots> placedSlots;   ///< what was checked
-  std::set<Pattern> placed;      ///< the same, of slots that are alike
+  /// What was checked, and what these allocate.
+  std::map<Slots, std::vector<Extent>> placedSlots;
+  std::set<Pattern> placed; ///< what was checked, once for slots that are alike
 };
 
 } // namespace moe::plan

@@ -272,7 +272,7 @@ private:
     for (size_t m = 0; m < runs.size(); ++m)
       MOE_RETURN_IF_ERROR(checkRun(index, runs[m], execution->members()[m]));
     MOE_RETURN_IF_ERROR(execution->place({step.slot, step.secondSlot}));
-    MOE_RETURN_IF_ERROR(checkFree(index, runs, *execution));
+    MOE_RETURN_IF_ERROR(checkFree(index, step, runs, *execution));
     if (int64_t at = execution->peakPosition(); at != -1) {
       ByteCounts moment = live;
       moment += execution->live()[at];
@@ -296,7 +296,8 @@ private:
 
   /// Inputs were placed together with what the programs allocate; all else
   /// that is live must keep out of its way.
-  Status checkFree(int64_t index, const std::vector<Run> &runs,
+  Status checkFree(int64_t index, const Step &step,
+                   const std::vector<Run> &runs,
                    const Execution &execution) const {
     auto isInput = [&](const Instance &owner) {
       for (size_t m = 0; m < runs.size(); ++m)
@@ -306,9 +307,10 @@ private:
           return true;
       return false;
     };
-    auto check = [&](int64_t begin, int64_t end) -> Status {
-      while (begin < end) {
-        const auto *other = ranges.firstOverlap(begin, end);
+    for (const Extent &extent :
+         execution.allocated({step.slot, step.secondSlot}))
+      for (int64_t begin = extent.begin; begin < extent.end;) {
+        const auto *other = ranges.firstOverlap(begin, extent.end);
         if (!other)
           break;
         if (!isInput(other->second.owner))
@@ -316,19 +318,6 @@ private:
                       overlapReason({runs[0].stage, -1, -1}, *other));
         begin = other->second.end;
       }
-      return {};
-    };
-    for (const Extent &extent : execution.allocatedFixed())
-      MOE_RETURN_IF_ERROR(check(extent.begin, extent.end));
-    for (size_t m = 0; m < runs.size(); ++m) {
-      if (runs[m].slot == -1)
-        continue;
-      for (const Execution::Group &group : execution.members()[m].groups) {
-        int64_t base = group.base(plan.stages[runs[m].stage], runs[m].slot);
-        for (const Extent &extent : group.allocated)
-          MOE_RETURN_IF_ERROR(check(base + extent.begin, base + extent.end));
-      }
-    }
     return {};
   }
 
