@@ -42,6 +42,20 @@ BENCHMARK(planDeepSeekV3)
     ->Arg(1024)
     ->Unit(benchmark::kMillisecond);
 
+/// The same, where the planner chooses all that it can, for 76 GiB.
+static void chooseDeepSeekV3(benchmark::State &state) {
+  driver::PlanRequest request = deepSeekV3();
+  request.budgetBytes = int64_t{76} << 30;
+  request.partition = request.recompute = request.offload = "auto";
+  for (auto _ : state) {
+    Result<driver::PlanAnswer> answer = driver::makePlan(request);
+    if (!answer)
+      state.SkipWithError(answer.error().message.c_str());
+    benchmark::DoNotOptimize(answer);
+  }
+}
+BENCHMARK(chooseDeepSeekV3)->Unit(benchmark::kMillisecond);
+
 /// A copy of DeepSeek-V3 with more layers, in a temporary file.
 static std::string withLayers(int64_t layers) {
   Result<std::string> text = readFile(deepSeekV3().modelPath);
