@@ -200,10 +200,10 @@ Chooser::stageCosts(const std::vector<int64_t> &counts) const {
   return stages;
 }
 
-Result<Chosen>
-Chooser::choose(const std::vector<int64_t> &capacityBytes) const {
+Result<Chosen> Chooser::choose(const Room &room) const {
   optimize::PartitionProblem problem = base;
-  problem.capacityBytes = capacityBytes;
+  problem.capacityBytes = room.device;
+  problem.hostCapacityBytes = room.host;
   Result<optimize::Partition> found = cut(problem);
   if (!found)
     return found.error();
@@ -212,12 +212,20 @@ Chooser::choose(const std::vector<int64_t> &capacityBytes) const {
 
 /// Of every layer the quickest option that keeps next to least: the last
 /// percent of what can be given up is not worth what it takes.
-static optimize::Choices leanest(const optimize::PolicyProblem &problem) {
+static optimize::Choices leanest(const optimize::PolicyProblem &problem,
+                                 bool usesHost) {
   optimize::Choices choices;
   for (const std::vector<int64_t> &stage : problem.stages) {
     std::vector<int64_t> &options = choices.emplace_back();
     for (int64_t kind : stage) {
-      const auto &ways = problem.kinds[static_cast<size_t>(kind)];
+      const auto &all = problem.kinds[static_cast<size_t>(kind)];
+      std::vector<optimize::LayerOption> ways;
+      std::vector<int64_t> numbers;
+      for (size_t i = 0; i < all.size(); ++i)
+        if (usesHost || all[i].hostBytes == 0) {
+          ways.push_back(all[i]);
+          numbers.push_back(static_cast<int64_t>(i));
+        }
       auto [least, most] = std::minmax_element(
           ways.begin(), ways.end(),
           [](const optimize::LayerOption &a, const optimize::LayerOption &b) {
@@ -229,7 +237,7 @@ static optimize::Choices leanest(const optimize::PolicyProblem &problem) {
       for (auto way = ways.begin(); way != ways.end(); ++way)
         if (way->keptBytes <= enough && way->extraNs < best->extraNs)
           best = way;
-      options.push_back(best - ways.begin());
+      options.push_back(numbers[static_cast<size_t>(best - ways.begin())]);
     }
   }
   return choices;
@@ -237,12 +245,17 @@ static optimize::Choices leanest(const optimize::PolicyProblem &problem) {
 
 Result<Chosen>
 Chooser::lean(const std::vector<int64_t> &counts,
-              const std::vector<std::optional<int64_t>> &capacityBytes) const {
+              const std::vector<std::optional<int64_t>> &capacityBytes,
+              const std::vector<int64_t> &hostBytes) const {
   optimize::Partition found;
   found.counts = counts;
   for (int64_t rank = 0; rank < base.ranks(); ++rank) {
     optimize::PolicyProblem problem = optimize::rankProblem(base, counts, rank);
-    optimize::Choices choices = leanest(problem);
+    problem.hostCapacityBytes = hostBytes[static_cast<size_t>(rank)];
+    optimize::Choices choices = leanest(problem, true);
+    if (optimize::evaluate(problem, choices).hostBytes >
+        problem.hostCapacityBytes)
+      choices = leanest(problem, false);
     if (std::optional<int64_t> capacity =
             capacityBytes[static_cast<size_t>(rank)]) {
       optimize::PolicyFront front(problem, freedom.effort);
@@ -263,10 +276,10 @@ Result<Chosen> Chooser::tell(const optimize::Partition &found) const {
   for (int64_t rank = 0; rank < base.ranks(); ++rank) {
     auto r = static_cast<size_t>(rank);
     Chosen::Rank &made = chosen.ranks.emplace_back();
-    made.extraNs =
-        optimize::evaluate(optimize::rankProblem(base, found.counts, rank),
-                           found.choices[r])
-            .extraNs;
+    optimize::PolicyOutcome outcome = optimize::evaluate(
+        optimize::rankProblem(base, found.counts, rank), found.choices[r]);
+    made.extraNs = outcome.extraNs;
+    made.hostBytes = outcome.hostBytes;
     made.peakBytes = found.peakBytes[r];
   }
   ChoiceText recompute, offload;

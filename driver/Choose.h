@@ -36,6 +36,7 @@ struct Chosen {
     int64_t ns = 0;      ///< without policies
     int64_t extraNs = 0; ///< longer than that
     int64_t peakBytes = 0;
+    int64_t hostBytes = 0;
   };
   std::vector<Rank> ranks;
   /// How long the order of steps takes, as schedule::evaluate counts.
@@ -63,6 +64,12 @@ orderOfEvenCut(const std::string &schedule,
                const schedule::ScheduleProblem &problem, int64_t groupSize,
                const ModelOptions &options, int64_t transferNs);
 
+/// What ranks may choose with: bytes of each rank, reserve left out.
+struct Room {
+  std::vector<int64_t> device;
+  std::vector<int64_t> host; ///< optimize::kUnlimitedBytes: anything
+};
+
 /// Chooses for the blocks of a differentiated model and one order of steps.
 class Chooser {
 public:
@@ -72,16 +79,17 @@ public:
                               const schedule::Schedule &order,
                               int64_t transferNs, Freedom freedom);
 
-  /// The best within these capacities of the ranks, reserve left out; where
-  /// nothing fits, what needs least.
-  Result<Chosen> choose(const std::vector<int64_t> &capacityBytes) const;
+  /// The best within the room of the ranks; where nothing fits the devices,
+  /// what needs least of them.
+  Result<Chosen> choose(const Room &room) const;
 
   /// The same with this many blocks on each stage. Ranks without a capacity, or
   /// with too little, take what keeps least: the account of peaks can be wrong
-  /// about which choices need least.
-  Result<Chosen>
-  lean(const std::vector<int64_t> &counts,
-       const std::vector<std::optional<int64_t>> &capacityBytes) const;
+  /// about which choices need least. Where that exceeds the host, they leave
+  /// nothing there.
+  Result<Chosen> lean(const std::vector<int64_t> &counts,
+                      const std::vector<std::optional<int64_t>> &capacityBytes,
+                      const std::vector<int64_t> &hostBytes) const;
 
   /// The order of steps takes no less with these stages, whatever their ranks
   /// do within these capacities, as schedule::evaluate counts. Nanoseconds.
@@ -115,7 +123,8 @@ private:
 
 /// A plan in the making: far enough to say what its ranks need.
 struct Draft {
-  std::vector<int64_t> arenaBytes; ///< of each rank, reserve left out
+  std::vector<int64_t> arenaBytes;     ///< of each rank, reserve left out
+  std::vector<int64_t> hostArenaBytes; ///< of each rank
   /// Of each rank, what it would need if no stream waited for another one's
   /// bytes. Above the budget, they wait.
   std::vector<int64_t> bytesWithoutWaits;
@@ -139,8 +148,9 @@ using MakeDraft = std::function<Result<Draft>(const Chosen &, int64_t, bool)>;
 /// to this one, and the quickest plan is the answer. What is tried for a budget
 /// does not depend on other ones, so that a larger budget never gives a slower
 /// plan. The draft of the answer is made again where it `writes` files.
+/// `hostBytes`: of the host, for each rank; 0: unknown, and no limit.
 Result<PlanAnswer> choosePlan(const Chooser &chooser, int64_t budgetBytes,
-                              int64_t reserveBytes, bool writes,
-                              const MakeDraft &make);
+                              int64_t reserveBytes, int64_t hostBytes,
+                              bool writes, const MakeDraft &make);
 
 } // namespace moe::driver

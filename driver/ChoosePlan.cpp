@@ -67,9 +67,11 @@ struct Taken {
 
 class PlanChooser {
 public:
-  PlanChooser(const Chooser &chooser, int64_t reserveBytes,
+  PlanChooser(const Chooser &chooser, int64_t reserveBytes, int64_t hostBytes,
               const MakeDraft &make)
-      : chooser(chooser), reserve(reserveBytes), make(make) {}
+      : chooser(chooser), reserve(reserveBytes),
+        host(hostBytes > 0 ? hostBytes : optimize::kUnlimitedBytes),
+        make(make) {}
 
   /// The best that fits `whole` bytes, reserve left out; or what needs least.
   Result<Taken> run(int64_t whole) {
@@ -93,6 +95,13 @@ private:
   }
   std::vector<int64_t> sameForAll(int64_t bytes) const {
     return std::vector<int64_t>(chooser.rankCount(), bytes);
+  }
+  /// With the whole host.
+  Room roomOf(int64_t deviceBytes) const {
+    return {sameForAll(deviceBytes), sameForAll(host)};
+  }
+  bool fitsHost(const Draft &draft) const {
+    return largest(draft.hostArenaBytes) <= host;
   }
 
   /// Finishes an attempt that fits `bytes`, and takes it where it is the
@@ -118,9 +127,22 @@ private:
     return {};
   }
 
+  /// Where the host is exceeded, that much less than the account thought.
+  void correctHost(const Attempt &attempt, std::vector<int64_t> &bytes) const {
+    for (size_t r = 0; r < bytes.size(); ++r) {
+      int64_t needed = attempt.draft.hostArenaBytes[r];
+      if (needed > host)
+        bytes[r] = std::max<int64_t>(
+            0, std::min(bytes[r],
+                        host - (needed - attempt.chosen.ranks[r].hostBytes)) -
+                   slackOf(host));
+    }
+  }
+
   /// Corrects what ranks may choose with by what a draft of theirs needs.
-  static void correct(const Attempt &attempt, int64_t whole,
-                      std::vector<int64_t> &capacity) {
+  void correct(const Attempt &attempt, int64_t whole, Room &room) const {
+    correctHost(attempt, room.host);
+    std::vector<int64_t> &capacity = room.device;
     for (size_t r = 0; r < capacity.size(); ++r) {
       int64_t needed = attempt.draft.bytesWithoutWaits[r];
       int64_t corrected = whole - (needed - attempt.chosen.ranks[r].peakBytes);
@@ -136,16 +158,16 @@ private:
   Status tryBudget(int64_t whole, std::optional<Taken> &best) {
     // At first as if memory were free: where that fits nothing is quicker.
     // Where the account is far from it, no draft needs to say so.
-    std::vector<int64_t> capacity = sameForAll(kUnlimited);
+    Room room = roomOf(kUnlimited);
     std::optional<Attempt> free;    // fits without waits
     std::optional<Attempt> waiting; // the first that fits with waits
     std::optional<Chosen> previous;
     for (int drafts = 0; drafts < kMostDrafts && !free;) {
-      Result<Chosen> chosen = chooser.choose(capacity);
+      Result<Chosen> chosen = chooser.choose(room);
       if (!chosen)
         return chosen.error();
-      if (capacity.front() == kUnlimited && isFarBeyond(*chosen, whole)) {
-        capacity.assign(capacity.size(), whole);
+      if (room.device.front() == kUnlimited && isFarBeyond(*chosen, whole)) {
+        room = roomOf(whole);
         continue;
       }
       // What needs least leaves nothing to choose again.
@@ -156,7 +178,9 @@ private:
       if (!made)
         return made.error();
       ++drafts;
-      correct(*made, whole, capacity);
+      correct(*made, whole, room);
+      if (!fitsHost(made->draft))
+        continue;
       if (largest(made->draft.bytesWithoutWaits) <= whole)
         free = std::move(*made);
       else if (!waiting && largest(made->draft.arenaBytes) <= whole)
@@ -177,13 +201,19 @@ private:
   Status tryLean(int64_t whole, const std::vector<int64_t> &counts,
                  std::optional<Taken> &best) {
     std::vector<std::optional<int64_t>> capacity(chooser.rankCount());
+    std::vector<int64_t> hostBytes = sameForAll(host);
     std::optional<Attempt> lean;
     for (int drafts = 0; drafts < kMostDrafts; ++drafts) {
-      Result<Attempt> made = attempt(chooser.lean(counts, capacity), whole);
+      Result<Attempt> made =
+          attempt(chooser.lean(counts, capacity, hostBytes), whole);
       if (!made)
         return made.error();
       const std::vector<int64_t> &arenas = made->draft.arenaBytes;
-      bool fits = largest(arenas) <= whole;
+      const bool isBeyondHost = !fitsHost(made->draft);
+      correctHost(*made, hostBytes);
+      if (isBeyondHost && !lean)
+        continue;
+      bool fits = largest(arenas) <= whole && !isBeyondHost;
       if (!fits && !lean)
         return {}; // there is nothing leaner
       if (fits && lean)
@@ -200,19 +230,18 @@ private:
       if (!lean)
         lean = std::move(*made);
     }
-    return take(*lean, whole, best);
+    return lean ? take(*lean, whole, best) : Status();
   }
 
   /// The quickest of all steps up to `whole`.
   Result<Taken> runAll(int64_t whole) {
-    Result<Attempt> free =
-        attempt(chooser.choose(sameForAll(kUnlimited)), whole);
-    Result<Attempt> lowest = attempt(chooser.choose(sameForAll(0)), 0);
+    Result<Attempt> free = attempt(chooser.choose(roomOf(kUnlimited)), whole);
+    Result<Attempt> lowest = attempt(chooser.choose(roomOf(0)), 0);
     if (!free || !lowest)
       return free ? lowest.error() : free.error();
     std::optional<Taken> best;
     int64_t most = largest(free->draft.bytesWithoutWaits);
-    if (most <= whole)
+    if (most <= whole && fitsHost(free->draft))
       MOE_RETURN_IF_ERROR(take(*free, whole, best));
     int64_t bottom = Step::within(largest(lowest->draft.arenaBytes)).index;
     // Beyond what needs most there is nothing else to try.
@@ -233,7 +262,7 @@ private:
         best = std::move(*made);
       return {};
     };
-    MOE_RETURN_IF_ERROR(consider(attempt(chooser.choose(sameForAll(0)), 0)));
+    MOE_RETURN_IF_ERROR(consider(attempt(chooser.choose(roomOf(0)), 0)));
     // The smallest step that the account, corrected by that, thinks possible:
     // what all ranks need least together is not what the largest needs least.
     std::vector<int64_t> wrongBy;
@@ -245,10 +274,11 @@ private:
             fitting = Step::within(largest(best->draft.arenaBytes)).index;
     while (fitting - below > 1) {
       int64_t middle = below + (fitting - below) / 2;
-      std::vector<int64_t> capacity;
-      for (int64_t wrong : wrongBy)
-        capacity.push_back(std::max<int64_t>(0, Step{middle}.bytes() - wrong));
-      Result<Chosen> found = chooser.choose(capacity);
+      Room room = roomOf(0);
+      for (size_t r = 0; r < wrongBy.size(); ++r)
+        room.device[r] =
+            std::max<int64_t>(0, Step{middle}.bytes() - wrongBy[r]);
+      Result<Chosen> found = chooser.choose(room);
       if (!found)
         return found.error();
       (found->fits ? fitting : below) = middle;
@@ -259,7 +289,8 @@ private:
     MOE_RETURN_IF_ERROR(consider(attempt(std::move(smallest), 0)));
     MOE_RETURN_IF_ERROR(consider(attempt(
         chooser.lean(counts,
-                     std::vector<std::optional<int64_t>>(chooser.rankCount())),
+                     std::vector<std::optional<int64_t>>(chooser.rankCount()),
+                     sameForAll(host)),
         0)));
     Result<PlanAnswer> answer = best->draft.finish();
     if (!answer)
@@ -269,6 +300,7 @@ private:
 
   const Chooser &chooser;
   int64_t reserve;
+  int64_t host; ///< of each rank
   const MakeDraft &make;
   /// Choices, and with waits what they were laid out for.
   std::map<std::tuple<std::vector<int64_t>, std::string, std::string, int64_t>,
@@ -335,10 +367,11 @@ Status describe(const Chooser &chooser, int64_t whole, Taken &best) {
 } // namespace
 
 Result<PlanAnswer> choosePlan(const Chooser &chooser, int64_t budgetBytes,
-                              int64_t reserveBytes, bool writes,
-                              const MakeDraft &make) {
+                              int64_t reserveBytes, int64_t hostBytes,
+                              bool writes, const MakeDraft &make) {
   int64_t whole = std::max<int64_t>(0, budgetBytes - reserveBytes);
-  Result<Taken> taken = PlanChooser(chooser, reserveBytes, make).run(whole);
+  Result<Taken> taken =
+      PlanChooser(chooser, reserveBytes, hostBytes, make).run(whole);
   if (!taken)
     return taken.error();
   if (writes) {

@@ -330,8 +330,10 @@ Result<Draft> Compiler::draft(const Trial &trial, const Decided &decided,
   compiled->remarks = made.diagnostics.remarks;
 
   Draft draft;
-  for (const plan::Rank &rank : compiled->plan.plan.ranks)
+  for (const plan::Rank &rank : compiled->plan.plan.ranks) {
     draft.arenaBytes.push_back(rank.arenaBytes);
+    draft.hostArenaBytes.push_back(rank.hostArenaBytes);
+  }
   for (const RankArena &arena : compiled->plan.arenas)
     draft.bytesWithoutWaits.push_back(arena.bytesWithoutWaits);
   draft.finish = [state = state.get(), compiled = std::move(compiled), decided,

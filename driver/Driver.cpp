@@ -92,7 +92,8 @@ Result<PlanAnswer> planTrial(const Inputs &inputs, Compiler &compiler,
   if (!chooser)
     return chooser.error();
   return choosePlan(
-      *chooser, inputs.budgetBytes, inputs.machine.reserveBytes, writesFiles,
+      *chooser, inputs.budgetBytes, inputs.machine.reserveBytes,
+      inputs.machine.hostMemoryBytes, writesFiles,
       [&](const Chosen &chosen, int64_t budgetBytes, bool isAnswer) {
         Decided decided = decidedBy(inputs);
         decided.layers = chosen.layers;

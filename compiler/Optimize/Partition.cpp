@@ -21,7 +21,9 @@ Status PartitionProblem::check() const {
   if (stages() < 1 || ranks() < 1 || microbatches < 1)
     return failure("there must be stages, ranks and microbatches");
   if (capacityBytes.size() != moments.size() ||
-      otherBytes.size() != moments.size())
+      otherBytes.size() != moments.size() ||
+      (!hostCapacityBytes.empty() &&
+       hostCapacityBytes.size() != moments.size()))
     return failure("every rank needs a capacity and other bytes");
   for (int64_t rank : rankOf)
     if (rank < 0 || rank >= ranks())
@@ -354,6 +356,9 @@ PolicyProblem rankProblem(const PartitionProblem &problem,
   };
   std::vector<Sums> sums;
   int64_t persistent = problem.otherBytes[static_cast<size_t>(rank)];
+  if (!problem.hostCapacityBytes.empty())
+    made.hostCapacityBytes =
+        problem.hostCapacityBytes[static_cast<size_t>(rank)];
   std::vector<int64_t> first = beginsOf(counts);
   for (size_t stage = 0; stage < counts.size(); ++stage) {
     if (problem.rankOf[stage] != rank)
@@ -377,6 +382,7 @@ PolicyProblem rankProblem(const PartitionProblem &problem,
     Moment &at = made.moments.emplace_back();
     at.held = moment.held;
     at.running = moment.running;
+    at.overlapped = moment.overlapped;
     at.otherBytes = persistent;
     for (size_t s = 0; s < sums.size(); ++s)
       at.otherBytes += moment.pending[s] * sums[s].pending;

@@ -51,6 +51,8 @@ struct PartitionProblem {
   /// Of each rank, what lives besides that of blocks.
   std::vector<int64_t> otherBytes;
   std::vector<int64_t> capacityBytes; ///< of each rank
+  /// What each rank may have on the host; empty: anything.
+  std::vector<int64_t> hostCapacityBytes;
   int64_t microbatches = 1;
   /// For each block the stage where it has to lie, -1: any. Empty: all.
   std::vector<int64_t> pins;
@@ -88,14 +90,15 @@ PolicyProblem rankProblem(const PartitionProblem &problem,
                           const std::vector<int64_t> &counts, int64_t rank);
 
 /// The fronts of ranks, which do not depend on their capacities: for problems
-/// that differ in nothing else.
+/// that differ in these alone.
 class RankFronts {
 public:
   struct Entry {
     PolicyProblem problem;
     PolicyFront front;
   };
-  /// Of a rank, named with the kinds of its blocks; what was worked out for it
+  /// Of a rank, named with all that tells it from others: its number, what it
+  /// may have on the host, the kinds of its blocks; what was worked out for it
   /// before with Effort::fast, if anything was.
   std::shared_ptr<const Entry>
   of(const std::vector<int64_t> &rankAndBlocks, Effort effort,

@@ -77,7 +77,10 @@ RankCosts::RankCosts(const PartitionProblem &problem, Effort effort,
 RankKey RankCosts::keyOf(int64_t rank,
                          const std::vector<int64_t> &counts) const {
   std::vector<int64_t> first = beginsOf(counts);
-  RankKey key = {rank};
+  RankKey key = {rank,
+                 problem.hostCapacityBytes.empty()
+                     ? kUnlimitedBytes
+                     : problem.hostCapacityBytes[static_cast<size_t>(rank)]};
   for (int64_t stage : stagesOf[static_cast<size_t>(rank)]) {
     key.push_back(-1);
     key.insert(key.end(),

@@ -26,7 +26,7 @@ struct RankCost {
   bool isExact = false;
 };
 
-/// A rank and its blocks.
+/// A rank, what it may have on the host, and its blocks.
 using RankKey = std::vector<int64_t>;
 
 /// Costs of ranks, each worked out once for the same blocks.

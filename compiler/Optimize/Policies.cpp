@@ -24,9 +24,10 @@ Status PolicyProblem::check() const {
   int64_t holds = 1, others = 0;
   for (const Moment &moment : moments) {
     if (moment.held.size() != stages.size() || moment.running < 0 ||
-        moment.running >= static_cast<int64_t>(stages.size()))
+        moment.running >= static_cast<int64_t>(stages.size()) ||
+        moment.overlapped >= static_cast<int64_t>(stages.size()))
       return Error{"policies: a moment that does not fit the stages"};
-    int64_t held = 1;
+    int64_t held = 2;
     for (int64_t count : moment.held) {
       if (count < 0 || count > (int64_t{1} << 30))
         return Error{"policies: microbatches held must be 0 to 2^30, are " +
@@ -38,6 +39,8 @@ Status PolicyProblem::check() const {
       return Error{"policies: negative bytes"};
     others = std::max(others, moment.otherBytes);
   }
+  if (hostCapacityBytes < 0)
+    return Error{"policies: a host with negative bytes"};
   if (moments.empty() || stages.empty())
     return Error{"policies: nothing to decide: no stages or no moments"};
   int64_t each = (most - others) / std::max<int64_t>(1, layers) / holds;
@@ -45,13 +48,20 @@ Status PolicyProblem::check() const {
     if (options.empty())
       return Error{"policies: a kind of layer without options"};
     for (const LayerOption &option : options) {
-      if (option.extraNs < 0 || option.keptBytes < 0 ||
+      if (option.extraNs < 0 || option.keptBytes < 0 || option.hostBytes < 0 ||
           option.peakBytes < option.keptBytes)
-        return Error{"policies: an option needs 0 <= extraNs and 0 <= "
-                     "keptBytes <= peakBytes"};
-      if (std::max(option.extraNs, option.peakBytes) >= each)
+        return Error{"policies: an option needs 0 <= extraNs, 0 <= hostBytes "
+                     "and 0 <= keptBytes <= peakBytes"};
+      if (std::max({option.extraNs, option.peakBytes, option.hostBytes}) >=
+          each)
         return Error{"policies: sums over layers and microbatches exceed 2^62"};
     }
+    if (hostCapacityBytes < kUnlimitedBytes &&
+        std::none_of(
+            options.begin(), options.end(),
+            [](const LayerOption &o) { return o.hostBytes == 0; }))
+      return Error{"policies: a kind of layer that leaves something to a "
+                   "limited host with every option"};
   }
   return {};
 }
@@ -88,30 +98,92 @@ size_t mostPoints(const PolicyProblem &problem, Effort effort) {
 constexpr size_t kMostCombined = size_t{1} << 22;
 constexpr size_t kMostCompared = size_t{1} << 13;
 
+/// Microbatches of each stage that are on the host at a moment.
+std::vector<int64_t> hostedAt(const Moment &moment) {
+  std::vector<int64_t> hosted = moment.held;
+  ++hosted[static_cast<size_t>(moment.running)];
+  if (moment.overlapped >= 0)
+    ++hosted[static_cast<size_t>(moment.overlapped)];
+  return hosted;
+}
+
+/// What the host admits, where choices could exceed it.
+struct HostLimit {
+  /// By moment, microbatches of each stage; none: nothing exceeds it.
+  std::vector<std::vector<int64_t>> hosted;
+  int64_t capacityBytes;
+
+  explicit HostLimit(const PolicyProblem &problem)
+      : capacityBytes(problem.hostCapacityBytes) {
+    if (capacityBytes >= kUnlimitedBytes)
+      return;
+    std::vector<int64_t> most; // of a microbatch, by stage
+    for (const std::vector<int64_t> &stage : problem.stages) {
+      int64_t &bytes = most.emplace_back(0);
+      for (int64_t kind : stage) {
+        int64_t largest = 0;
+        for (const LayerOption &option :
+             problem.kinds[static_cast<size_t>(kind)])
+          largest = std::max(largest, option.hostBytes);
+        bytes += largest;
+      }
+    }
+    for (const Moment &moment : problem.moments) {
+      std::vector<int64_t> at = hostedAt(moment);
+      int64_t bytes = 0;
+      for (size_t s = 0; s < at.size(); ++s)
+        bytes += at[s] * most[s];
+      if (bytes > capacityBytes)
+        hosted.push_back(std::move(at));
+    }
+    std::sort(hosted.begin(), hosted.end());
+    hosted.erase(std::unique(hosted.begin(), hosted.end()), hosted.end());
+  }
+
+  bool isLimit() const { return !hosted.empty(); }
+  /// What a microbatch of stage `s` may have there at most.
+  int64_t within(size_t s) const {
+    int64_t bytes = kUnlimitedBytes;
+    for (const std::vector<int64_t> &at : hosted)
+      if (at[s] > 0)
+        bytes = std::min(bytes, capacityBytes / at[s]);
+    return bytes;
+  }
+};
+
 /// Choices for the first few stages.
 struct Partial {
   std::vector<int64_t> loads; ///< by moment
+  std::vector<int64_t> host;  ///< on the host, by moment of its limit
   int64_t ns = 0;
   std::vector<uint32_t> points; ///< of the fronts of the stages
   int64_t extraNs() const { return ns; }
   const std::vector<uint32_t> &name() const { return points; }
   int64_t peak() const { return *std::max_element(loads.begin(), loads.end()); }
+  int64_t hostBytes() const {
+    return host.empty() ? 0 : *std::max_element(host.begin(), host.end());
+  }
 };
 
 /// Drops what another one is no worse than in time and at every moment.
 void dropDominated(std::vector<Partial> &partials) {
-  std::sort(
-      partials.begin(), partials.end(), [](const Partial &a, const Partial &b) {
-        if (a.ns != b.ns)
-          return a.ns < b.ns;
-        return a.loads != b.loads ? a.loads < b.loads : a.points < b.points;
-      });
+  std::sort(partials.begin(), partials.end(),
+            [](const Partial &a, const Partial &b) {
+              if (a.ns != b.ns)
+                return a.ns < b.ns;
+              if (a.loads != b.loads)
+                return a.loads < b.loads;
+              return a.host != b.host ? a.host < b.host : a.points < b.points;
+            });
   std::vector<Partial> remaining;
   for (Partial &partial : partials) {
     bool dominated = std::any_of(
         remaining.begin(), remaining.end(), [&](const Partial &other) {
           for (size_t m = 0; m < partial.loads.size(); ++m)
             if (other.loads[m] > partial.loads[m])
+              return false;
+          for (size_t m = 0; m < partial.host.size(); ++m)
+            if (other.host[m] > partial.host[m])
               return false;
           return true;
         });
@@ -154,6 +226,11 @@ PolicyOutcome evaluate(const PolicyProblem &problem, const Choices &choices) {
   }
   for (size_t m = 0; m < problem.moments.size(); ++m) {
     const Moment &moment = problem.moments[m];
+    std::vector<int64_t> hosted = hostedAt(moment);
+    int64_t host = 0;
+    for (size_t s = 0; s < sums.size(); ++s)
+      host += hosted[s] * sums[s].host;
+    outcome.hostBytes = std::max(outcome.hostBytes, host);
     int64_t bytes = moment.otherBytes;
     for (size_t s = 0; s < sums.size(); ++s)
       bytes += loadOf(moment, s, sums[s]);
@@ -170,20 +247,28 @@ PolicyFront::PolicyFront(const PolicyProblem &problem, Effort effort,
     : store(shared ? std::move(shared) : std::make_shared<StageFronts>()) {
   assert(problem.check().ok());
   std::vector<Moment> moments = binding(problem.moments);
+  const HostLimit limit(problem);
   size_t most = mostPoints(problem, effort);
   std::vector<Partial> partials(1);
   for (const Moment &moment : moments)
     partials.front().loads.push_back(moment.otherBytes);
+  partials.front().host.assign(limit.hosted.size(), 0);
+  auto thin = [&](std::vector<Partial> &states, size_t least, bool last) {
+    auto peakOf = [](const Partial &partial) { return partial.peak(); };
+    return limit.isLimit() && !last
+               ? keepFrontByHost(states, peakOf, limit.capacityBytes, least)
+               : keepFront(states, peakOf, least);
+  };
   for (size_t s = 0; s < problem.stages.size(); ++s) {
     int64_t weight = 0;
     for (const Moment &moment : moments)
       weight = std::max(weight, moment.held[s]);
-    const StageFront *front = &store->of(problem, s, weight, most);
+    const int64_t within = limit.within(s);
+    const StageFront *front = &store->of(problem, s, {weight, within, most});
     if (partials.size() * front->size() > kMostCombined) {
-      front = &store->of(problem, s, weight, mostPoints(problem, Effort::fast));
-      keepFront(
-          partials, [](const Partial &partial) { return partial.peak(); },
-          kMostCombined / front->size());
+      front = &store->of(problem, s,
+                         {weight, within, mostPoints(problem, Effort::fast)});
+      thin(partials, kMostCombined / front->size(), false);
       exact = false;
     }
     fronts.push_back(front);
@@ -196,6 +281,10 @@ PolicyFront::PolicyFront(const PolicyProblem &problem, Effort effort,
         const StageSums &sums = front->sums(point);
         for (size_t m = 0; m < moments.size(); ++m)
           more.loads[m] += loadOf(moments[m], s, sums);
+        for (size_t m = 0; m < limit.hosted.size(); ++m)
+          more.host[m] += limit.hosted[m][s] * sums.host;
+        if (limit.isLimit() && more.hostBytes() > limit.capacityBytes)
+          continue;
         more.ns += sums.extraNs;
         more.points.push_back(point);
         next.push_back(std::move(more));
@@ -205,8 +294,7 @@ PolicyFront::PolicyFront(const PolicyProblem &problem, Effort effort,
     if (!last && next.size() <= std::min(most, kMostCompared)) {
       dropDominated(next);
     } else {
-      bool thinned = keepFront(
-          next, [](const Partial &partial) { return partial.peak(); }, most);
+      bool thinned = thin(next, most, last);
       exact &= last && !thinned;
     }
     partials = std::move(next);

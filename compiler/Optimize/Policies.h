@@ -29,6 +29,8 @@ struct LayerOption {
   /// the layers below it on the stage hold for the same microbatch. At least
   /// keptBytes.
   int64_t peakBytes = 0;
+  /// Held on the host by a microbatch from its forward to its backward.
+  int64_t hostBytes = 0;
   bool operator==(const LayerOption &) const = default;
 };
 
@@ -41,8 +43,13 @@ struct Moment {
   /// All else that is live: parameters, buffers of transfers, an overlapping
   /// program.
   int64_t otherBytes = 0;
+  /// The stage of which another microbatch runs at the same time; -1: none.
+  int64_t overlapped = -1;
   bool operator==(const Moment &) const = default;
 };
+
+/// More than anything has.
+inline constexpr int64_t kUnlimitedBytes = int64_t{1} << 62;
 
 /// The choices of one rank.
 struct PolicyProblem {
@@ -51,9 +58,12 @@ struct PolicyProblem {
   /// For each stage of the rank, the kinds of its layers in forward order.
   std::vector<std::vector<int64_t>> stages;
   std::vector<Moment> moments;
+  /// What microbatches may hold on the host together.
+  int64_t hostCapacityBytes = kUnlimitedBytes;
 
   /// Whether kinds have options, stages layers, moments an entry for every
-  /// stage; nothing is negative, peakBytes >= keptBytes, and sums fit 62 bits.
+  /// stage; nothing is negative, peakBytes >= keptBytes, sums fit 62 bits, and
+  /// with a limited host each kind has an option that leaves nothing there.
   Status check() const;
 };
 
@@ -65,6 +75,7 @@ struct PolicyOutcome {
   int64_t extraNs = 0;   ///< sum over the layers
   int64_t peakBytes = 0; ///< over all moments
   size_t moment = 0;     ///< the first with that peak
+  int64_t hostBytes = 0; ///< the most on the host, over all moments
   bool operator==(const PolicyOutcome &) const = default;
 };
 
@@ -73,6 +84,9 @@ struct PolicyOutcome {
 /// (backward) or not taken them yet (forward):
 ///   peak = max over moments of otherBytes + sum over stages of held * kept
 ///          + max over l of (kept of layers below l + peakBytes of l).
+/// On the host a microbatch that runs counts in full:
+///   host = max over moments of sum over stages of
+///          (held + 1 if it runs + 1 if it is overlapped) * hostBytes.
 PolicyOutcome evaluate(const PolicyProblem &problem, const Choices &choices);
 
 enum class Effort : uint8_t {
@@ -83,8 +97,9 @@ enum class Effort : uint8_t {
 class StageFront;
 class StageFronts;
 
-/// The choices worth making, by rising peak and falling time: the answer to
-/// every budget, so that more memory never means more time.
+/// The choices worth making within the host's capacity, by rising peak and
+/// falling time: the answer to every budget, so that more memory never means
+/// more time.
 class PolicyFront {
 public:
   struct Point {

@@ -1,8 +1,12 @@
 #include "compiler/Optimize/StageFronts.h"
 
 #include <iterator>
+#include <set>
 
 namespace moe::optimize {
+
+/// Of more, those that lie close together count as one.
+static constexpr size_t kMostHostParts = 64;
 
 std::vector<int64_t> StageFront::choices(size_t point) const {
   std::vector<int64_t> chosen;
@@ -14,32 +18,44 @@ std::vector<int64_t> StageFront::choices(size_t point) const {
   return chosen;
 }
 
-/// Drops every node that another one is no worse than in time, kept bytes and
-/// peak. O(n log n).
-void StageFront::dropDominated(std::vector<Node> &nodes) {
+/// Drops every node that another one is no worse than in time, kept bytes, peak
+/// and bytes on the host, these in parts of `hostPart`. O(n log n) for each
+/// part that occurs.
+void StageFront::dropDominated(std::vector<Node> &nodes, int64_t hostPart) {
   std::sort(nodes.begin(), nodes.end(), [](const Node &a, const Node &b) {
     if (a.sums.extraNs != b.sums.extraNs)
       return a.sums.extraNs < b.sums.extraNs;
     if (a.sums.kept != b.sums.kept)
       return a.sums.kept < b.sums.kept;
-    return a.sums.peak != b.sums.peak ? a.sums.peak < b.sums.peak
+    if (a.sums.peak != b.sums.peak)
+      return a.sums.peak < b.sums.peak;
+    return a.sums.host != b.sums.host ? a.sums.host < b.sums.host
                                       : a.name() < b.name();
   });
-  std::map<int64_t, int64_t> least; // kept -> peak, falling
+  using Stairs = std::map<int64_t, int64_t>; // kept -> peak, falling
+  std::map<int64_t, Stairs> least;           // by part of the host
   std::erase_if(nodes, [&](const Node &node) {
-    auto behind = least.upper_bound(node.sums.kept);
-    if (behind != least.begin() && std::prev(behind)->second <= node.sums.peak)
-      return true;
-    while (behind != least.end() && behind->second >= node.sums.peak)
-      behind = least.erase(behind);
-    least[node.sums.kept] = node.sums.peak;
+    const int64_t part = node.sums.host / hostPart;
+    for (auto &[other, stairs] : least) {
+      if (other > part)
+        break;
+      auto behind = stairs.upper_bound(node.sums.kept);
+      if (behind != stairs.begin() &&
+          std::prev(behind)->second <= node.sums.peak)
+        return true;
+    }
+    Stairs &own = least[part];
+    auto behind = own.upper_bound(node.sums.kept);
+    while (behind != own.end() && behind->second >= node.sums.peak)
+      behind = own.erase(behind);
+    own[node.sums.kept] = node.sums.peak;
     return false;
   });
 }
 
 std::unique_ptr<StageFront>
-StageFront::extend(const std::vector<LayerOption> &options, int64_t weight,
-                   size_t most) const {
+StageFront::extend(const std::vector<LayerOption> &options,
+                   const StageLimits &limits) const {
   auto made = std::make_unique<StageFront>();
   made->below = this;
   made->exact = exact;
@@ -49,16 +65,30 @@ StageFront::extend(const std::vector<LayerOption> &options, int64_t weight,
     for (uint32_t option = 0; option < options.size(); ++option) {
       Node node{nodes[parent].sums, parent, option};
       node.sums.add(options[option]);
-      next.push_back(node);
+      if (node.sums.host <= limits.hostBytes)
+        next.push_back(node);
     }
-  dropDominated(next);
-  if (next.size() > most) {
-    keepFront(
-        next,
-        [&](const Node &node) {
-          return weight * node.sums.kept + node.sums.peak;
-        },
-        most);
+  const bool isLimited = limits.hostBytes < kUnlimitedBytes;
+  int64_t hostPart = kUnlimitedBytes; // all the same
+  if (isLimited) {
+    std::set<int64_t> different;
+    for (const Node &node : next)
+      different.insert(node.sums.host);
+    hostPart = 1;
+    if (different.size() > kMostHostParts) {
+      hostPart = limits.hostBytes / kMostHostParts + 1;
+      made->exact = false;
+    }
+  }
+  dropDominated(next, hostPart);
+  if (next.size() > limits.most) {
+    auto sizeOf = [&](const Node &node) {
+      return limits.weight * node.sums.kept + node.sums.peak;
+    };
+    if (isLimited)
+      keepFrontByHost(next, sizeOf, limits.hostBytes, limits.most);
+    else
+      keepFront(next, sizeOf, limits.most);
     made->exact = false;
   }
   next.shrink_to_fit();
@@ -66,16 +96,15 @@ StageFront::extend(const std::vector<LayerOption> &options, int64_t weight,
 }
 
 const StageFront &StageFronts::of(const PolicyProblem &problem, size_t stage,
-                                  int64_t weight, size_t most) {
-  auto [root, isNew] = roots.try_emplace({weight, most});
+                                  const StageLimits &limits) {
+  auto [root, isNew] = roots.try_emplace(limits);
   if (isNew)
     root->second.nodes.emplace_back();
   StageFront *front = &root->second;
   for (int64_t kind : problem.stages[stage]) {
     std::unique_ptr<StageFront> &above = front->above[kind];
     if (!above)
-      above =
-          front->extend(problem.kinds[static_cast<size_t>(kind)], weight, most);
+      above = front->extend(problem.kinds[static_cast<size_t>(kind)], limits);
     front = above.get();
   }
   return *front;

@@ -8,6 +8,9 @@
 #include "compiler/Optimize/Policies.h"
 
 #include <algorithm>
+#include <array>
+#include <compare>
+#include <iterator>
 #include <map>
 #include <memory>
 #include <utility>
@@ -21,11 +24,13 @@ struct StageSums {
   /// The most while one of them runs, beyond what other microbatches hold.
   int64_t peak = 0;
   int64_t extraNs = 0;
+  int64_t host = 0; ///< on the host, of all layers
 
   void add(const LayerOption &option) {
     peak = std::max(peak, kept + option.peakBytes);
     kept += option.keptBytes;
     extraNs += option.extraNs;
+    host += option.hostBytes;
   }
 };
 
@@ -62,6 +67,39 @@ bool keepFront(std::vector<State> &states, Size sizeOf, size_t most) {
   return states.size() < front.size();
 }
 
+/// The same in eight equal parts of what the host may hold, `capacityBytes`:
+/// what is quicker with more of the host does not replace what needs little.
+template <typename State, typename Size>
+bool keepFrontByHost(std::vector<State> &states, Size sizeOf,
+                     int64_t capacityBytes, size_t most) {
+  constexpr int64_t kParts = 8;
+  std::array<std::vector<State>, kParts> parts;
+  for (State &state : states)
+    parts[static_cast<size_t>(std::min(
+              kParts - 1, state.hostBytes() / (capacityBytes / kParts + 1)))]
+        .push_back(std::move(state));
+  size_t before = states.size();
+  states.clear();
+  for (std::vector<State> &part : parts) {
+    if (part.empty())
+      continue;
+    keepFront(part, sizeOf, std::max<size_t>(2, most / kParts));
+    states.insert(states.end(), std::make_move_iterator(part.begin()),
+                  std::make_move_iterator(part.end()));
+  }
+  return states.size() < before;
+}
+
+/// What limits the front of a stage.
+struct StageLimits {
+  /// The most microbatches that any moment holds of the stage.
+  int64_t weight = 0;
+  /// What a microbatch may have on the host; from kUnlimitedBytes on, anything.
+  int64_t hostBytes = kUnlimitedBytes;
+  size_t most = 0; ///< of as many points or more, some are left out
+  auto operator<=>(const StageLimits &) const = default;
+};
+
 /// The choices for the first layers of a stage that are worth making, by rising
 /// time.
 class StageFront {
@@ -80,12 +118,13 @@ private:
     uint32_t parent = 0; ///< in the front of the layers below
     uint32_t option = 0; ///< of the last layer
     int64_t extraNs() const { return sums.extraNs; }
+    int64_t hostBytes() const { return sums.host; }
     std::pair<uint32_t, uint32_t> name() const { return {parent, option}; }
   };
   /// See StageFronts::of().
   std::unique_ptr<StageFront> extend(const std::vector<LayerOption> &options,
-                                     int64_t weight, size_t most) const;
-  static void dropDominated(std::vector<Node> &nodes);
+                                     const StageLimits &limits) const;
+  static void dropDominated(std::vector<Node> &nodes, int64_t hostPart);
 
   const StageFront *below = nullptr; ///< null: there is no layer
   std::vector<Node> nodes;
@@ -99,14 +138,12 @@ private:
 /// options, must be the same for all.
 class StageFronts {
 public:
-  /// Of stage number `stage` of `problem`. `weight`: the most microbatches that
-  /// any moment holds of the stage; of `most` points or more, some are left
-  /// out. Lives as long as this object.
+  /// Of stage number `stage` of `problem`. Lives as long as this object.
   const StageFront &of(const PolicyProblem &problem, size_t stage,
-                       int64_t weight, size_t most);
+                       const StageLimits &limits);
 
 private:
-  std::map<std::pair<int64_t, size_t>, StageFront> roots; ///< weight and most
+  std::map<StageLimits, StageFront> roots;
 };
 
 } // namespace moe::optimize

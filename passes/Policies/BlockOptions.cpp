@@ -97,6 +97,7 @@ plan::Program *programOf(plan::Stage &stage, plan::Phase phase) {
 struct Figures {
   int64_t forwardNs = 0, backwardNs = 0;
   int64_t keptBytes = 0, peakBytes = 0;
+  int64_t hostBytes = 0; ///< kept there
   /// On the device before its block runs, where there is one before it.
   int64_t reloadedBytes = 0;
 
@@ -117,8 +118,10 @@ Figures figuresOf(plan::Stage &stage) {
   llvm::SmallDenseSet<plan::ValueIndex> taken(backward.inputs.begin(),
                                               backward.inputs.end());
   for (plan::ValueIndex value : forward.outputs)
-    if (taken.contains(value) && !stage.values[value].isOnHost())
-      figures.keptBytes += stage.values[value].bytes;
+    if (taken.contains(value))
+      (stage.values[value].isOnHost() ? figures.hostBytes
+                                      : figures.keptBytes) +=
+          stage.values[value].bytes;
   figures.peakBytes =
       std::max({figures.keptBytes, optimize::peakWithoutWaits(stage, forward),
                 optimize::peakWithoutWaits(stage, backward)});
@@ -361,9 +364,9 @@ private:
   optimize::LayerFigures relative(const Measured &measured) const {
     const Figures &figures = measured.alone;
     return {{std::max<int64_t>(0, measured.inside.ns() - base.inside.ns()),
-             figures.keptBytes, measured.inside.peakBytes},
+             figures.keptBytes, measured.inside.peakBytes, figures.hostBytes},
             {std::max<int64_t>(0, figures.ns() - base.alone.ns()),
-             figures.keptBytes, figures.peakBytes}};
+             figures.keptBytes, figures.peakBytes, figures.hostBytes}};
   }
 
   optimize::LayerOptionsProblem makeProblem(Techniques techniques) const {

@@ -1,10 +1,12 @@
 //===- PlannerTest.cpp - what the planner chooses by itself ---------------===//
 
+#include "support/Files.h"
 #include "test/unit/EndToEnd/Outcome.h"
 #include "test/unit/EndToEnd/SmallModels.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <nlohmann/json.hpp>
 
 #include <algorithm>
 #include <limits>
@@ -85,6 +87,45 @@ TEST_P(Planner, FitsAndChangesNoBit) {
 
 INSTANTIATE_TEST_SUITE_P(Families, Planner, testing::ValuesIn(test::kFamilies),
                          test::familyName);
+
+// A machine with little memory on the host: the plan leaves less there, at the
+// same budget, and fits.
+TEST(PlannerAtClusterSize, KeepsWithinTheHost) {
+  for (const char *schedule : {"1f1b", "interleaved"}) {
+    SCOPED_TRACE(schedule);
+    driver::PlanRequest request = published("qwen3-30b-a3b", 4, 8, 16);
+    request.schedule = schedule;
+    request.budgetBytes = int64_t{40} << 30;
+    request.recompute = request.offload = "auto";
+    Result<driver::PlanAnswer> free = driver::makePlan(request);
+    ASSERT_TRUE(free) << free.error().message;
+    ASSERT_TRUE(free->plan.prediction.fits);
+    auto hostOf = [](const plan::Plan &plan) {
+      int64_t most = 0;
+      for (const plan::Rank &rank : plan.ranks)
+        most = std::max(most, rank.hostArenaBytes);
+      return most;
+    };
+    int64_t before = hostOf(free->plan);
+    ASSERT_GT(before, int64_t{1} << 30);
+
+    Result<std::string> text = readFile("machines/h100-sxm.json");
+    ASSERT_TRUE(text);
+    nlohmann::json machine = nlohmann::json::parse(*text);
+    for (int64_t part : {2, 5, 1000}) {
+      machine["host_memory_bytes"]["value"] = before / part;
+      request.machine = testing::TempDir() + "little-host.json";
+      ASSERT_TRUE(writeFile(request.machine, machine.dump()));
+      Result<driver::PlanAnswer> made = driver::makePlan(request);
+      ASSERT_TRUE(made) << made.error().message;
+      EXPECT_TRUE(made->plan.prediction.fits) << "1/" << part;
+      EXPECT_LE(hostOf(made->plan), before / part);
+      // What the host takes over is worth its while.
+      EXPECT_GE(static_cast<double>(made->plan.prediction.stepNs),
+                .99 * static_cast<double>(free->plan.prediction.stepNs));
+    }
+  }
+}
 
 // Real configurations at cluster size: never slower than a switch for all
 // layers that fits, and more memory is never slower.

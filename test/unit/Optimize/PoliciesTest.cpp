@@ -116,6 +116,88 @@ TEST_P(AgainstBruteForce, FrontsAndBounds) {
   }
 }
 
+/// What every option but the first leaves to a host that admits a part of it.
+void limitHost(PolicyProblem &problem, Random &random) {
+  for (std::vector<LayerOption> &options : problem.kinds)
+    for (size_t i = 1; i < options.size(); ++i)
+      options[i].hostBytes = random(0, 2) * random(50, 500);
+  for (Moment &moment : problem.moments)
+    moment.overlapped =
+        random(-1, static_cast<int64_t>(problem.stages.size()) - 1);
+  int64_t most = 0;
+  forEachChoice(problem, [&](const Choices &choices) {
+    most = std::max(most, evaluate(problem, choices).hostBytes);
+  });
+  problem.hostCapacityBytes = random(0, most);
+}
+
+// The same with a host of any size up to what nothing exceeds.
+TEST_P(AgainstBruteForce, FrontsWithinTheHost) {
+  Random random(static_cast<uint64_t>(1000 + GetParam()));
+  int64_t judged = 0, limited = 0;
+  for (int trial = 0; trial < 50; ++trial) {
+    PolicyProblem problem = randomProblem(random, trial % 2 == 0);
+    limitHost(problem, random);
+    ASSERT_TRUE(problem.check().ok()) << problem.check().error().message;
+    // By the definition, of what the host admits: peak and least time.
+    std::vector<PolicyOutcome> all;
+    forEachChoice(problem, [&](const Choices &choices) {
+      PolicyOutcome outcome = evaluate(problem, choices);
+      int64_t host = 0;
+      for (const Moment &moment : problem.moments) {
+        int64_t bytes = 0;
+        for (size_t s = 0; s < choices.size(); ++s)
+          for (size_t l = 0; l < choices[s].size(); ++l) {
+            int64_t count = moment.held[s];
+            for (int64_t running : {moment.running, moment.overlapped})
+              count += running == static_cast<int64_t>(s);
+            auto kind = static_cast<size_t>(problem.stages[s][l]);
+            bytes +=
+                count * problem.kinds[kind][static_cast<size_t>(choices[s][l])]
+                            .hostBytes;
+          }
+        host = std::max(host, bytes);
+      }
+      EXPECT_EQ(outcome.hostBytes, host);
+      if (host <= problem.hostCapacityBytes)
+        all.push_back(outcome);
+    });
+    PolicyFront exact(problem, Effort::exact), fast(problem, Effort::fast);
+    for (const PolicyOutcome &budget : all) {
+      int64_t optimum = kNothing;
+      for (const PolicyOutcome &outcome : all)
+        if (outcome.peakBytes <= budget.peakBytes)
+          optimum = std::min(optimum, outcome.extraNs);
+      const PolicyFront::Point *found = exact.within(budget.peakBytes);
+      ASSERT_NE(found, nullptr);
+      if (exact.isExact()) {
+        EXPECT_EQ(found->extraNs, optimum) << "trial " << trial;
+        ++judged;
+      }
+      limited += found->extraNs > leastExtraNs(problem, budget.peakBytes);
+      EXPECT_LE(leastExtraNs(problem, budget.peakBytes), optimum);
+    }
+    for (const PolicyFront *front : {&exact, &fast})
+      for (const PolicyFront::Point &point : front->points()) {
+        PolicyOutcome outcome = evaluate(problem, front->choices(point));
+        EXPECT_EQ(outcome.peakBytes, point.peakBytes);
+        EXPECT_EQ(outcome.extraNs, point.extraNs);
+        EXPECT_LE(outcome.hostBytes, problem.hostCapacityBytes);
+      }
+    // Fast takes at most 2 % of the work longer, where it has an answer.
+    int64_t layers = 0;
+    for (const auto &stage : problem.stages)
+      layers += static_cast<int64_t>(stage.size());
+    for (const PolicyFront::Point &point : exact.points())
+      if (const PolicyFront::Point *found = fast.within(point.peakBytes))
+        EXPECT_LE(static_cast<double>(3000 * layers + found->extraNs),
+                  1.02 * static_cast<double>(3000 * layers + point.extraNs))
+            << "trial " << trial;
+  }
+  EXPECT_GT(judged, 1000);
+  EXPECT_GT(limited, 100);
+}
+
 INSTANTIATE_TEST_SUITE_P(Seeds, AgainstBruteForce, testing::Range(0, 12));
 
 // What the fast front loses is part of a step that takes far longer than what
