@@ -21,6 +21,7 @@ static driver::PlanRequest deepSeekV3() {
   request.layout.expert = 64;
   request.layout.microbatches = 256;
   request.layout.sequenceLength = 4096;
+  request.reportsLevers = false; // what other requests need is not this plan
   return request;
 }
 
