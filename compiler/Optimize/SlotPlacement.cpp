@@ -381,40 +381,56 @@ private:
     return order;
   }
 
-  /// Ends of what lives. Microbatches use the same places again and again, so
-  /// that there are few different ones.
+  /// Ends of what lives, by number: of the different ones, which are few, since
+  /// microbatches use the same places again and again.
   class Tops {
   public:
-    void insert(int64_t top) {
-      size_t at = find(top);
-      if (at == entries.size() || entries[at].top != top) {
-        entries.insert(entries.begin() + static_cast<ptrdiff_t>(at), {top, 0});
-        above += above > at;
+    explicit Tops(const SlotPlacer &placer)
+        : numberOf(placer.instances.size(), 0) {
+      auto topOf = [&](size_t instance) {
+        const Instance &at = placer.instances[instance];
+        return at.base - placer.base + at.life.size;
+      };
+      // Microbatches in one slot have the same ends.
+      std::map<std::pair<int64_t, int64_t>, size_t> firstOfSlot;
+      for (const auto &[key, first] : placer.firstOf) {
+        auto [known, isNew] =
+            firstOfSlot.try_emplace({key.first, placer.slotOf.at(key)}, first);
+        for (size_t g = 0; isNew && g < placer.groups.at(key.first).size(); ++g)
+          tops.push_back(topOf(first + g));
       }
-      ++entries[at].count;
-      above = std::max(above, at + 1);
+      std::sort(tops.begin(), tops.end());
+      tops.erase(std::unique(tops.begin(), tops.end()), tops.end());
+      counts.resize(tops.size());
+      for (const auto &[key, first] : placer.firstOf) {
+        size_t same = firstOfSlot.at({key.first, placer.slotOf.at(key)});
+        for (size_t g = 0; g < placer.groups.at(key.first).size(); ++g)
+          numberOf[first + g] =
+              same == first ? static_cast<uint32_t>(
+                                  std::lower_bound(tops.begin(), tops.end(),
+                                                   topOf(first + g)) -
+                                  tops.begin())
+                            : numberOf[same + g];
+      }
     }
-    void erase(int64_t top) {
-      --entries[find(top)].count;
-      while (above > 0 && entries[above - 1].count == 0)
+
+    void insert(size_t instance) {
+      size_t number = numberOf[instance];
+      ++counts[number];
+      above = std::max(above, number + 1);
+    }
+    void erase(size_t instance) {
+      --counts[numberOf[instance]];
+      while (above > 0 && counts[above - 1] == 0)
         --above;
     }
-    int64_t highest() const { return above == 0 ? 0 : entries[above - 1].top; }
+    int64_t highest() const { return above == 0 ? 0 : tops[above - 1]; }
 
   private:
-    struct Entry {
-      int64_t top, count;
-    };
-    size_t find(int64_t top) const {
-      return static_cast<size_t>(std::partition_point(entries.begin(),
-                                                      entries.end(),
-                                                      [&](const Entry &entry) {
-                                                        return entry.top < top;
-                                                      }) -
-                                 entries.begin());
-    }
-    std::vector<Entry> entries; ///< rising, none removed
-    size_t above = 0;           ///< behind the highest that lives
+    std::vector<uint32_t> numberOf; ///< of each instance
+    std::vector<int64_t> tops;      ///< rising
+    std::vector<int64_t> counts;    ///< of those that live
+    size_t above = 0;               ///< behind the highest that lives
   };
 
   SlotHeights findHeights() const {
@@ -437,7 +453,7 @@ private:
       heights.inContext.emplace_back(context.length());
     heights.liveInContext = heights.inContext;
     heights.atStep.resize(rank.steps.size());
-    Tops tops;
+    Tops tops(*this);
     int64_t live = 0;
     for (size_t i = 0; i < rank.steps.size(); ++i) {
       const plan::Step &step = rank.steps[i];
@@ -454,7 +470,7 @@ private:
             until = std::min(until, made.life.begin);
             break;
           }
-          tops.insert(made.base - base + made.life.size);
+          tops.insert(*nextBegun);
           live += made.life.size;
         }
         for (; nextEnded != ended.end(); ++nextEnded) {
@@ -463,7 +479,7 @@ private:
             until = std::min(until, gone.life.end);
             break;
           }
-          tops.erase(gone.base - base + gone.life.size);
+          tops.erase(*nextEnded);
           live -= gone.life.size;
         }
         const int64_t height = tops.highest();
@@ -480,7 +496,6 @@ private:
   }
 
   void writeSlots() {
-    std::map<Key, int64_t> slotOf;
     std::map<std::pair<int64_t, std::vector<int64_t>>, int64_t> known;
     for (int64_t stage : rank.stages)
       plan.stages[stage].slots.clear();
@@ -517,6 +532,7 @@ private:
   std::vector<int64_t> begins; ///< of steps, and the end of the last
   std::vector<Instance> instances;
   std::map<Key, size_t> firstOf;
+  std::map<Key, int64_t> slotOf; ///< as numbered in the plan
 };
 
 } // namespace
