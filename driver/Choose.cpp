@@ -2,6 +2,7 @@
 
 #include "driver/Choose.h"
 
+#include "compiler/Optimize/UniformChoices.h"
 #include "compiler/Schedule/Generators.h"
 #include "compiler/Schedule/Holdings.h"
 
@@ -268,6 +269,23 @@ Chooser::lean(const std::vector<int64_t> &counts,
   return tell(found);
 }
 
+Result<Chosen>
+Chooser::uniform(const std::vector<int64_t> &counts,
+                 const std::vector<int64_t> &capacityBytes) const {
+  optimize::Partition found;
+  found.counts = counts;
+  for (int64_t rank = 0; rank < base.ranks(); ++rank) {
+    int64_t capacity = capacityBytes[static_cast<size_t>(rank)];
+    optimize::PolicyProblem problem = optimize::rankProblem(base, counts, rank);
+    optimize::Choices choices = optimize::uniformChoices(problem, capacity);
+    int64_t peak = optimize::evaluate(problem, choices).peakBytes;
+    found.excessBytes += std::max<int64_t>(0, peak - capacity);
+    found.peakBytes.push_back(peak);
+    found.choices.push_back(std::move(choices));
+  }
+  return tell(found);
+}
+
 Result<Chosen> Chooser::tell(const optimize::Partition &found) const {
   Chosen chosen;
   chosen.counts = found.counts;
@@ -304,6 +322,13 @@ Result<Chosen> Chooser::tell(const optimize::Partition &found) const {
         recompute.add(options.names[block], value);
       for (const std::string &value : kind.options[option].offloaded)
         offload.add(options.names[block], value);
+      if (kind.options[option].offloadsInput && b > 0)
+        offload.add(
+            options.names[block - 1],
+            options.kinds[static_cast<size_t>(options.blocks[block - 1])]
+                .output);
+      else if (kind.options[option].offloadsInput)
+        offload.add("", "input@stage" + std::to_string(stage));
       costs.stages[s].inputGradNs +=
           (b + 1 == found.counts[s] ? kind.figures.lastOptions
                                     : kind.figures.options)[option]

@@ -91,6 +91,11 @@ public:
                       const std::vector<std::optional<int64_t>> &capacityBytes,
                       const std::vector<int64_t> &hostBytes) const;
 
+  /// The same with every rank treating all blocks of a kind alike: what layers
+  /// cost was measured next to their like, so that this account is closer.
+  Result<Chosen> uniform(const std::vector<int64_t> &counts,
+                         const std::vector<int64_t> &capacityBytes) const;
+
   /// The order of steps takes no less with these stages, whatever their ranks
   /// do within these capacities, as schedule::evaluate counts. Nanoseconds.
   Result<int64_t> bound(const Chosen &chosen,

@@ -187,14 +187,43 @@ private:
         waiting = std::move(*made);
     }
     if (!free && !waiting)
-      return tryLean(whole, previous->counts, best);
+      MOE_RETURN_IF_ERROR(tryLean(whole, previous->counts, best));
     if (free)
       MOE_RETURN_IF_ERROR(take(*free, whole, best));
     // Waits may cost less than what it takes to do without.
-    bool isWorthIt =
-        waiting && (!free || free->chosen.stepNs - waiting->chosen.stepNs >=
-                                 waiting->chosen.stepNs / kWorthWaiting);
-    return isWorthIt ? take(*waiting, whole, best) : Status();
+    if (waiting && (!free || free->chosen.stepNs - waiting->chosen.stepNs >=
+                                 waiting->chosen.stepNs / kWorthWaiting))
+      MOE_RETURN_IF_ERROR(take(*waiting, whole, best));
+    bool keepsAll =
+        free && free->chosen.recompute.empty() && free->chosen.offload.empty();
+    return keepsAll ? Status() : tryUniform(whole, previous->counts, best);
+  }
+
+  /// Every rank with one treatment for all blocks of a kind, where that may be
+  /// quicker than what was taken.
+  Status tryUniform(int64_t whole, const std::vector<int64_t> &counts,
+                    std::optional<Taken> &best) {
+    std::vector<int64_t> capacity = sameForAll(whole);
+    std::optional<Chosen> previous;
+    bool fits = false;
+    for (int drafts = 0; drafts < kMostDrafts && !fits; ++drafts) {
+      Result<Chosen> chosen = chooser.uniform(counts, capacity);
+      if (!chosen)
+        return chosen.error();
+      if (best && chosen->stepNs >= best->answer.plan.prediction.stepNs)
+        return {};
+      if (previous && previous->isSameAs(*chosen))
+        return {};
+      previous = *chosen;
+      Result<Attempt> made = attempt(std::move(chosen), whole);
+      if (!made)
+        return made.error();
+      correct(*made, whole, capacity);
+      fits = largest(made->draft.bytesWithoutWaits) <= whole;
+      if (largest(made->draft.arenaBytes) <= whole)
+        MOE_RETURN_IF_ERROR(take(*made, whole, best));
+    }
+    return {};
   }
 
   /// Ranks as lean as can be, but for those that the account then leaves room.

@@ -19,18 +19,34 @@ public:
     LayerTreatment all(count, Treatment::keep);
     look(all);
     tryTargets();
-    std::vector<LayerTreatment> way =
-        descend(all, Treatment::recompute, problem.mayRecompute);
-    descend(all, Treatment::offload, problem.mayOffload);
-    // Offload what recompute has left, from a few places on its way.
-    size_t stride = way.size() / kOffloadStarts + 1;
-    for (size_t i = stride - 1; i < way.size(); i += stride)
-      descend(way[i], Treatment::offload, problem.mayOffload);
+    for (Price each : {Price::inside, Price::stage}) {
+      price = each;
+      openings = {};
+      std::vector<LayerTreatment> recomputed =
+          descend(all, Treatment::recompute, problem.mayRecompute);
+      std::vector<LayerTreatment> offloaded =
+          descend(all, Treatment::offload, problem.mayOffload);
+      // Offload what recompute has left, and recompute what the link has no
+      // time for.
+      branch(recomputed, Treatment::offload, problem.mayOffload);
+      branch(offloaded, Treatment::recompute, problem.mayRecompute);
+    }
     return choose(all);
   }
 
 private:
-  static constexpr size_t kOffloadStarts = 4;
+  static constexpr size_t kBranches = 4;
+
+  /// What a treatment takes: of a layer inside a stage, or of all layers of a
+  /// short stage, the last of which has nothing to hide its copies behind.
+  enum class Price : uint8_t { inside, stage };
+  static constexpr int64_t kStageLayers = 4;
+  static int64_t priceOf(const LayerFigures &figures, Price price) {
+    return price == Price::inside
+               ? figures.inside.extraNs
+               : (kStageLayers - 1) * figures.inside.extraNs +
+                     figures.last.extraNs;
+  }
 
   const LayerFigures &look(const LayerTreatment &treatment) {
     auto [known, isNew] = seen.try_emplace(treatment);
@@ -80,9 +96,10 @@ private:
   Bargain measure(const LayerTreatment &at, size_t value, Treatment to) {
     LayerTreatment next = at;
     next[value] = to;
-    const LayerOption &now = look(at).inside, &then = look(next).inside;
-    return {value, std::max<int64_t>(0, then.extraNs - now.extraNs),
-            now.keptBytes - then.keptBytes, true};
+    const LayerFigures &now = look(at), &then = look(next);
+    return {value,
+            std::max<int64_t>(0, priceOf(then, price) - priceOf(now, price)),
+            now.inside.keptBytes - then.inside.keptBytes, true};
   }
 
   /// Takes one kept value after the other to `to`, each time the one that costs
@@ -124,6 +141,14 @@ private:
     return way;
   }
 
+  /// The ways to `to` from a few places on another way.
+  void branch(const std::vector<LayerTreatment> &way, Treatment to,
+              const std::vector<bool> &may) {
+    size_t stride = way.size() / kBranches + 1;
+    for (size_t i = stride - 1; i < way.size(); i += stride)
+      descend(way[i], to, may);
+  }
+
   struct Found {
     const LayerTreatment *treatment;
     const LayerFigures *figures;
@@ -131,18 +156,20 @@ private:
     int64_t load(int64_t held) const {
       return held * figures->inside.keptBytes + figures->inside.peakBytes;
     }
-    int64_t ns() const { return figures->inside.extraNs; }
   };
 
   /// The best bargains: indices of the corners of the lower convex hull of load
   /// and time, but for what needs more of both than another.
   static std::vector<size_t> bargainsOf(const std::vector<Found> &front,
-                                        int64_t held) {
+                                        int64_t held, Price price) {
+    auto nsOf = [&](const Found &found) {
+      return priceOf(*found.figures, price);
+    };
     std::vector<size_t> order(front.size());
     std::iota(order.begin(), order.end(), 0);
     std::sort(order.begin(), order.end(), [&](size_t a, size_t b) {
-      return std::tuple(front[a].ns(), front[a].load(held), a) <
-             std::tuple(front[b].ns(), front[b].load(held), b);
+      return std::tuple(nsOf(front[a]), front[a].load(held), a) <
+             std::tuple(nsOf(front[b]), front[b].load(held), b);
     });
     std::vector<size_t> hull;
     // Whether the last corner lies on or above the line past it to `next`.
@@ -152,9 +179,9 @@ private:
       auto product = [](int64_t a, int64_t b) {
         return static_cast<__int128>(a) * b;
       };
-      return product(last.ns() - before.ns(),
+      return product(nsOf(last) - nsOf(before),
                      before.load(held) - next.load(held)) >=
-             product(next.ns() - before.ns(),
+             product(nsOf(next) - nsOf(before),
                      before.load(held) - last.load(held));
     };
     for (size_t next : order) {
@@ -188,7 +215,8 @@ private:
       room -= count;
     };
     for (int64_t held : {4, 16, 1, 0})
-      takeFrom(bargainsOf(front, held));
+      for (Price price : {Price::inside, Price::stage})
+        takeFrom(bargainsOf(front, held, price));
     std::vector<size_t> all(front.size());
     std::iota(all.begin(), all.end(), 0);
     takeFrom(all);
@@ -246,6 +274,7 @@ private:
   std::map<LayerTreatment, LayerFigures> seen;
   /// By treatment, the bargains where its first way began.
   std::array<std::vector<Bargain>, 3> openings;
+  Price price = Price::inside; ///< of bargains
 };
 
 } // namespace

@@ -3,6 +3,7 @@
 #include "compiler/Optimize/StageFronts.h"
 
 #include <algorithm>
+#include <map>
 #include <numeric>
 #include <utility>
 
@@ -32,6 +33,40 @@ void relax(const PolicyProblem &choice, int64_t capacity,
         option = before;
       }
     }
+}
+
+/// Gives layers of one kind on a stage their options in one order, as long as
+/// that fits: neighbours under equal treatment fill each other's gaps as
+/// they were measured to. Those with the most above what they keep come first,
+/// when the least is kept below them.
+void arrange(const PolicyProblem &choice, int64_t capacity,
+             PolicyFront::Point &point, Choices &choices) {
+  Choices arranged = choices;
+  for (size_t s = 0; s < choice.stages.size(); ++s) {
+    std::map<int64_t, std::vector<size_t>> layersOf; // by kind
+    for (size_t l = 0; l < choice.stages[s].size(); ++l)
+      layersOf[choice.stages[s][l]].push_back(l);
+    for (const auto &[kind, layers] : layersOf) {
+      const auto &ways = choice.kinds[static_cast<size_t>(kind)];
+      std::vector<int64_t> options;
+      for (size_t layer : layers)
+        options.push_back(choices[s][layer]);
+      std::sort(options.begin(), options.end(), [&](int64_t a, int64_t b) {
+        auto passing = [&](int64_t option) {
+          const LayerOption &way = ways[static_cast<size_t>(option)];
+          return way.peakBytes - way.keptBytes;
+        };
+        return std::pair(-passing(a), a) < std::pair(-passing(b), b);
+      });
+      for (size_t n = 0; n < layers.size(); ++n)
+        arranged[s][layers[n]] = options[n];
+    }
+  }
+  PolicyOutcome outcome = evaluate(choice, arranged);
+  if (outcome.peakBytes > capacity)
+    return;
+  choices = std::move(arranged);
+  point.peakBytes = outcome.peakBytes;
 }
 
 /// Time of a microbatch on the rank without policies.
@@ -121,8 +156,10 @@ RankCost RankCosts::workOut(int64_t rank, const std::vector<int64_t> &counts,
   PolicyFront::Point taken = point ? *point : front.points().front();
   RankCost cost;
   cost.choices = front.choices(point ? *point : front.points().front());
-  if (point)
+  if (point) {
     relax(known->problem, capacity, taken, cost.choices);
+    arrange(known->problem, capacity, taken, cost.choices);
+  }
   cost.ns = workNs(problem, known->problem) + taken.extraNs;
   cost.peakBytes = taken.peakBytes;
   cost.excessBytes = std::max<int64_t>(0, taken.peakBytes - capacity);

@@ -53,6 +53,24 @@ void StageFront::dropDominated(std::vector<Node> &nodes, int64_t hostPart) {
   });
 }
 
+/// Leaves at most about `most` nodes. What is small depends on where the peak
+/// of the stage will be: among these layers, or in later ones, above what these
+/// keep. So half of the nodes are a front of the one kind, half of the other.
+void StageFront::thin(std::vector<Node> &nodes, int64_t weight, size_t most) {
+  std::vector<Node> later = nodes;
+  keepFront(
+      nodes,
+      [&](const Node &node) {
+        return weight * node.sums.kept + node.sums.peak;
+      },
+      most / 2);
+  keepFront(
+      later, [&](const Node &node) { return (weight + 1) * node.sums.kept; },
+      most / 2);
+  nodes.insert(nodes.end(), later.begin(), later.end());
+  dropDominated(nodes, kUnlimitedBytes); // equal ones, too
+}
+
 std::unique_ptr<StageFront>
 StageFront::extend(const std::vector<LayerOption> &options,
                    const StageLimits &limits) const {
@@ -82,13 +100,15 @@ StageFront::extend(const std::vector<LayerOption> &options,
   }
   dropDominated(next, hostPart);
   if (next.size() > limits.most) {
-    auto sizeOf = [&](const Node &node) {
-      return limits.weight * node.sums.kept + node.sums.peak;
-    };
     if (isLimited)
-      keepFrontByHost(next, sizeOf, limits.hostBytes, limits.most);
+      keepFrontByHost(
+          next,
+          [&](const Node &node) {
+            return limits.weight * node.sums.kept + node.sums.peak;
+          },
+          limits.hostBytes, limits.most);
     else
-      keepFront(next, sizeOf, limits.most);
+      thin(next, limits.weight, limits.most);
     made->exact = false;
   }
   next.shrink_to_fit();

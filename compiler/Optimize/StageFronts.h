@@ -125,6 +125,7 @@ private:
   std::unique_ptr<StageFront> extend(const std::vector<LayerOption> &options,
                                      const StageLimits &limits) const;
   static void dropDominated(std::vector<Node> &nodes, int64_t hostPart);
+  static void thin(std::vector<Node> &nodes, int64_t weight, size_t most);
 
   const StageFront *below = nullptr; ///< null: there is no layer
   std::vector<Node> nodes;

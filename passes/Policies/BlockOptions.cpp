@@ -139,6 +139,7 @@ public:
     std::string opPart;   ///< of the op that makes it; empty: none does
     int64_t bytes = 0;
     bool isReplayable = false, isOutput = false;
+    bool isInput = false; ///< what the block before hands on
   };
 
   BlockBench(Location location, ArrayRef<BlockOp> blocks,
@@ -176,6 +177,7 @@ public:
       each.bytes = plan::alignUp(getByteSize(value.getType()));
       each.isReplayable = op && isReplayable(op);
       each.isOutput = llvm::is_contained(yieldOf(stage).getResults(), value);
+      each.isInput = isHiddenInput(stage, value);
     }
   }
 
@@ -221,15 +223,23 @@ public:
     return buildStageFigures(stage, timing, known);
   }
 
-  /// Of what the stage hands on; 0: nothing.
-  int64_t outputBytes() {
+  /// What the stage hands on.
+  struct Output {
+    std::string planName; ///< empty: nothing
+    std::string part;     ///< the same inside its block
+    int64_t bytes = 0;
+  };
+  Output output() {
     pipe::StageOp stage = stageOf(*module);
     for (auto [role, value] :
          llvm::zip(stage.getOutputs().getAsValueRange<StringAttr>(),
                    yieldOf(stage).getResults()))
-      if (role == "hidden")
-        return plan::alignUp(getByteSize(value.getType()));
-    return 0;
+      if (role == "hidden") {
+        std::string name = getPlanName(stage, value);
+        return {name, partOf(name),
+                plan::alignUp(getByteSize(value.getType()))};
+      }
+    return {};
   }
 
 private:
@@ -241,6 +251,13 @@ private:
   }
   static OperandRange keptBy(pipe::StageOp stage) {
     return yieldOf(stage).getKept();
+  }
+
+  static bool isHiddenInput(pipe::StageOp stage, Value value) {
+    auto argument = dyn_cast<BlockArgument>(value);
+    return argument &&
+           cast<StringAttr>(stage.getInputs()[argument.getArgNumber()]) ==
+               "hidden";
   }
 
   std::string partOf(const std::string &name) const {
@@ -259,17 +276,21 @@ private:
 };
 
 /// A kind of block under treatments: alone, as the last of a stage is, and
-/// followed by another one of its kind. What the pair takes longer than the
-/// block alone is what a block takes inside a stage, where exchanges, weight
-/// gradients and copies of neighbours fill each other's gaps.
+/// followed by another one, of its kind where the model has such neighbours.
+/// What the pair takes longer than the second alone is what a block takes
+/// inside a stage, where exchanges, weight gradients and copies of neighbours
+/// fill each other's gaps.
 class KindBench {
 public:
-  KindBench(BlockOp block, BlockOp next, const SymbolTable &symbols,
-            const TimingInputs &timing)
+  /// `next`: the block behind it; null: none. `isSame`: of its kind.
+  KindBench(BlockOp block, BlockOp next, bool isSame,
+            const SymbolTable &symbols, const TimingInputs &timing)
       : alone(block.getLoc(), block, symbols, timing) {
     if (next)
       pair.emplace(block.getLoc(), ArrayRef<BlockOp>{block, next}, symbols,
                    timing);
+    if (next && !isSame)
+      second.emplace(next.getLoc(), next, symbols, timing);
   }
 
   FailureOr<BlockOptions> run(Techniques techniques) {
@@ -288,8 +309,12 @@ public:
     bool failedOnce = false;
     problem.evaluate = [&](const optimize::LayerTreatment &treatment) {
       std::map<std::string, optimize::Treatment> byPart;
-      for (auto [each, how] : llvm::zip(alone.kept(), treatment))
+      // Between the blocks of a pair, one's input is the other's output.
+      for (auto [each, how] : llvm::zip(alone.kept(), treatment)) {
         byPart[each.part] = how;
+        if (each.isInput)
+          byPart[alone.output().part] = how;
+      }
       FailureOr<Measured> made = measure([&](const std::string &part) {
         auto known = byPart.find(part);
         return known == byPart.end() ? optimize::Treatment::keep
@@ -318,13 +343,15 @@ public:
       for (auto [how, each] : llvm::zip(treatment, alone.kept()))
         if (how == optimize::Treatment::recompute)
           option.recomputed.push_back(each.part);
+        else if (how == optimize::Treatment::offload && each.isInput)
+          option.offloadsInput = true;
         else if (how == optimize::Treatment::offload)
           option.offloaded.push_back(each.part);
     }
     return options;
   }
 
-  int64_t outputBytes() { return alone.outputBytes(); }
+  BlockBench::Output output() { return alone.output(); }
 
 private:
   struct Measured {
@@ -344,20 +371,26 @@ private:
     FailureOr<plan::Stage> both = pair->treated(how);
     if (failed(both))
       return failure();
-    Figures figures = figuresOf(*both);
+    Figures figures = figuresOf(*both), behind = measured.alone;
+    if (second) {
+      FailureOr<plan::Stage> other = second->treated(how);
+      if (failed(other))
+        return failure();
+      behind = figuresOf(*other);
+    }
     // While the second runs, the first holds what it keeps. What exceeds that
     // is live while the first runs.
     bool isOfFirst =
-        figures.peakBytes > measured.alone.keptBytes + measured.alone.peakBytes;
+        figures.peakBytes > measured.alone.keptBytes + behind.peakBytes;
     measured.inside.peakBytes =
         isOfFirst
             ? figures.peakBytes
             : std::min(figures.peakBytes,
                        measured.alone.peakBytes + measured.alone.reloadedBytes);
     measured.inside.forwardNs =
-        std::max<int64_t>(0, figures.forwardNs - measured.alone.forwardNs);
+        std::max<int64_t>(0, figures.forwardNs - behind.forwardNs);
     measured.inside.backwardNs =
-        std::max<int64_t>(0, figures.backwardNs - measured.alone.backwardNs);
+        std::max<int64_t>(0, figures.backwardNs - behind.backwardNs);
     return measured;
   }
 
@@ -379,8 +412,10 @@ private:
       problem.mayRecompute.push_back(techniques.recompute && each.isReplayable);
       // What takes less than a hundredth of what the block keeps stays: to move
       // it gains nothing, and to weigh that costs.
-      problem.mayOffload.push_back(techniques.offload && !each.opPart.empty() &&
-                                   !each.isOutput && each.bytes >= all / 100);
+      bool isOwn = !each.opPart.empty() && !each.isOutput;
+      problem.mayOffload.push_back(techniques.offload &&
+                                   (isOwn || each.isInput) &&
+                                   each.bytes >= all / 100);
     }
     for (const policy::Target &target : policy::targets()) {
       std::vector<size_t> covered;
@@ -395,6 +430,7 @@ private:
 
   BlockBench alone;
   std::optional<BlockBench> pair;
+  std::optional<BlockBench> second; ///< of the pair, where its kind is another
   Measured base;
 };
 
@@ -422,15 +458,29 @@ FailureOr<ModelOptions> moe::findModelOptions(ModuleOp module,
     options.blocks.push_back(kind);
     options.names.push_back(block.getSymName().str());
   }
-  for (auto [block, next] : llvm::zip(firstOfKind, nextOfKind)) {
-    KindBench bench(block, next, symbols, timing);
+  auto isDecoder = [](BlockOp block) {
+    return block.getKind() == BlockKind::decoder;
+  };
+  std::vector<bool> hasOther(firstOfKind.size(), false);
+  for (size_t b = 0; b + 1 < blocks.size(); ++b) {
+    auto kind = static_cast<size_t>(options.blocks[b]);
+    if (nextOfKind[kind] || !isDecoder(blocks[b]) || !isDecoder(blocks[b + 1]))
+      continue;
+    firstOfKind[kind] = blocks[b];
+    nextOfKind[kind] = blocks[b + 1];
+    hasOther[kind] = true;
+  }
+  for (auto [block, next, other] :
+       llvm::zip(firstOfKind, nextOfKind, hasOther)) {
+    KindBench bench(block, next, !other, symbols, timing);
     FailureOr<BlockOptions> found = bench.run(techniques);
     if (failed(found))
       return failure();
-    found->figures.isLayer = block.getKind() == BlockKind::decoder;
+    found->figures.isLayer = isDecoder(block);
+    BlockBench::Output output = bench.output();
+    found->output = found->figures.isLayer ? output.part : output.planName;
     options.kinds.push_back(std::move(*found));
-    options.boundaryBytes =
-        std::max(options.boundaryBytes, bench.outputBytes());
+    options.boundaryBytes = std::max(options.boundaryBytes, output.bytes);
   }
   if (options.blocks.empty())
     return module.emitError() << "the module holds no moe.block; run "

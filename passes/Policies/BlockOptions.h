@@ -13,12 +13,16 @@ namespace moe {
 /// are named as in "layers.3.NAME", or whole where the block is no layer.
 struct BlockOption {
   std::vector<std::string> recomputed, offloaded;
+  /// Also what it got from the block before, which has another name there.
+  bool offloadsInput = false;
 };
 
 /// A kind of block: blocks of one kind differ in names only.
 struct BlockOptions {
   optimize::BlockKind figures;
   std::vector<BlockOption> options; ///< those of `figures`
+  /// What it hands on, named like the values of its options; empty: nothing.
+  std::string output;
   /// Of a split backward.
   int64_t inputGradNs = 0, weightGradNs = 0;
 };

@@ -87,6 +87,9 @@ TEST_P(Planner, FitsAndChangesNoBit) {
 
 INSTANTIATE_TEST_SUITE_P(Families, Planner, testing::ValuesIn(test::kFamilies),
                          test::familyName);
+// The other shipped configuration of a family.
+INSTANTIATE_TEST_SUITE_P(Large, Planner, testing::Values("qwen3-235b-a22b"),
+                         test::familyName);
 
 // A machine with little memory on the host: the plan leaves less there, at the
 // same budget, and fits.
@@ -152,6 +155,69 @@ TEST(PlannerAtClusterSize, IsNeverSlowerThanGlobalSwitches) {
     }
   }
   EXPECT_GT(compared, 12);
+}
+
+// Where layers of two kinds take turns, where the head needs most, where copies
+// have to be chosen by when their values are made: all switches at budgets that
+// leave them little room are what test/bench/BenchSwitches.cpp compares.
+TEST(PlannerAtClusterSize, IsNotSlowerThanTheBestSwitchesOfTightBudgets) {
+  struct Switch {
+    const char *model;
+    int64_t pipeline, expert, microbatches, budgetMiB;
+    const char *recompute, *offload;
+  };
+  for (const Switch &each :
+       {Switch{"olmoe-1b-7b", 2, 4, 16, 25'856, "full", ""},
+        Switch{"gpt-oss-20b", 2, 4, 16, 67'584, "norm,moe", ""},
+        Switch{"deepseek-v2-lite", 4, 4, 32, 32'384,
+               "norm,core_attn,mla_up_proj,moe", ""},
+        Switch{"deepseek-v2-lite", 4, 4, 32, 34'176,
+               "norm,moe_act,shared_experts",
+               "embedding.lookup,input,ffn_residual,attention.kv_down,"
+               "attention.kv_down_norm,attention.q_rope,attention.key,"
+               "attention.v_up,attention.core"}}) {
+    SCOPED_TRACE(std::string(each.model) + " " + each.recompute);
+    driver::PlanRequest request =
+        published(each.model, each.pipeline, each.expert, each.microbatches);
+    request.budgetBytes = each.budgetMiB << 20;
+    request.recompute = each.recompute;
+    request.offload = each.offload;
+    Result<driver::PlanAnswer> other = driver::makePlan(request);
+    ASSERT_TRUE(other) << other.error().message;
+    EXPECT_TRUE(other->plan.prediction.fits);
+    request.recompute = "auto";
+    request.offload = *each.offload ? "auto" : "";
+    Result<driver::PlanAnswer> chosen = driver::makePlan(request);
+    ASSERT_TRUE(chosen) << chosen.error().message;
+    EXPECT_TRUE(chosen->plan.prediction.fits);
+    EXPECT_LE(chosen->plan.prediction.stepNs, other->plan.prediction.stepNs);
+  }
+}
+
+// What layers get from each other can wait on the host as well: where all else
+// is recomputed, that is most of what is kept. The least that the planner can
+// do with is no more than that.
+TEST(PlannerAtClusterSize, OffloadsInputsOfLayers) {
+  driver::PlanRequest request = published("qwen3-30b-a3b", 4, 8, 16);
+  request.recompute = "full";
+  request.offload = "embedding.lookup,input,ffn_residual";
+  request.budgetBytes = 1;
+  Result<driver::PlanAnswer> other = driver::makePlan(request);
+  ASSERT_TRUE(other) << other.error().message;
+  request.recompute = request.offload = "auto";
+  Result<driver::PlanAnswer> chosen = driver::makePlan(request);
+  ASSERT_TRUE(chosen) << chosen.error().message;
+  EXPECT_LE(largestArena(chosen->plan), largestArena(other->plan));
+  int64_t inputs = 0;
+  for (const plan::Decision &decision : chosen->plan.decisions) {
+    const plan::Stage &stage =
+        chosen->plan.stages[static_cast<size_t>(decision.stage)];
+    const std::string &name =
+        stage.values[static_cast<size_t>(decision.value)].name;
+    inputs += decision.action == plan::Action::offload &&
+              (name == "input" || name.ends_with(".ffn_residual"));
+  }
+  EXPECT_GT(inputs, 0);
 }
 
 // By the planner's own account more memory is never slower (PolicyFront); the

@@ -108,6 +108,28 @@ TEST(LayerOptions, TargetsAreConsideredTogether) {
   EXPECT_EQ(findOptions(problem).treatments.size(), 1U);
 }
 
+// Inside a stage both values move for nothing; at its end only the smaller one,
+// which is made early, does.
+TEST(LayerOptions, WhatIsCheapAtTheEndOfAStageIsAnOption) {
+  LayerOptionsProblem problem;
+  problem.valueBytes = {1000, 900};
+  problem.mayRecompute = {false, false};
+  problem.mayOffload = {true, true};
+  problem.evaluate = [](const LayerTreatment &treatment) {
+    bool late = treatment[0] != Treatment::keep;
+    bool early = treatment[1] != Treatment::keep;
+    LayerOption inside{0, 1900 - 1000 * late - 900 * early, 1900};
+    LayerOption last = inside;
+    last.extraNs = 5000 * late;
+    return LayerFigures{inside, last};
+  };
+  std::vector<LayerTreatment> found = findOptions(problem).treatments;
+  EXPECT_THAT(found, testing::Contains(
+                         LayerTreatment{Treatment::keep, Treatment::offload}));
+  EXPECT_THAT(found, testing::Contains(LayerTreatment{Treatment::offload,
+                                                      Treatment::offload}));
+}
+
 TEST(LayerOptions, WhatMayNotBeTouchedIsKept) {
   std::mt19937_64 random(4);
   LayerOptionsProblem problem = problemOf(randomValues(random, 6), true);

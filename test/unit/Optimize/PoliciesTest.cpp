@@ -257,6 +257,36 @@ TEST(PolicyFront, FastIsWithinTwoPercentOnLargeRanks) {
   }
 }
 
+// The last rank of a real plan: the head needs so much above what layers keep
+// that their own peaks do not matter, nor does what other microbatches hold.
+TEST(PolicyFront, FastIsWithinTwoPercentBelowALargeHead) {
+  Random random(6);
+  for (int trial = 0; trial < 12; ++trial) {
+    PolicyProblem problem;
+    std::vector<LayerOption> &options = problem.kinds.emplace_back();
+    options.push_back({0, int64_t{600} << 20, int64_t{900} << 20});
+    for (int i = 1; i < 16; ++i) {
+      int64_t kept = random(5, 590) << 20;
+      options.push_back(
+          {random(1, 2'000'000), kept, kept + (random(100, 900) << 20)});
+    }
+    problem.kinds.push_back({{0, int64_t{800} << 20, int64_t{8000} << 20}});
+    problem.stages = {{0, 0, 0, 0, 0, 0, 0, 0, 1}};
+    problem.moments = {{{0}, 0, int64_t{20} << 30}};
+    PolicyFront exact(problem, Effort::exact), fast(problem, Effort::fast);
+    EXPECT_EQ(fast.points().front().peakBytes,
+              exact.points().front().peakBytes);
+    int64_t work = 8 * 6'000'000; // a layer of DeepSeek-V2-Lite, both ways
+    for (const PolicyFront::Point &point : exact.points()) {
+      const PolicyFront::Point *found = fast.within(point.peakBytes);
+      ASSERT_NE(found, nullptr) << "trial " << trial;
+      EXPECT_LE(static_cast<double>(work + found->extraNs),
+                1.02 * static_cast<double>(work + point.extraNs))
+          << "trial " << trial;
+    }
+  }
+}
+
 TEST(PolicyFront, MoreMemoryNeverTakesMoreTime) {
   Random random(7);
   for (int trial = 0; trial < 100; ++trial) {

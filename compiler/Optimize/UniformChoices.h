@@ -1,0 +1,22 @@
+//===- UniformChoices.h - all layers of a kind alike ------------*- C++ -*-===//
+//
+// Choices that a rank can describe in a few words. Costs of layers are measured
+// next to their like, so that the account of such choices is closer than that
+// of a mixture: they are worth a plan of their own.
+//
+//===----------------------------------------------------------------------===//
+#pragma once
+
+#include "compiler/Optimize/Policies.h"
+
+namespace moe::optimize {
+
+/// Of the choices that give all blocks of a kind on the rank the same option,
+/// those that take least time within `capacityBytes`; where none fits, those
+/// that need least. `rank` is a rankProblem(), whose kinds 2 k and 2 k + 1 are
+/// kind k of the blocks. Beyond kMostUniform combinations, blocks of kinds that
+/// come late on the rank keep everything.
+Choices uniformChoices(const PolicyProblem &rank, int64_t capacityBytes);
+inline constexpr size_t kMostUniform = size_t{1} << 14;
+
+} // namespace moe::optimize
