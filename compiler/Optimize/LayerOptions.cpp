@@ -156,20 +156,18 @@ private:
     int64_t load(int64_t held) const {
       return held * figures->inside.keptBytes + figures->inside.peakBytes;
     }
+    int64_t ns() const { return figures->inside.extraNs; }
   };
 
   /// The best bargains: indices of the corners of the lower convex hull of load
   /// and time, but for what needs more of both than another.
   static std::vector<size_t> bargainsOf(const std::vector<Found> &front,
-                                        int64_t held, Price price) {
-    auto nsOf = [&](const Found &found) {
-      return priceOf(*found.figures, price);
-    };
+                                        int64_t held) {
     std::vector<size_t> order(front.size());
     std::iota(order.begin(), order.end(), 0);
     std::sort(order.begin(), order.end(), [&](size_t a, size_t b) {
-      return std::tuple(nsOf(front[a]), front[a].load(held), a) <
-             std::tuple(nsOf(front[b]), front[b].load(held), b);
+      return std::tuple(front[a].ns(), front[a].load(held), a) <
+             std::tuple(front[b].ns(), front[b].load(held), b);
     });
     std::vector<size_t> hull;
     // Whether the last corner lies on or above the line past it to `next`.
@@ -179,9 +177,9 @@ private:
       auto product = [](int64_t a, int64_t b) {
         return static_cast<__int128>(a) * b;
       };
-      return product(nsOf(last) - nsOf(before),
+      return product(last.ns() - before.ns(),
                      before.load(held) - next.load(held)) >=
-             product(nsOf(next) - nsOf(before),
+             product(next.ns() - before.ns(),
                      before.load(held) - last.load(held));
     };
     for (size_t next : order) {
@@ -215,8 +213,7 @@ private:
       room -= count;
     };
     for (int64_t held : {4, 16, 1, 0})
-      for (Price price : {Price::inside, Price::stage})
-        takeFrom(bargainsOf(front, held, price));
+      takeFrom(bargainsOf(front, held));
     std::vector<size_t> all(front.size());
     std::iota(all.begin(), all.end(), 0);
     takeFrom(all);
