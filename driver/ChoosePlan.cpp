@@ -203,11 +203,11 @@ private:
   /// quicker than what was taken.
   Status tryUniform(int64_t whole, const std::vector<int64_t> &counts,
                     std::optional<Taken> &best) {
-    std::vector<int64_t> capacity = sameForAll(whole);
+    Room room = roomOf(whole);
     std::optional<Chosen> previous;
     bool fits = false;
     for (int drafts = 0; drafts < kMostDrafts && !fits; ++drafts) {
-      Result<Chosen> chosen = chooser.uniform(counts, capacity);
+      Result<Chosen> chosen = chooser.uniform(counts, room.device);
       if (!chosen)
         return chosen.error();
       if (best && chosen->stepNs >= best->answer.plan.prediction.stepNs)
@@ -218,7 +218,7 @@ private:
       Result<Attempt> made = attempt(std::move(chosen), whole);
       if (!made)
         return made.error();
-      correct(*made, whole, capacity);
+      correct(*made, whole, room);
       fits = largest(made->draft.bytesWithoutWaits) <= whole;
       if (largest(made->draft.arenaBytes) <= whole)
         MOE_RETURN_IF_ERROR(take(*made, whole, best));
