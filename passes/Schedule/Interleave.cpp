@@ -42,9 +42,9 @@ struct Interleave : public moe::impl::InterleaveBase<Interleave> {
             pipe::Phase phase) -> FailureOr<const plan::Program *> {
       auto [entry, isNew] = built.try_emplace(name.getValue());
       if (isNew) {
-        FailureOr<plan::Stage> stage = buildStagePrograms(
-            symbols.lookup<pipe::StageOp>(name.getValue()), timing,
-            StageDetail::figures);
+        FailureOr<plan::Stage> stage =
+            buildStagePrograms(symbols.lookup<pipe::StageOp>(name.getValue()),
+                               timing, StageDetail::figures);
         if (failed(stage))
           return failure();
         entry->second = std::move(*stage);
