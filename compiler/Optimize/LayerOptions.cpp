@@ -229,6 +229,26 @@ private:
            a.peakBytes <= b.peakBytes;
   }
 
+  /// Those of `found` that neither `everything` nor another one is no worse
+  /// than in time, kept bytes and peak; of equal ones the first.
+  static std::vector<Found> unbeaten(const std::vector<Found> &found,
+                                     const LayerFigures &everything) {
+    std::vector<Found> front;
+    for (size_t i = 0; i < found.size(); ++i) {
+      auto beats = [&](const LayerFigures &other) {
+        return isNoWorse(other.inside, found[i].figures->inside) &&
+               isNoWorse(other.last, found[i].figures->last);
+      };
+      bool beaten = beats(everything);
+      for (size_t j = 0; j < found.size() && !beaten; ++j)
+        beaten = j != i && beats(*found[j].figures) &&
+                 (j < i || *found[j].figures != *found[i].figures);
+      if (!beaten)
+        front.push_back(found[i]);
+    }
+    return front;
+  }
+
   LayerOptions choose(const LayerTreatment &all) {
     std::vector<Found> found;
     for (const auto &[treatment, figures] : seen)
@@ -242,24 +262,23 @@ private:
                                     : *a.treatment < *b.treatment;
     });
     const LayerFigures &everything = seen.at(all);
-    std::vector<Found> front;
-    for (size_t i = 0; i < found.size(); ++i) {
-      auto beats = [&](const LayerFigures &other) {
-        return isNoWorse(other.inside, found[i].figures->inside) &&
-               isNoWorse(other.last, found[i].figures->last);
-      };
-      bool beaten = beats(everything);
-      // Of equal ones the first remains.
-      for (size_t j = 0; j < found.size() && !beaten; ++j)
-        beaten = j != i && beats(*found[j].figures) &&
-                 (j < i || *found[j].figures != *found[i].figures);
-      if (!beaten)
-        front.push_back(found[i]);
-    }
+    std::vector<Found> chosen = thinned(unbeaten(found, everything),
+                                        kMostOptions - kMostWithoutHost - 1);
+    // Where the host has little memory, what beats these cannot be chosen.
+    std::vector<Found> withoutHost;
+    for (const Found &each : found)
+      if (each.figures->inside.hostBytes == 0)
+        withoutHost.push_back(each);
+    for (const Found &each :
+         thinned(unbeaten(withoutHost, everything), kMostWithoutHost))
+      if (std::none_of(chosen.begin(), chosen.end(), [&](const Found &other) {
+            return other.treatment == each.treatment;
+          }))
+        chosen.push_back(each);
     LayerOptions options;
     options.treatments.push_back(all);
     options.figures.push_back(everything);
-    for (const Found &each : thinned(front, kMostOptions - 1)) {
+    for (const Found &each : chosen) {
       options.treatments.push_back(*each.treatment);
       options.figures.push_back(*each.figures);
     }

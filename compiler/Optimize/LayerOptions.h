@@ -44,13 +44,14 @@ inline constexpr size_t kMostTargets = 7;
 
 struct LayerOptions {
   /// The first keeps everything; of the others none is worse than another in
-  /// time, kept bytes and peak, in both places. At most kMostOptions: of more,
-  /// the best bargains for ranks that hold many microbatches, few, or none,
-  /// then evenly of the rest.
+  /// time, kept bytes and peak, in both places, but for some that are so among
+  /// those which leave nothing on the host. At most kMostOptions, of which at
+  /// least kMostWithoutHost come from there: of more, the best bargains for
+  /// ranks that hold many microbatches, few, or none, then evenly of the rest.
   std::vector<LayerTreatment> treatments;
   std::vector<LayerFigures> figures;
 };
-inline constexpr size_t kMostOptions = 24;
+inline constexpr size_t kMostOptions = 32, kMostWithoutHost = 8;
 
 /// Finds the options: unions of targets; the greedy ways from keeping all to
 /// recomputing all and to offloading all, each step the one that frees most
