@@ -216,8 +216,12 @@ Status LoopbackTransport::allReduceSum(const Group &group, void *data,
            data ? data : &kNothing);
   if (!met)
     return met.error();
-  return leave(**met, group,
-               reduceInPlace(**met, group, data, elements, dtype, what), what);
+  // Of nothing there is no data; all ranks have as much of it.
+  Status reduced =
+      elements == 0 || !data
+          ? Status()
+          : reduceInPlace(**met, group, data, elements, dtype, what);
+  return leave(**met, group, std::move(reduced), what);
 }
 
 Result<std::vector<double>>
