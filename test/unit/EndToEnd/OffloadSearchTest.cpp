@@ -11,17 +11,6 @@
 
 using namespace moe;
 
-namespace {
-
-int64_t largestArena(const plan::Plan &plan) {
-  int64_t most = 0;
-  for (const plan::Rank &rank : plan.ranks)
-    most = std::max(most, rank.arenaBytes);
-  return most;
-}
-
-} // namespace
-
 // The search knows what leaves for the host: under one budget it has more
 // microbatches under way, and the plan says that the step is shorter for it.
 TEST(OffloadAndSearch, MoreUnderWayWithinOneBudget) {
@@ -62,7 +51,8 @@ TEST(OffloadAndSearch, TrainsTheSame) {
     Result<driver::PlanAnswer> least = driver::makePlan(request);
     ASSERT_TRUE(least) << least.error().message;
     request.schedule = "auto";
-    int64_t low = largestArena(least->plan), high = largestArena(plain->plan);
+    int64_t low = test::largestArena(least->plan),
+            high = test::largestArena(plain->plan);
     for (int64_t part : {0, 1, 2}) {
       SCOPED_TRACE(std::string(family) + " " + std::to_string(part));
       request.budgetBytes =

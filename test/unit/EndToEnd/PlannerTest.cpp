@@ -15,13 +15,6 @@ using namespace moe;
 
 namespace {
 
-int64_t largestArena(const plan::Plan &plan) {
-  int64_t most = 0;
-  for (const plan::Rank &rank : plan.ranks)
-    most = std::max(most, rank.arenaBytes);
-  return most;
-}
-
 const plan::Assumption *find(const plan::Plan &plan, const std::string &name) {
   for (const plan::Assumption &assumption : plan.assumptions)
     if (assumption.name == name)
@@ -66,7 +59,8 @@ TEST_P(Planner, FitsAndChangesNoBit) {
     Result<driver::PlanAnswer> full = driver::makePlan(request);
     ASSERT_TRUE(full) << full.error().message;
     request.recompute = request.offload = "auto";
-    int64_t most = largestArena(kept->plan), least = largestArena(full->plan);
+    int64_t most = test::largestArena(kept->plan),
+            least = test::largestArena(full->plan);
     int64_t reserve = kept->plan.machine.reserveBytes;
     for (int64_t eighths : {8, 4, 1}) {
       request.budgetBytes = reserve + least + (most - least) * eighths / 8;
@@ -207,7 +201,7 @@ TEST(PlannerAtClusterSize, OffloadsInputsOfLayers) {
   request.recompute = request.offload = "auto";
   Result<driver::PlanAnswer> chosen = driver::makePlan(request);
   ASSERT_TRUE(chosen) << chosen.error().message;
-  EXPECT_LE(largestArena(chosen->plan), largestArena(other->plan));
+  EXPECT_LE(test::largestArena(chosen->plan), test::largestArena(other->plan));
   int64_t inputs = 0;
   for (const plan::Decision &decision : chosen->plan.decisions) {
     const plan::Stage &stage =
@@ -258,7 +252,8 @@ TEST(PlannerExact, MoreMemoryIsNeverSlower) {
     Result<driver::PlanAnswer> least = driver::makePlan(request);
     ASSERT_TRUE(least) << least.error().message;
     int64_t reserve = kept->plan.machine.reserveBytes;
-    int64_t low = largestArena(least->plan), high = largestArena(kept->plan);
+    int64_t low = test::largestArena(least->plan),
+            high = test::largestArena(kept->plan);
     request.isExact = true;
     int64_t before = std::numeric_limits<int64_t>::max(), certain = 0;
     for (int64_t part = 0; part <= 6; ++part) {
@@ -402,7 +397,7 @@ TEST(PlannerAtClusterSize, RelievesRankTwoOfFourteenLayersOfDeepSeek) {
   ASSERT_EQ(arenas.size(), 4);
   // Accounts by hand of what was measured: 57.2, 59.5, 67.0 and 63.6 thousand
   // MiB with a sharded optimizer; rank 2 needs most, rank 3 comes next.
-  EXPECT_EQ(largestArena(kept), arenas[2]);
+  EXPECT_EQ(test::largestArena(kept), arenas[2]);
   EXPECT_GT(arenas[3], std::max(arenas[0], arenas[1]));
   request.budgetBytes = 1;
   request.reportsLevers = true;

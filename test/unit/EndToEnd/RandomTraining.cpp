@@ -10,13 +10,6 @@ using namespace moe;
 
 namespace {
 
-int64_t largestArena(const plan::Plan &plan) {
-  int64_t most = 0;
-  for (const plan::Rank &rank : plan.ranks)
-    most = std::max(most, rank.arenaBytes);
-  return most;
-}
-
 /// Names of the values that microbatches keep from forward to backward.
 std::vector<std::string> keptValues(const plan::Plan &plan) {
   std::vector<std::string> names;
@@ -155,7 +148,8 @@ private:
       return isKnown(least.error().message)
                  ? Status()
                  : Status(Error{describe() + ": " + least.error().message});
-    int64_t low = largestArena(least->plan), high = largestArena(kept);
+    int64_t low = test::largestArena(least->plan),
+            high = test::largestArena(kept);
     request.budgetBytes = kept.machine.reserveBytes + low +
                           (high - low) * pick<int64_t>({1, 2, 4, 6}) / 8;
     request.recompute = "auto";

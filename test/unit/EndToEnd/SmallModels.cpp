@@ -2,6 +2,8 @@
 
 #include "test/unit/EndToEnd/SmallModels.h"
 
+#include <algorithm>
+
 using namespace moe;
 
 static int64_t pick(std::mt19937 &random, std::vector<int64_t> choices) {
@@ -72,6 +74,13 @@ driver::PlanRequest test::request(const std::string &family,
   request.capacityFactor = 0;
   request.generator = "end_to_end_test";
   return request;
+}
+
+int64_t test::largestArena(const plan::Plan &plan) {
+  int64_t most = 0;
+  for (const plan::Rank &rank : plan.ranks)
+    most = std::max(most, rank.arenaBytes);
+  return most;
 }
 
 Result<exec::RunReport> test::runPlan(const plan::Plan &made, int64_t steps,

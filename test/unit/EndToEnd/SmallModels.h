@@ -29,6 +29,9 @@ std::string randomReduction(const std::string &family, int64_t layers,
 /// routing and with the multi-token prediction module if it was left.
 driver::PlanRequest request(const std::string &family, std::string reduction);
 
+/// Bytes of the arena of the rank with the most.
+int64_t largestArena(const plan::Plan &plan);
+
 /// Trains for `steps` steps on bytes that repeat nowhere; reports what failed,
 /// if anything did. The gradients of the last step are written into the
 /// directory `gradients` if it is not empty.
