@@ -93,10 +93,10 @@ def FreezeParameters : Pass<"moe-freeze-parameters", "::mlir::ModuleOp"> {
   let dependentDialects = ["::moe::MoEDialect"];
 }
 
-def Differentiate : Pass<"moe-differentiate", "::moe::BlockOp"> {
+def Differentiate : Pass<"moe-differentiate", "::mlir::ModuleOp"> {
   let summary = "derive backward and weight-gradient regions with saved values";
   let description = [{
-    Fills the `backward` and `weight_grad` regions of a `moe.block` from its
+    Fills the `backward` and `weight_grad` regions of every `moe.block` from its
     forward region through DifferentiableOpInterface. Values of the forward
     region that the other two use become the `saved` operands of its `moe.yield`
     and arguments of the backward region; nothing else is kept. Gradients of a

@@ -24,10 +24,10 @@ namespace {
 /// saved. What needs no gradient gets none, so that nothing is saved for it.
 class BlockDifferentiator {
 public:
-  explicit BlockDifferentiator(BlockOp op)
+  BlockDifferentiator(BlockOp op, SymbolTableCollection &symbols)
       : op(op), forward(op.getForward().front()),
         yield(cast<YieldOp>(forward.getTerminator())), builder(yield),
-        needs(op) {}
+        needs(op, symbols) {}
 
   LogicalResult run() {
     if (!needs.any())
@@ -257,17 +257,19 @@ private:
 
 struct Differentiate : public moe::impl::DifferentiateBase<Differentiate> {
   void runOnOperation() override {
-    BlockOp op = getOperation();
-    if (!op.getBackward().empty() || !op.getWeightGrad().empty()) {
-      op.emitOpError() << "is differentiated already";
-      return signalPassFailure();
-    }
-    if (op.getForward().empty()) {
-      op.emitOpError() << "has no forward program to differentiate";
-      return signalPassFailure();
-    }
-    if (failed(BlockDifferentiator(op).run()))
-      signalPassFailure();
+    SymbolTableCollection symbols;
+    for (BlockOp block : getOperation().getOps<BlockOp>())
+      if (failed(differentiate(block, symbols)))
+        return signalPassFailure();
+  }
+
+  static LogicalResult differentiate(BlockOp op,
+                                     SymbolTableCollection &symbols) {
+    if (!op.getBackward().empty() || !op.getWeightGrad().empty())
+      return op.emitOpError() << "is differentiated already";
+    if (op.getForward().empty())
+      return op.emitOpError() << "has no forward program to differentiate";
+    return BlockDifferentiator(op, symbols).run();
   }
 };
 

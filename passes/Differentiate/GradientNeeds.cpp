@@ -5,7 +5,8 @@
 using namespace mlir;
 using namespace moe;
 
-GradientNeeds::GradientNeeds(BlockOp block) : block(block) {
+GradientNeeds::GradientNeeds(BlockOp block, SymbolTableCollection &symbols)
+    : block(block), symbols(symbols) {
   if (block.getForward().empty())
     return;
   Block &forward = block.getForward().front();

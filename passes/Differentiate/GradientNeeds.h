@@ -12,7 +12,9 @@ namespace moe {
 /// of each value alone, never from a mode that an op would have to ask for.
 class GradientNeeds {
 public:
-  explicit GradientNeeds(BlockOp block);
+  /// `symbols` finds the parameters, and has to outlive this object. To share
+  /// it between the blocks of a module spares a symbol table for each.
+  GradientNeeds(BlockOp block, mlir::SymbolTableCollection &symbols);
 
   bool of(mlir::Value value) const { return values.contains(value); }
   /// Whether anything in the block does: only then it has a backward.
@@ -26,7 +28,7 @@ private:
   bool isTrainable(mlir::FlatSymbolRefAttr parameter);
 
   BlockOp block;
-  mlir::SymbolTableCollection symbols;
+  mlir::SymbolTableCollection &symbols;
   llvm::DenseSet<mlir::Value> values;
 };
 

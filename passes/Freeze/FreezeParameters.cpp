@@ -84,12 +84,13 @@ private:
 
   /// Gradients end before the first block that needs any.
   static void detach(ModuleOp module) {
+    SymbolTableCollection symbols;
     bool reached = false;
     for (BlockOp block : module.getOps<BlockOp>()) {
       if (!reached &&
           !BlockOp::getPositions(block.getInputs(), "hidden").empty())
         block.setDetached(true);
-      reached |= GradientNeeds(block).any();
+      reached |= GradientNeeds(block, symbols).any();
     }
   }
 };

@@ -251,6 +251,7 @@ LogicalResult checkBlocks(ModuleOp module, ArrayRef<BlockOp> blocks) {
                << "has " << count << " hidden "
                << (roles == block.getInputs() ? "inputs" : "outputs")
                << "; stages pass on one";
+  SymbolTableCollection symbols;
   BlockOp trained;
   for (BlockOp block : blocks) {
     if (block.getDetached() && trained)
@@ -260,7 +261,7 @@ LogicalResult checkBlocks(ModuleOp module, ArrayRef<BlockOp> blocks) {
              << "this block has a backward";
     if (!block.getBackward().empty() && !block.getWeightGrad().empty())
       trained = block;
-    else if (GradientNeeds(block).any())
+    else if (GradientNeeds(block, symbols).any())
       return block.emitOpError()
              << "is not differentiated; run moe-differentiate first";
   }

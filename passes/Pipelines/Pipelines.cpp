@@ -62,7 +62,7 @@ void moe::buildDifferentiation(OpPassManager &manager,
   if (!options.frozen.empty())
     manager.addPass(
         createFreezeParameters(FreezeParametersOptions{options.frozen}));
-  manager.addNestedPass<BlockOp>(createDifferentiate());
+  manager.addPass(createDifferentiate());
 }
 
 void moe::buildStagesAndSteps(OpPassManager &manager,

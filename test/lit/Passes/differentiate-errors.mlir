@@ -1,4 +1,4 @@
-// RUN: moe-opt %s --pass-pipeline='builtin.module(moe.block(moe-differentiate))' --split-input-file --verify-diagnostics
+// RUN: moe-opt %s --pass-pipeline='builtin.module(moe-differentiate)' --split-input-file --verify-diagnostics
 
 // expected-error @below {{'moe.block' op is differentiated already}}
 moe.block @b decoder inputs(hidden) outputs(hidden)

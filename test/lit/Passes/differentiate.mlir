@@ -1,4 +1,4 @@
-// RUN: moe-opt %s --pass-pipeline='builtin.module(moe.block(moe-differentiate))' --verify-roundtrip | FileCheck %s
+// RUN: moe-opt %s --pass-pipeline='builtin.module(moe-differentiate)' --verify-roundtrip | FileCheck %s
 
 // Of each op, what backward keeps is what the formula of its gradient needs.
 

@@ -1,6 +1,6 @@
-// RUN: moe-opt %s --pass-pipeline='builtin.module(moe-freeze-parameters{parameters=table,layers.0},moe.block(moe-differentiate))' --verify-roundtrip | FileCheck %s
-// RUN: moe-opt %s --pass-pipeline='builtin.module(moe-freeze-parameters{parameters=*},moe.block(moe-differentiate))' | FileCheck %s --check-prefix=ALL
-// RUN: moe-opt %s --pass-pipeline='builtin.module(moe-freeze-parameters{parameters=layers.1-1.w},moe.block(moe-differentiate))' | FileCheck %s --check-prefix=MIDDLE
+// RUN: moe-opt %s --pass-pipeline='builtin.module(moe-freeze-parameters{parameters=table,layers.0},moe-differentiate)' --verify-roundtrip | FileCheck %s
+// RUN: moe-opt %s --pass-pipeline='builtin.module(moe-freeze-parameters{parameters=*},moe-differentiate)' | FileCheck %s --check-prefix=ALL
+// RUN: moe-opt %s --pass-pipeline='builtin.module(moe-freeze-parameters{parameters=layers.1-1.w},moe-differentiate)' | FileCheck %s --check-prefix=MIDDLE
 // RUN: not moe-opt %s --moe-freeze-parameters='parameters=layers.5' 2>&1 | FileCheck %s --check-prefix=UNKNOWN
 // RUN: not moe-opt %s --moe-freeze-parameters='parameters=layers..w' 2>&1 | FileCheck %s --check-prefix=PATTERN
 

@@ -3,7 +3,7 @@
 // one (layer 1), and in a multi-token prediction module with grouped queries.
 
 // DEFINE: %{targets} =
-// DEFINE: %{plan} = moe-opt %s --pass-pipeline='builtin.module(moe-expand-layers,moe.block(moe-differentiate),pipe-partition-stages,pipe-build-schedule{kind=1f1b},pipe-fuse-weight-gradients,pipe-insert-recompute{targets=%{targets}},pipe.stage(pipe-place-releases),pipe-verify-plan)' --verify-roundtrip
+// DEFINE: %{plan} = moe-opt %s --pass-pipeline='builtin.module(moe-expand-layers,moe-differentiate,pipe-partition-stages,pipe-build-schedule{kind=1f1b},pipe-fuse-weight-gradients,pipe-insert-recompute{targets=%{targets}},pipe.stage(pipe-place-releases),pipe-verify-plan)' --verify-roundtrip
 
 // REDEFINE: %{targets} = norm
 // RUN: %{plan} | FileCheck %s --check-prefix=NORM
