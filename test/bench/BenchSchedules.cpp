@@ -23,36 +23,44 @@ static ScheduleProblem problemFor(const GeneratorInfo &info) {
   return {32, 96, info.stagesPerRank, info.placement};
 }
 
-int main(int argc, char **argv) {
-  for (const GeneratorInfo &info : generators()) {
-    ScheduleProblem problem = problemFor(info);
-    auto generated = [info, problem](benchmark::State &state) {
-      GeneratorOptions options = measuredCosts(problem);
-      for (auto _ : state) {
-        Result<Schedule> schedule = generate(info.name, problem, options);
-        if (!schedule)
-          state.SkipWithError(schedule.error().message.c_str());
-        benchmark::DoNotOptimize(schedule);
-      }
-    };
-    auto steps = [info, problem](benchmark::State &state) {
-      Result<Schedule> schedule =
-          generate(info.name, problem, measuredCosts(problem));
-      if (!schedule)
-        return state.SkipWithError(schedule.error().message.c_str());
-      for (auto _ : state) {
-        StepSchedule all = insertTransfers(*schedule);
-        if (Status status = verify(all); !status)
-          state.SkipWithError(status.error().message.c_str());
-      }
-    };
-    std::string name(info.name);
-    benchmark::RegisterBenchmark(("generate/" + name).c_str(), generated)
-        ->Unit(benchmark::kMillisecond);
-    benchmark::RegisterBenchmark(("transfers/" + name).c_str(), steps)
-        ->Unit(benchmark::kMillisecond);
-  }
-  benchmark::Initialize(&argc, argv);
-  benchmark::RunSpecifiedBenchmarks();
-  return 0;
+/// The published schedule whose number is the argument.
+static const GeneratorInfo &generatorOf(benchmark::State &state) {
+  const GeneratorInfo &info = generators()[state.range(0)];
+  state.SetLabel(std::string(info.name));
+  return info;
 }
+
+static void generateSchedule(benchmark::State &state) {
+  const GeneratorInfo &info = generatorOf(state);
+  ScheduleProblem problem = problemFor(info);
+  GeneratorOptions options = measuredCosts(problem);
+  for (auto _ : state) {
+    Result<Schedule> schedule = generate(info.name, problem, options);
+    if (!schedule)
+      state.SkipWithError(schedule.error().message.c_str());
+    benchmark::DoNotOptimize(schedule);
+  }
+}
+
+static void insertAndVerify(benchmark::State &state) {
+  const GeneratorInfo &info = generatorOf(state);
+  ScheduleProblem problem = problemFor(info);
+  Result<Schedule> schedule =
+      generate(info.name, problem, measuredCosts(problem));
+  if (!schedule)
+    return state.SkipWithError(schedule.error().message.c_str());
+  for (auto _ : state) {
+    StepSchedule all = insertTransfers(*schedule);
+    if (Status status = verify(all); !status)
+      state.SkipWithError(status.error().message.c_str());
+  }
+}
+
+static void everyGenerator(benchmark::internal::Benchmark *benchmark) {
+  benchmark->DenseRange(0, static_cast<int64_t>(generators().size()) - 1)
+      ->Unit(benchmark::kMillisecond);
+}
+BENCHMARK(generateSchedule)->Apply(everyGenerator);
+BENCHMARK(insertAndVerify)->Apply(everyGenerator);
+
+BENCHMARK_MAIN();

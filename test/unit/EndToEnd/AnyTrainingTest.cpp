@@ -31,7 +31,7 @@ constexpr int64_t kDefaultTrainings = 120;
 
 int64_t numberIn(const char *variable, int64_t otherwise) {
   const char *text = std::getenv(variable);
-  return text ? std::atoll(text) : otherwise;
+  return text ? std::strtoll(text, nullptr, 10) : otherwise;
 }
 
 /// How many plans do what; none of it may be missing in the end.

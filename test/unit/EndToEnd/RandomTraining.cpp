@@ -178,10 +178,10 @@ private:
                        std::to_string(layout.microbatches) + " --seq " +
                        std::to_string(layout.sequenceLength) + " --schedule " +
                        request.schedule;
-    for (auto [option, value] : {std::pair("freeze", request.frozen),
-                                 {"recompute", request.recompute},
-                                 {"offload", request.offload},
-                                 {"partition", request.partition}})
+    for (const auto &[option, value] : {std::pair("freeze", request.frozen),
+                                        {"recompute", request.recompute},
+                                        {"offload", request.offload},
+                                        {"partition", request.partition}})
       if (!value.empty())
         text += std::string(" --") + option + " " + value;
     if (request.keepHandles)

@@ -16,7 +16,6 @@ using plan::Phase;
 using plan::StepKind;
 using plan::Stream;
 using testing::ElementsAre;
-using testing::HasSubstr;
 
 namespace {
 

@@ -105,7 +105,8 @@ TEST(Math, LaneSumAddsEveryTermOnce) {
     const double sum = laneSum<double>(n, [](int64_t i, double partial) {
       return partial + static_cast<double>(i + 1);
     });
-    EXPECT_EQ(sum, static_cast<double>(n * (n + 1) / 2));
+    const int64_t expected = n * (n + 1) / 2;
+    EXPECT_EQ(sum, static_cast<double>(expected));
   }
 }
 

@@ -151,7 +151,8 @@ TEST(PolicyText, DamagedTextNeverCrashes) {
   const std::string good =
       "norm,moe_act@layers.3-5,expert_fc1@rank0-3,layers.3.mlp.act@stage2,"
       "full@mtp.0,moe.dispatch:rows";
-  const std::string alphabet = "@,.-:_ 019azZ\n\t\0/%";
+  using namespace std::string_literals;
+  const std::string alphabet = "@,.-:_ 019azZ\n\t\0/%"s;
   int64_t accepted = 0;
   for (int round = 0; round < 20000; ++round) {
     std::string text = good.substr(random() % good.size());

@@ -13,8 +13,6 @@
 namespace moe::plan {
 namespace {
 
-using testing::HasSubstr;
-
 TEST(PlanRoundTrip, TinyPlansAreInPrintedForm) {
   EXPECT_EQ(print(tinyPlan()), tinyText());
   EXPECT_EQ(print(overlapPlan()), overlapText());
