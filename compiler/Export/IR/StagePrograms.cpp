@@ -25,6 +25,20 @@ static DType toDType(Type type) {
   return element.isF32() ? DType::f32 : DType::i32;
 }
 
+static plan::Stream toStream(StreamKind kind) {
+  switch (kind) {
+  case StreamKind::compute:
+    return plan::Stream::compute;
+  case StreamKind::expert_communication:
+    return plan::Stream::expert_communication;
+  case StreamKind::copy_out:
+    return plan::Stream::copy_out;
+  case StreamKind::copy_in:
+    return plan::Stream::copy_in;
+  }
+  llvm_unreachable("every kind has its stream");
+}
+
 static std::vector<int64_t> toShape(Type type) {
   type = pipe::getContent(type);
   if (auto handle = dyn_cast<HandleType>(type))
@@ -188,6 +202,7 @@ private:
     for (Value value : yield.getOperands())
       program.outputs.push_back(index.lookup(value));
 
+    program.ops.reserve(std::distance(block.begin(), block.end()));
     plan::ByteCounts live;
     auto release = [&](Value value) {
       plan::ValueIndex released = index.lookup(value);
@@ -253,8 +268,7 @@ private:
         made.attributes[attribute.getName().str()] =
             toAttribute(attribute.getValue());
     if (auto stream = dyn_cast<StreamOpInterface>(each))
-      made.stream =
-          *plan::parseStream(stringifyStreamKind(stream.getStreamKind()).str());
+      made.stream = toStream(stream.getStreamKind());
     if (auto scratch = dyn_cast<ScratchOpInterface>(each)) {
       Scratch needed = scratch.getScratch();
       made.scratchBytes = plan::alignUp(needed.bytes);
