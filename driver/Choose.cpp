@@ -2,7 +2,6 @@
 
 #include "driver/Choose.h"
 
-#include "compiler/Optimize/UniformChoices.h"
 #include "compiler/Schedule/Generators.h"
 #include "compiler/Schedule/Holdings.h"
 
@@ -147,9 +146,14 @@ Result<Chooser> Chooser::make(ModelOptions options,
   return made;
 }
 
+bool Chooser::couldBeEven() const {
+  return freedom.partition &&
+         optimize::isLegal(base, optimize::uniformCounts(base));
+}
+
 Result<optimize::Partition>
-Chooser::cut(const optimize::PartitionProblem &problem) const {
-  if (freedom.partition) {
+Chooser::cut(const optimize::PartitionProblem &problem, bool isEven) const {
+  if (freedom.partition && !isEven) {
     std::optional<optimize::Partition> found =
         optimize::partition(problem, freedom.effort, fronts.get());
     if (!found)
@@ -192,20 +196,24 @@ Chooser::stageCosts(const std::vector<int64_t> &counts) const {
     for (int64_t b = 0; b < count; ++b, ++block) {
       const BlockOptions &kind =
           options.kinds[static_cast<size_t>(options.blocks[block])];
-      cost.forwardNs += kind.figures.forwardNs;
+      const bool isLast = b + 1 == count;
+      cost.forwardNs += isLast ? kind.lastForwardNs : kind.figures.forwardNs;
       // A whole backward defers weight gradients behind exchanges.
-      cost.inputGradNs += isSplit ? kind.inputGradNs : kind.figures.backwardNs;
+      cost.inputGradNs += isSplit  ? kind.inputGradNs
+                          : isLast ? kind.lastBackwardNs
+                                   : kind.figures.backwardNs;
       cost.weightGradNs += isSplit ? kind.weightGradNs : 0;
     }
   }
   return stages;
 }
 
-Result<Chosen> Chooser::choose(const Room &room) const {
+Result<Chosen> Chooser::choose(const Room &room, bool isEven) const {
   optimize::PartitionProblem problem = base;
   problem.capacityBytes = room.device;
   problem.hostCapacityBytes = room.host;
-  Result<optimize::Partition> found = cut(problem);
+  problem.copyPrices = room.copyPrices;
+  Result<optimize::Partition> found = cut(problem, isEven);
   if (!found)
     return found.error();
   return tell(*found);
@@ -269,23 +277,6 @@ Chooser::lean(const std::vector<int64_t> &counts,
   return tell(found);
 }
 
-Result<Chosen>
-Chooser::uniform(const std::vector<int64_t> &counts,
-                 const std::vector<int64_t> &capacityBytes) const {
-  optimize::Partition found;
-  found.counts = counts;
-  for (int64_t rank = 0; rank < base.ranks(); ++rank) {
-    int64_t capacity = capacityBytes[static_cast<size_t>(rank)];
-    optimize::PolicyProblem problem = optimize::rankProblem(base, counts, rank);
-    optimize::Choices choices = optimize::uniformChoices(problem, capacity);
-    int64_t peak = optimize::evaluate(problem, choices).peakBytes;
-    found.excessBytes += std::max<int64_t>(0, peak - capacity);
-    found.peakBytes.push_back(peak);
-    found.choices.push_back(std::move(choices));
-  }
-  return tell(found);
-}
-
 Result<Chosen> Chooser::tell(const optimize::Partition &found) const {
   Chosen chosen;
   chosen.counts = found.counts;
@@ -333,6 +324,7 @@ Result<Chosen> Chooser::tell(const optimize::Partition &found) const {
           (b + 1 == found.counts[s] ? kind.figures.lastOptions
                                     : kind.figures.options)[option]
               .extraNs;
+      chosen.ranks[r].movedBytes += kind.figures.options[option].hostBytes;
       layers += kind.figures.isLayer;
     }
     chosen.layers.push_back(layers);
@@ -344,6 +336,26 @@ Result<Chosen> Chooser::tell(const optimize::Partition &found) const {
     return step.error();
   chosen.stepNs = step->makespanNs;
   return chosen;
+}
+
+Result<int64_t>
+Chooser::stepNs(const std::vector<schedule::StageCosts> &stages) const {
+  schedule::Costs costs;
+  costs.transferNs = transferNs;
+  costs.stages = stages;
+  Result<schedule::Evaluation> step = schedule::evaluate(order, costs);
+  if (!step)
+    return step.error();
+  return step->makespanNs;
+}
+
+std::vector<int64_t>
+Chooser::rankNs(const std::vector<schedule::StageCosts> &stages) const {
+  std::vector<int64_t> sums(rankCount(), 0);
+  for (size_t s = 0; s < stages.size(); ++s)
+    sums[static_cast<size_t>(base.rankOf[s])] +=
+        stages[s].forwardNs + stages[s].inputGradNs + stages[s].weightGradNs;
+  return sums;
 }
 
 Result<int64_t>

@@ -37,6 +37,7 @@ struct Chosen {
     int64_t extraNs = 0; ///< longer than that
     int64_t peakBytes = 0;
     int64_t hostBytes = 0;
+    int64_t movedBytes = 0; ///< to the host and back, of a microbatch
   };
   std::vector<Rank> ranks;
   /// How long the order of steps takes, as schedule::evaluate counts.
@@ -67,7 +68,8 @@ orderOfEvenCut(const std::string &schedule,
 /// What ranks may choose with: bytes of each rank, reserve left out.
 struct Room {
   std::vector<int64_t> device;
-  std::vector<int64_t> host; ///< optimize::kUnlimitedBytes: anything
+  std::vector<int64_t> host;       ///< optimize::kUnlimitedBytes: anything
+  std::vector<int64_t> copyPrices; ///< optimize::PartitionProblem::copyPrices
 };
 
 /// Chooses for the blocks of a differentiated model and one order of steps.
@@ -80,8 +82,11 @@ public:
                               int64_t transferNs, Freedom freedom);
 
   /// The best within the room of the ranks; where nothing fits the devices,
-  /// what needs least of them.
-  Result<Chosen> choose(const Room &room) const;
+  /// what needs least of them. `isEven`: with even shares of layers, whatever
+  /// the freedom.
+  Result<Chosen> choose(const Room &room, bool isEven = false) const;
+  /// Whether shares of layers are chosen, and even ones could be.
+  bool couldBeEven() const;
 
   /// The same with this many blocks on each stage. Ranks without a capacity, or
   /// with too little, take what keeps least: the account of peaks can be wrong
@@ -91,15 +96,18 @@ public:
                       const std::vector<std::optional<int64_t>> &capacityBytes,
                       const std::vector<int64_t> &hostBytes) const;
 
-  /// The same with every rank treating all blocks of a kind alike: what layers
-  /// cost was measured next to their like, so that this account is closer.
-  Result<Chosen> uniform(const std::vector<int64_t> &counts,
-                         const std::vector<int64_t> &capacityBytes) const;
-
   /// The order of steps takes no less with these stages, whatever their ranks
   /// do within these capacities, as schedule::evaluate counts. Nanoseconds.
   Result<int64_t> bound(const Chosen &chosen,
                         const std::vector<int64_t> &capacityBytes) const;
+
+  /// How long the order of steps takes with stages that cost this, as
+  /// schedule::evaluate counts. Nanoseconds.
+  Result<int64_t> stepNs(const std::vector<schedule::StageCosts> &stages) const;
+
+  /// Of each rank the sum over its stages, both ways.
+  std::vector<int64_t>
+  rankNs(const std::vector<schedule::StageCosts> &stages) const;
 
   optimize::Effort effort() const { return freedom.effort; }
   size_t rankCount() const { return base.moments.size(); }
@@ -110,8 +118,8 @@ private:
       : options(std::move(options)), order(order), transferNs(transferNs),
         freedom(std::move(freedom)) {}
 
-  Result<optimize::Partition>
-  cut(const optimize::PartitionProblem &problem) const;
+  Result<optimize::Partition> cut(const optimize::PartitionProblem &problem,
+                                  bool isEven) const;
   Result<Chosen> tell(const optimize::Partition &found) const;
   /// Of every stage, without policies.
   std::vector<schedule::StageCosts>
@@ -133,6 +141,7 @@ struct Draft {
   /// Of each rank, what it would need if no stream waited for another one's
   /// bytes. Above the budget, they wait.
   std::vector<int64_t> bytesWithoutWaits;
+  std::vector<schedule::StageCosts> stages; ///< what their programs take
   /// Accounts for, predicts, checks and hands over the plan. To be called once.
   std::function<Result<PlanAnswer>()> finish;
 };
@@ -144,10 +153,12 @@ using MakeDraft = std::function<Result<Draft>(const Chosen &, int64_t, bool)>;
 
 /// Makes drafts of what `chooser` chooses until one fits without waits for
 /// bytes: where a rank needs more than the chooser thought, it gets that much
-/// less to choose with, where less, that much more. The answer is that plan; or
-/// one that fits with such waits, where it is quicker or nothing else fits; or,
-/// where nothing fits, the one that needs least. With what was chosen and its
-/// distance from the bound among its assumptions.
+/// less to choose with, where less, that much more; where its copies take
+/// longer, they get a price. The answer is the quickest such plan by what the
+/// programs of the drafts take; or one that fits with such waits, where it is
+/// quicker or nothing else fits; or, where nothing fits, the one that needs
+/// least. With what was chosen and its distance from the bound among its
+/// assumptions.
 ///
 /// With effort exact that is done for all budgets of eight significant bits up
 /// to this one, and the quickest plan is the answer. What is tried for a budget

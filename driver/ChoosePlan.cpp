@@ -17,9 +17,12 @@ namespace {
 
 /// Drafts made for one budget; each costs as much as the first.
 constexpr int kMostDrafts = 5;
-/// Choices that are quicker by less than this part of the step are not worth a
-/// plan with waits.
-constexpr int64_t kWorthWaiting = 50;
+/// Of what a rank takes, what its choices have to cost for another draft.
+constexpr int64_t kWorthADraft = 50;
+/// Of a step, what other shares of layers have to save.
+constexpr int64_t kWorthShares = 1000;
+/// What a rank takes longer than its account says counts from this part on.
+constexpr int64_t kCountsFrom = 128;
 /// More than any device has, with room for sums.
 constexpr int64_t kUnlimited = int64_t{1} << 60;
 /// What is left of a rank's memory where its account was wrong: other choices
@@ -56,6 +59,8 @@ int64_t largest(const std::vector<int64_t> &bytes) {
 struct Attempt {
   Draft draft;
   Chosen chosen;
+  /// Of the order of steps, with what the draft's programs take.
+  int64_t stepNs = 0;
 };
 
 /// A finished plan.
@@ -91,14 +96,17 @@ private:
     Result<Draft> draft = make(*chosen, bytes + reserve, false);
     if (!draft)
       return draft.error();
-    return Attempt{std::move(*draft), std::move(*chosen)};
+    Result<int64_t> stepNs = chooser.stepNs(draft->stages);
+    if (!stepNs)
+      return stepNs.error();
+    return Attempt{std::move(*draft), std::move(*chosen), *stepNs};
   }
   std::vector<int64_t> sameForAll(int64_t bytes) const {
     return std::vector<int64_t>(chooser.rankCount(), bytes);
   }
   /// With the whole host.
   Room roomOf(int64_t deviceBytes) const {
-    return {sameForAll(deviceBytes), sameForAll(host)};
+    return {sameForAll(deviceBytes), sameForAll(host), sameForAll(0)};
   }
   bool fitsHost(const Draft &draft) const {
     return largest(draft.hostArenaBytes) <= host;
@@ -140,89 +148,136 @@ private:
   }
 
   /// Corrects what ranks may choose with by what a draft of theirs needs.
-  void correct(const Attempt &attempt, int64_t whole, Room &room) const {
+  /// Unless `found` one that fits, ranks whose account stays wrong do without
+  /// copies.
+  void correct(const Attempt &attempt, int64_t whole, bool found,
+               Room &room) const {
     correctHost(attempt, room.host);
     std::vector<int64_t> &capacity = room.device;
     for (size_t r = 0; r < capacity.size(); ++r) {
       int64_t needed = attempt.draft.bytesWithoutWaits[r];
+      if (!found && needed > whole && capacity[r] < whole &&
+          attempt.chosen.ranks[r].movedBytes > 0) {
+        room.host[r] = 0;
+        capacity[r] = whole;
+        continue;
+      }
       int64_t corrected = whole - (needed - attempt.chosen.ranks[r].peakBytes);
       if (needed > whole)
-        corrected -= slackOf(whole);
+        corrected = std::min(corrected, capacity[r] - (needed - whole)) -
+                    slackOf(whole);
       if (needed > whole || capacity[r] == kUnlimited)
         capacity[r] =
             std::clamp<int64_t>(corrected, 0, std::max(whole, capacity[r]));
     }
   }
 
+  /// What the slowest rank takes for a microbatch, by the account.
+  static int64_t slowestNs(const Chosen &chosen) {
+    int64_t slowest = 0;
+    for (const Chosen::Rank &rank : chosen.ranks)
+      slowest = std::max(slowest, rank.ns + rank.extraNs);
+    return slowest;
+  }
+
+  /// Gives ranks that pay for memory what their draft leaves of it. Says
+  /// whether one of the slowest is among them.
+  bool raise(const Attempt &attempt, int64_t whole, Room &room) const {
+    const int64_t slowest = slowestNs(attempt.chosen);
+    bool isChanged = false;
+    for (size_t r = 0; r < room.device.size(); ++r) {
+      const Chosen::Rank &rank = attempt.chosen.ranks[r];
+      int64_t left = whole - attempt.draft.bytesWithoutWaits[r];
+      if (left < slackOf(whole) || rank.extraNs < rank.ns / kWorthADraft)
+        continue;
+      room.device[r] += left - slackOf(whole) / 2;
+      isChanged |= rank.ns + rank.extraNs >= slowest - slowest / kCountsFrom;
+    }
+    return isChanged;
+  }
+
+  /// Where copies of a rank get into each other's way, such that it becomes the
+  /// slowest, they get a price. Says whether that was so.
+  bool correctPrices(const Attempt &attempt, int64_t whole, Room &room) const {
+    const std::vector<Chosen::Rank> &ranks = attempt.chosen.ranks;
+    const int64_t slowest = slowestNs(attempt.chosen);
+    const std::vector<int64_t> takes = chooser.rankNs(attempt.draft.stages);
+    bool isChanged = false;
+    for (size_t r = 0; r < ranks.size(); ++r) {
+      int64_t excess = takes[r] - slowest;
+      // With too little memory it waits for more than copies.
+      if (attempt.draft.bytesWithoutWaits[r] > whole ||
+          ranks[r].movedBytes == 0 || excess < slowest / kCountsFrom)
+        continue;
+      room.copyPrices[r] += excess / ((ranks[r].movedBytes >> 20) + 1) + 1;
+      isChanged = true;
+    }
+    return isChanged;
+  }
+
   /// Depends on nothing but `whole`. Takes what fits it, if anything does.
+  /// Shares of layers are chosen by what ranks take by their account: where
+  /// that promises more than drafts keep, even ones may be better.
   Status tryBudget(int64_t whole, std::optional<Taken> &best) {
+    int64_t found = 0;
+    MOE_RETURN_IF_ERROR(tryShares(whole, false, found, best));
+    return chooser.couldBeEven() ? tryShares(whole, true, found, best)
+                                 : Status();
+  }
+
+  /// `found`: the step of the quickest draft that fits without waits so far, 0:
+  /// none. With even shares only as long as less is to be expected.
+  Status tryShares(int64_t whole, bool isEven, int64_t &found,
+                   std::optional<Taken> &best) {
     // At first as if memory were free: where that fits nothing is quicker.
     // Where the account is far from it, no draft needs to say so.
     Room room = roomOf(kUnlimited);
-    std::optional<Attempt> free;    // fits without waits
+    std::optional<Attempt> free;    // the quickest that fits without waits
     std::optional<Attempt> waiting; // the first that fits with waits
-    std::optional<Chosen> previous;
-    for (int drafts = 0; drafts < kMostDrafts && !free;) {
-      Result<Chosen> chosen = chooser.choose(room);
+    std::vector<Chosen> tried;
+    bool isRight = false; // fits without waits, and leaves nothing to correct
+    for (int drafts = 0; drafts < kMostDrafts && !isRight;) {
+      Result<Chosen> chosen = chooser.choose(room, isEven);
       if (!chosen)
         return chosen.error();
+      if (found > 0 && chosen->stepNs > found - found / kWorthShares)
+        break;
       if (room.device.front() == kUnlimited && isFarBeyond(*chosen, whole)) {
         room = roomOf(whole);
         continue;
       }
       // What needs least leaves nothing to choose again.
-      if (previous && previous->isSameAs(*chosen))
+      if (std::any_of(tried.begin(), tried.end(), [&](const Chosen &other) {
+            return other.isSameAs(*chosen);
+          }))
         break;
-      previous = *chosen;
+      tried.push_back(*chosen);
       Result<Attempt> made = attempt(std::move(chosen), whole);
       if (!made)
         return made.error();
       ++drafts;
-      correct(*made, whole, room);
+      correct(*made, whole, free.has_value(), room);
+      const bool isPriced = correctPrices(*made, whole, room);
       if (!fitsHost(made->draft))
         continue;
-      if (largest(made->draft.bytesWithoutWaits) <= whole)
-        free = std::move(*made);
-      else if (!waiting && largest(made->draft.arenaBytes) <= whole)
+      if (largest(made->draft.bytesWithoutWaits) <= whole) {
+        const bool isRaised = raise(*made, whole, room);
+        isRight = !isPriced && !isRaised;
+        if (!free || made->stepNs < free->stepNs)
+          free = std::move(*made);
+      } else if (!waiting && largest(made->draft.arenaBytes) <= whole)
         waiting = std::move(*made);
     }
-    if (!free && !waiting)
-      MOE_RETURN_IF_ERROR(tryLean(whole, previous->counts, best));
-    if (free)
-      MOE_RETURN_IF_ERROR(take(*free, whole, best));
+    if (!free && !tried.empty())
+      MOE_RETURN_IF_ERROR(tryLean(whole, tried.back().counts, best));
     // Waits may cost less than what it takes to do without.
-    if (waiting && (!free || free->chosen.stepNs - waiting->chosen.stepNs >=
-                                 waiting->chosen.stepNs / kWorthWaiting))
-      MOE_RETURN_IF_ERROR(take(*waiting, whole, best));
-    bool keepsAll =
-        free && free->chosen.recompute.empty() && free->chosen.offload.empty();
-    return keepsAll ? Status() : tryUniform(whole, previous->counts, best);
-  }
-
-  /// Every rank with one treatment for all blocks of a kind, where that may be
-  /// quicker than what was taken.
-  Status tryUniform(int64_t whole, const std::vector<int64_t> &counts,
-                    std::optional<Taken> &best) {
-    Room room = roomOf(whole);
-    std::optional<Chosen> previous;
-    bool fits = false;
-    for (int drafts = 0; drafts < kMostDrafts && !fits; ++drafts) {
-      Result<Chosen> chosen = chooser.uniform(counts, room.device);
-      if (!chosen)
-        return chosen.error();
-      if (best && chosen->stepNs >= best->answer.plan.prediction.stepNs)
-        return {};
-      if (previous && previous->isSameAs(*chosen))
-        return {};
-      previous = *chosen;
-      Result<Attempt> made = attempt(std::move(chosen), whole);
-      if (!made)
-        return made.error();
-      correct(*made, whole, room);
-      fits = largest(made->draft.bytesWithoutWaits) <= whole;
-      if (largest(made->draft.arenaBytes) <= whole)
-        MOE_RETURN_IF_ERROR(take(*made, whole, best));
-    }
+    Attempt *quickest = free ? &*free : nullptr;
+    if (waiting && (!quickest || waiting->stepNs < quickest->stepNs))
+      quickest = &*waiting;
+    if (quickest && (found == 0 || quickest->stepNs < found))
+      MOE_RETURN_IF_ERROR(take(*quickest, whole, best));
+    if (free && (found == 0 || free->stepNs < found))
+      found = free->stepNs;
     return {};
   }
 

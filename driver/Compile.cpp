@@ -2,6 +2,7 @@
 
 #include "driver/Compile.h"
 
+#include "compiler/Cost/StageCosts.h"
 #include "compiler/Export/IR/EmitPlan.h"
 #include "compiler/Import/IR/ImportModel.h"
 #include "compiler/Schedule/IR/StepLists.h"
@@ -190,17 +191,17 @@ remarkAssumptions(const std::vector<std::string> &remarks, const Trial &trial) {
 }
 
 /// The passes that make `options`' plan of a differentiated model. Ops are
-/// verified where the user's choices of stages and schedule have taken effect
-/// and at the end, not behind every pass.
+/// verified where the user's choices of stages and schedule have taken effect,
+/// not behind every pass; whoever finishes a draft verifies the whole.
 LogicalResult runPasses(ModuleOp module, const PlanPipelineOptions &options) {
-  for (auto build : {buildStagesAndSteps, buildLifetimes}) {
+  auto run = [&](auto build) {
     PassManager manager(module.getContext());
     manager.enableVerifier(false);
     build(manager, options);
-    if (failed(manager.run(module)) || failed(verify(module)))
-      return failure();
-  }
-  return success();
+    return manager.run(module);
+  };
+  return success(succeeded(run(buildStagesAndSteps)) &&
+                 succeeded(verify(module)) && succeeded(run(buildLifetimes)));
 }
 
 } // namespace
@@ -336,11 +337,15 @@ Result<Draft> Compiler::draft(const Trial &trial, const Decided &decided,
   }
   for (const RankArena &arena : compiled->plan.arenas)
     draft.bytesWithoutWaits.push_back(arena.bytesWithoutWaits);
+  for (const plan::Stage &stage : compiled->plan.plan.stages)
+    draft.stages.push_back(cost::stageCosts(stage));
   draft.finish = [state = state.get(), compiled = std::move(compiled), decided,
                   writes]() -> Result<PlanAnswer> {
     const PlanRequest &request = state->inputs.request;
     ModuleOp module = *compiled->module;
     state->diagnostics.clear();
+    if (failed(verify(module)))
+      return state->diagnostics.error();
     if (writes && !request.irPath.empty())
       MOE_RETURN_IF_ERROR(writeIr(module, request.irPath));
     if (writes && !request.schedulePath.empty())

@@ -41,6 +41,10 @@ Result<Chooser> makeChooser(const Inputs &inputs, Compiler &compiler,
   Freedom freedom;
   freedom.techniques.recompute = request.recompute == kAuto;
   freedom.techniques.offload = request.offload == kAuto;
+  freedom.techniques.stageLayers =
+      std::max<int64_t>(1, inputs.config.layers.size() /
+                               (request.layout.pipeline *
+                                std::max<int64_t>(1, inputs.stagesPerRank)));
   freedom.partition = request.partition == kAuto;
   freedom.layers = inputs.layers;
   if (request.isExact)

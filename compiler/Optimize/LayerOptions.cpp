@@ -18,7 +18,7 @@ public:
   LayerOptions run() {
     LayerTreatment all(count, Treatment::keep);
     look(all);
-    tryTargets();
+    tryTargets(all);
     for (Price each : {Price::inside, Price::stage}) {
       price = each;
       openings = {};
@@ -55,7 +55,7 @@ private:
     return known->second;
   }
 
-  void tryTargets() {
+  void tryTargets(const LayerTreatment &all) {
     size_t targets = std::min(problem.targets.size(), kMostTargets);
     for (size_t set = 1; set < (size_t{1} << targets); ++set) {
       LayerTreatment treatment(count, Treatment::keep);
@@ -71,6 +71,14 @@ private:
       for (size_t value : problem.targets[t])
         if (problem.mayRecompute[value])
           treatment[value] = Treatment::recompute;
+      look(treatment);
+    }
+    // The others are no better with the rest on the host.
+    for (const Found &each : unbeaten(allBut(all), seen.at(all))) {
+      LayerTreatment treatment = *each.treatment;
+      for (size_t value = 0; value < count; ++value)
+        if (treatment[value] == Treatment::keep && problem.mayOffload[value])
+          treatment[value] = Treatment::offload;
       look(treatment);
     }
   }
@@ -249,7 +257,8 @@ private:
     return front;
   }
 
-  LayerOptions choose(const LayerTreatment &all) {
+  /// All that was looked at but `all`, by falling kept bytes.
+  std::vector<Found> allBut(const LayerTreatment &all) const {
     std::vector<Found> found;
     for (const auto &[treatment, figures] : seen)
       if (treatment != all)
@@ -261,6 +270,11 @@ private:
       return x.extraNs != y.extraNs ? x.extraNs < y.extraNs
                                     : *a.treatment < *b.treatment;
     });
+    return found;
+  }
+
+  LayerOptions choose(const LayerTreatment &all) {
+    std::vector<Found> found = allBut(all);
     const LayerFigures &everything = seen.at(all);
     std::vector<Found> chosen = thinned(unbeaten(found, everything),
                                         kMostOptions - kMostWithoutHost - 1);

@@ -35,7 +35,7 @@ struct LayerOptionsProblem {
   /// Values that can be computed again, and moved.
   std::vector<bool> mayRecompute, mayOffload;
   /// Sets of values that are named together ("norm", "moe_act"): all unions of
-  /// them are considered, where there are at most kMostTargets.
+  /// them are considered, of the first kMostTargets.
   std::vector<std::vector<size_t>> targets;
   /// What a treatment comes to. Called some hundred times.
   std::function<LayerFigures(const LayerTreatment &)> evaluate;
@@ -53,7 +53,8 @@ struct LayerOptions {
 };
 inline constexpr size_t kMostOptions = 32, kMostWithoutHost = 8;
 
-/// Finds the options: unions of targets; the greedy ways from keeping all to
+/// Finds the options: unions of targets, with all else kept and with all else
+/// that may be moved on the host; the greedy ways from keeping all to
 /// recomputing all and to offloading all, each step the one that frees most
 /// bytes for its time; and from a few points of each the other way. Time is
 /// that of a layer inside a stage, and once more that of a stage of four layers

@@ -23,7 +23,10 @@ Status PartitionProblem::check() const {
   if (capacityBytes.size() != moments.size() ||
       otherBytes.size() != moments.size() ||
       (!hostCapacityBytes.empty() &&
-       hostCapacityBytes.size() != moments.size()))
+       hostCapacityBytes.size() != moments.size()) ||
+      (!copyPrices.empty() && copyPrices.size() != moments.size()) ||
+      std::any_of(copyPrices.begin(), copyPrices.end(),
+                  [](int64_t price) { return price < 0; }))
     return failure("every rank needs a capacity and other bytes");
   for (int64_t rank : rankOf)
     if (rank < 0 || rank >= ranks())
@@ -346,11 +349,15 @@ std::vector<int64_t> uniformCounts(const PartitionProblem &problem) {
 PolicyProblem rankProblem(const PartitionProblem &problem,
                           const std::vector<int64_t> &counts, int64_t rank) {
   PolicyProblem made;
-  for (const BlockKind &kind : problem.kinds) {
-    made.kinds.push_back(kind.options);
-    made.kinds.push_back(kind.lastOptions.empty() ? kind.options
-                                                  : kind.lastOptions);
-  }
+  const int64_t price = problem.copyPrice(rank);
+  for (const BlockKind &kind : problem.kinds)
+    for (const auto *options :
+         {&kind.options,
+          kind.lastOptions.empty() ? &kind.options : &kind.lastOptions}) {
+      made.kinds.push_back(*options);
+      for (LayerOption &option : made.kinds.back())
+        option.extraNs += (option.hostBytes >> 20) * price;
+    }
   struct Sums {
     int64_t pending = 0, overlapped = 0;
   };

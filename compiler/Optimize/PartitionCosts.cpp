@@ -1,6 +1,7 @@
 #include "compiler/Optimize/PartitionCosts.h"
 
 #include "compiler/Optimize/StageFronts.h"
+#include "compiler/Optimize/UniformChoices.h"
 
 #include <algorithm>
 #include <map>
@@ -82,7 +83,8 @@ int64_t workNs(const PartitionProblem &problem, const PolicyProblem &choice) {
 } // namespace
 
 std::shared_ptr<const RankFronts::Entry>
-RankFronts::of(const std::vector<int64_t> &rankAndBlocks, Effort effort,
+RankFronts::of(const std::vector<int64_t> &rankAndBlocks, int64_t copyPrice,
+               Effort effort,
                const std::function<PolicyProblem()> &makeProblem) {
   auto make = [&](std::shared_ptr<StageFronts> shared) {
     PolicyProblem problem = makeProblem();
@@ -92,11 +94,13 @@ RankFronts::of(const std::vector<int64_t> &rankAndBlocks, Effort effort,
   // Exact ones can take gigabytes together.
   if (effort == Effort::exact)
     return make(nullptr);
-  if (!stages)
-    stages = std::make_shared<StageFronts>();
   std::shared_ptr<const Entry> &known = entries[rankAndBlocks];
-  if (!known)
-    known = make(stages);
+  if (!known) {
+    std::shared_ptr<StageFronts> &shared = stages[copyPrice];
+    if (!shared)
+      shared = std::make_shared<StageFronts>();
+    known = make(shared);
+  }
   return known;
 }
 
@@ -115,7 +119,8 @@ RankKey RankCosts::keyOf(int64_t rank,
   RankKey key = {rank,
                  problem.hostCapacityBytes.empty()
                      ? kUnlimitedBytes
-                     : problem.hostCapacityBytes[static_cast<size_t>(rank)]};
+                     : problem.hostCapacityBytes[static_cast<size_t>(rank)],
+                 problem.copyPrice(rank)};
   for (int64_t stage : stagesOf[static_cast<size_t>(rank)]) {
     key.push_back(-1);
     key.insert(key.end(),
@@ -148,15 +153,26 @@ int64_t RankCosts::leastNs(int64_t rank, const std::vector<int64_t> &counts) {
 
 RankCost RankCosts::workOut(int64_t rank, const std::vector<int64_t> &counts,
                             const RankKey &key) {
-  std::shared_ptr<const RankFronts::Entry> known = fronts.of(
-      key, effort, [&] { return rankProblem(problem, counts, rank); });
+  std::shared_ptr<const RankFronts::Entry> known =
+      fronts.of(key, problem.copyPrice(rank), effort,
+                [&] { return rankProblem(problem, counts, rank); });
   const PolicyFront &front = known->front;
   int64_t capacity = problem.capacityBytes[static_cast<size_t>(rank)];
   const PolicyFront::Point *point = front.within(capacity);
   PolicyFront::Point taken = point ? *point : front.points().front();
   RankCost cost;
   cost.choices = front.choices(point ? *point : front.points().front());
-  if (point) {
+  // A front that was thinned may have lost what needs least.
+  if (!point && !front.isExact()) {
+    Choices uniform = uniformChoices(known->problem, capacity);
+    PolicyOutcome outcome = evaluate(known->problem, uniform);
+    if (outcome.hostBytes <= known->problem.hostCapacityBytes &&
+        outcome.peakBytes < taken.peakBytes) {
+      cost.choices = std::move(uniform);
+      taken = {outcome.peakBytes, outcome.extraNs};
+    }
+  }
+  if (taken.peakBytes <= capacity) {
     relax(known->problem, capacity, taken, cost.choices);
     arrange(known->problem, capacity, taken, cost.choices);
   }

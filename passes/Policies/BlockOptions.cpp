@@ -4,19 +4,9 @@
 
 #include "compiler/Cost/StageCosts.h"
 #include "compiler/Optimize/LayerOptions.h"
-#include "compiler/Optimize/Placement.h"
-#include "compiler/Optimize/PolicyText.h"
-#include "compiler/Schedule/Interleave.h"
-#include "passes/Offload/InsertOffload.h"
-#include "passes/Partition/PartitionStages.h"
+#include "passes/Policies/BlockBench.h"
 #include "passes/Policies/Targets.h"
-#include "passes/Recompute/ReplayRewriter.h"
-#include "passes/Releases/PlaceReleases.h"
-#include "passes/Schedule/FusedBackward.h"
 
-#include "mlir/IR/Builders.h"
-#include "mlir/IR/IRMapping.h"
-#include "llvm/ADT/ScopeExit.h"
 #include "llvm/ADT/StringMap.h"
 #include "llvm/Support/raw_ostream.h"
 
@@ -86,195 +76,6 @@ private:
   DenseMap<Value, int64_t> numbers;
 };
 
-plan::Program *programOf(plan::Stage &stage, plan::Phase phase) {
-  for (plan::Program &program : stage.programs)
-    if (program.phase == phase)
-      return &program;
-  return nullptr;
-}
-
-/// What the programs of a stage come to.
-struct Figures {
-  int64_t forwardNs = 0, backwardNs = 0;
-  int64_t keptBytes = 0, peakBytes = 0;
-  int64_t hostBytes = 0; ///< kept there
-  /// On the device before its block runs, where there is one before it.
-  int64_t reloadedBytes = 0;
-
-  int64_t ns() const { return forwardNs + backwardNs; }
-};
-
-Figures figuresOf(plan::Stage &stage) {
-  plan::Program none;
-  plan::Program &forward = *programOf(stage, plan::Phase::forward);
-  plan::Program *whole = programOf(stage, plan::Phase::backward);
-  plan::Program &backward = whole ? *whole : none;
-  Figures figures;
-  figures.forwardNs = schedule::durationNs(forward);
-  figures.backwardNs = schedule::durationNs(backward);
-  for (const plan::Op &op : backward.ops)
-    if (op.stream == plan::Stream::copy_in)
-      figures.reloadedBytes += stage.values[op.outputs.front()].bytes;
-  llvm::SmallDenseSet<plan::ValueIndex> taken(backward.inputs.begin(),
-                                              backward.inputs.end());
-  for (plan::ValueIndex value : forward.outputs)
-    if (taken.contains(value))
-      (stage.values[value].isOnHost() ? figures.hostBytes
-                                      : figures.keptBytes) +=
-          stage.values[value].bytes;
-  figures.peakBytes =
-      std::max({figures.keptBytes, optimize::peakWithoutWaits(stage, forward),
-                optimize::peakWithoutWaits(stage, backward)});
-  return figures;
-}
-
-/// Blocks of one kind as the one stage of a module of its own, which can be
-/// treated again and again.
-class BlockBench {
-public:
-  /// A value that the stage keeps from forward to backward.
-  struct Kept {
-    std::string planName; ///< as plans have it
-    std::string part;     ///< the same inside its block
-    std::string opPart;   ///< of the op that makes it; empty: none does
-    int64_t bytes = 0;
-    bool isReplayable = false, isOutput = false;
-    bool isInput = false; ///< what the block before hands on
-  };
-
-  BlockBench(Location location, ArrayRef<BlockOp> blocks,
-             const SymbolTable &symbols, const TimingInputs &timing)
-      : timing(timing), module(ModuleOp::create(location)),
-        workbench(ModuleOp::create(location)) {
-    OpBuilder builder = OpBuilder::atBlockEnd(module->getBody());
-    SmallVector<BlockOp> copies;
-    llvm::SmallDenseSet<StringRef> declared;
-    for (BlockOp block : blocks) {
-      prefixes.push_back((block.getSymName() + ".").str());
-      block.walk([&](KernelOpInterface kernel) {
-        for (const ParameterUse &use : kernel.getParameters())
-          if (use.symbol && declared.insert(use.symbol.getValue()).second)
-            if (Operation *parameter = symbols.lookup(use.symbol.getValue()))
-              builder.clone(*parameter);
-      });
-    }
-    for (BlockOp block : blocks)
-      copies.push_back(cast<BlockOp>(builder.clone(*block)));
-    pipe::StageOp stage = mergeBlocks(builder, 0, 0, copies);
-    for (BlockOp copy : copies)
-      copy.erase();
-    if (!stage.getBackwardInput().empty())
-      addFusedBackward(stage);
-    stage->walk([&](KernelOpInterface kernel) {
-      times.push_back({kernel, estimateNs(kernel, timing)});
-    });
-    for (Value value : keptBy(stage)) {
-      Kept &each = values.emplace_back();
-      Operation *op = value.getDefiningOp();
-      each.planName = getPlanName(stage, value);
-      each.part = partOf(each.planName);
-      each.opPart = op ? partOf(getOpName(op).str()) : "";
-      each.bytes = plan::alignUp(getByteSize(value.getType()));
-      each.isReplayable = op && isReplayable(op);
-      each.isOutput = llvm::is_contained(yieldOf(stage).getResults(), value);
-      each.isInput = isHiddenInput(stage, value);
-    }
-  }
-
-  const std::vector<Kept> &kept() const { return values; }
-
-  /// The stage with everything kept, and its parameters.
-  FailureOr<plan::Stage> whole() {
-    OwningOpRef<ModuleOp> copy = module->clone();
-    pipe::StageOp stage = stageOf(*copy);
-    placeReleases(stage);
-    return buildStagePrograms(stage, timing, StageDetail::figures);
-  }
-
-  /// The stage with values treated as `how` says by their part; no parameters.
-  FailureOr<plan::Stage>
-  treated(llvm::function_ref<optimize::Treatment(const std::string &)> how) {
-    IRMapping copies;
-    OpBuilder builder = OpBuilder::atBlockEnd(workbench->getBody());
-    auto stage = cast<pipe::StageOp>(builder.clone(*stageOf(*module), copies));
-    llvm::scope_exit erase([&] { stage.erase(); });
-    KnownOfOps known;
-    for (auto [op, ns] : times)
-      known.times[copies.lookup(op)] = ns;
-    SmallVector<Value> dropped;
-    std::vector<policy::Choice> moved;
-    for (auto [value, each] : llvm::zip(keptBy(stage), values)) {
-      optimize::Treatment treatment = how(each.part);
-      if (treatment == optimize::Treatment::recompute)
-        dropped.push_back(value);
-      else if (treatment == optimize::Treatment::offload)
-        moved.push_back({each.planName, {}});
-    }
-    if (!dropped.empty()) {
-      ReplayOptions options;
-      insertReplays(stage, findReplays(stage, dropped, options), options);
-    }
-    if (!moved.empty() && failed(insertOffload(*workbench, moved, {})))
-      return failure();
-    placeOverwrites(stage);
-    for (pipe::Phase phase : stage.getPhases())
-      for (auto &[op, ended] : findReleases(stage.getRegion(phase).front()))
-        known.releases[op] = std::move(ended);
-    return buildStageFigures(stage, timing, known);
-  }
-
-  /// What the stage hands on.
-  struct Output {
-    std::string planName; ///< empty: nothing
-    std::string part;     ///< the same inside its block
-    int64_t bytes = 0;
-  };
-  Output output() {
-    pipe::StageOp stage = stageOf(*module);
-    for (auto [role, value] :
-         llvm::zip(stage.getOutputs().getAsValueRange<StringAttr>(),
-                   yieldOf(stage).getResults()))
-      if (role == "hidden") {
-        std::string name = getPlanName(stage, value);
-        return {name, partOf(name),
-                plan::alignUp(getByteSize(value.getType()))};
-      }
-    return {};
-  }
-
-private:
-  static pipe::StageOp stageOf(ModuleOp module) {
-    return *module.getOps<pipe::StageOp>().begin();
-  }
-  static pipe::YieldOp yieldOf(pipe::StageOp stage) {
-    return cast<pipe::YieldOp>(stage.getForward().front().getTerminator());
-  }
-  static OperandRange keptBy(pipe::StageOp stage) {
-    return yieldOf(stage).getKept();
-  }
-
-  static bool isHiddenInput(pipe::StageOp stage, Value value) {
-    auto argument = dyn_cast<BlockArgument>(value);
-    return argument &&
-           cast<StringAttr>(stage.getInputs()[argument.getArgNumber()]) ==
-               "hidden";
-  }
-
-  std::string partOf(const std::string &name) const {
-    for (const std::string &prefix : prefixes)
-      if (name.starts_with(prefix))
-        return name.substr(prefix.size());
-    return name;
-  }
-
-  const TimingInputs &timing;
-  OwningOpRef<ModuleOp> module;      ///< the stage and its parameters
-  OwningOpRef<ModuleOp> workbench;   ///< where copies of the stage are treated
-  std::vector<std::string> prefixes; ///< of names inside each block
-  std::vector<std::pair<Operation *, int64_t>> times; ///< of ops of the stage
-  std::vector<Kept> values;
-};
-
 /// A kind of block under treatments: alone, as the last of a stage is, and
 /// followed by another one, of its kind where the model has such neighbours.
 /// What the pair takes longer than the second alone is what a block takes
@@ -285,25 +86,23 @@ public:
   /// `next`: the block behind it; null: none. `isSame`: of its kind.
   KindBench(BlockOp block, BlockOp next, bool isSame,
             const SymbolTable &symbols, const TimingInputs &timing)
-      : alone(block.getLoc(), block, symbols, timing) {
+      : alone(block, symbols, timing) {
     if (next)
-      pair.emplace(block.getLoc(), ArrayRef<BlockOp>{block, next}, symbols,
-                   timing);
+      pair.emplace(ArrayRef<BlockOp>{block, next}, symbols, timing);
     if (next && !isSame)
-      second.emplace(next.getLoc(), next, symbols, timing);
+      second.emplace(next, symbols, timing);
+  }
+  static optimize::Treatment keep(const BlockBench::Kept &) {
+    return optimize::Treatment::keep;
   }
 
-  FailureOr<BlockOptions> run(Techniques techniques) {
-    auto keepAll = [](const std::string &) {
-      return optimize::Treatment::keep;
-    };
-    FailureOr<plan::Stage> whole = alone.whole();
-    if (failed(whole))
-      return failure();
-    FailureOr<Measured> everything = measure(keepAll);
+  /// `whole`: the block's stage, everything kept.
+  FailureOr<BlockOptions> run(const plan::Stage &whole, Techniques techniques) {
+    FailureOr<Measured> everything = measure(keep);
     if (failed(everything))
       return failure();
     base = *everything;
+    stageLayers = techniques.stageLayers;
 
     optimize::LayerOptionsProblem problem = makeProblem(techniques);
     bool failedOnce = false;
@@ -315,8 +114,8 @@ public:
         if (each.isInput)
           byPart[alone.output().part] = how;
       }
-      FailureOr<Measured> made = measure([&](const std::string &part) {
-        auto known = byPart.find(part);
+      FailureOr<Measured> made = measure([&](const BlockBench::Kept &kept) {
+        auto known = byPart.find(kept.part);
         return known == byPart.end() ? optimize::Treatment::keep
                                      : known->second;
       });
@@ -327,13 +126,15 @@ public:
     if (failedOnce)
       return failure();
 
-    schedule::StageCosts split = cost::stageCosts(*whole);
+    schedule::StageCosts split = cost::stageCosts(whole);
     BlockOptions options;
+    options.lastForwardNs = base.alone.forwardNs;
+    options.lastBackwardNs = base.alone.backwardNs;
     options.inputGradNs = split.inputGradNs;
     options.weightGradNs = split.weightGradNs;
     options.figures.forwardNs = base.inside.forwardNs;
     options.figures.backwardNs = base.inside.backwardNs;
-    options.figures.persistentBytes = cost::persistentBytes(*whole);
+    options.figures.persistentBytes = cost::persistentBytes(whole);
     options.figures.pendingBytes = split.weightGradBytes;
     for (auto [treatment, figures] :
          llvm::zip(found.treatments, found.figures)) {
@@ -355,51 +156,61 @@ public:
 
 private:
   struct Measured {
-    Figures alone;
-    Figures inside; ///< times and peak only
+    BlockFigures alone;
+    BlockFigures inside; ///< times and peak only
   };
 
-  FailureOr<Measured>
-  measure(llvm::function_ref<optimize::Treatment(const std::string &)> how) {
-    FailureOr<plan::Stage> single = alone.treated(how);
+  FailureOr<Measured> measure(
+      llvm::function_ref<optimize::Treatment(const BlockBench::Kept &)> how) {
+    FailureOr<BlockFigures> single = alone.treated(how);
     if (failed(single))
       return failure();
-    Measured measured;
-    measured.alone = measured.inside = figuresOf(*single);
+    Measured measured{*single, *single};
     if (!pair)
       return measured;
-    FailureOr<plan::Stage> both = pair->treated(how);
-    if (failed(both))
+    FailureOr<BlockFigures> both = pair->treated(how);
+    FailureOr<BlockFigures> behind = second ? second->treated(how) : single;
+    if (failed(both) || failed(behind))
       return failure();
-    Figures figures = figuresOf(*both), behind = measured.alone;
-    if (second) {
-      FailureOr<plan::Stage> other = second->treated(how);
-      if (failed(other))
-        return failure();
-      behind = figuresOf(*other);
-    }
     // While the second runs, the first holds what it keeps. What exceeds that
     // is live while the first runs.
     bool isOfFirst =
-        figures.peakBytes > measured.alone.keptBytes + behind.peakBytes;
+        both->peakBytes > measured.alone.keptBytes + behind->peakBytes;
     measured.inside.peakBytes =
-        isOfFirst
-            ? figures.peakBytes
-            : std::min(figures.peakBytes,
-                       measured.alone.peakBytes + measured.alone.reloadedBytes);
+        isOfFirst ? both->peakBytes
+                  : std::min(both->peakBytes, measured.alone.peakBytes +
+                                                  measured.alone.reloadedBytes);
     measured.inside.forwardNs =
-        std::max<int64_t>(0, figures.forwardNs - behind.forwardNs);
+        std::max<int64_t>(0, both->forwardNs - behind->forwardNs);
     measured.inside.backwardNs =
-        std::max<int64_t>(0, figures.backwardNs - behind.backwardNs);
+        std::max<int64_t>(0, both->backwardNs - behind->backwardNs);
     return measured;
   }
 
+  /// What `figures` take longer than `base`, both ways together.
+  static int64_t longer(const BlockFigures &figures, const BlockFigures &base) {
+    return std::max<int64_t>(0, figures.forwardNs - base.forwardNs) +
+           std::max<int64_t>(0, figures.backwardNs - base.backwardNs);
+  }
+
+  /// What a layer leaves to be copied when the next one begins, where the link
+  /// is slower than layers are.
+  int64_t lagOf(const BlockFigures &figures) const {
+    if (figures.copyOutNs <= base.inside.forwardNs)
+      return 0;
+    return static_cast<int64_t>(
+        static_cast<double>(figures.hostBytes) *
+        (1 - static_cast<double>(base.inside.forwardNs) /
+                 static_cast<double>(figures.copyOutNs)));
+  }
+
   optimize::LayerFigures relative(const Measured &measured) const {
-    const Figures &figures = measured.alone;
-    return {{std::max<int64_t>(0, measured.inside.ns() - base.inside.ns()),
-             figures.keptBytes, measured.inside.peakBytes, figures.hostBytes},
-            {std::max<int64_t>(0, figures.ns() - base.alone.ns()),
-             figures.keptBytes, figures.peakBytes, figures.hostBytes}};
+    const BlockFigures &figures = measured.alone;
+    return {{longer(measured.inside, base.inside), figures.keptBytes,
+             measured.inside.peakBytes + (stageLayers - 1) * lagOf(figures),
+             figures.hostBytes},
+            {longer(figures, base.alone), figures.keptBytes, figures.peakBytes,
+             figures.hostBytes}};
   }
 
   optimize::LayerOptionsProblem makeProblem(Techniques techniques) const {
@@ -431,7 +242,9 @@ private:
   BlockBench alone;
   std::optional<BlockBench> pair;
   std::optional<BlockBench> second; ///< of the pair, where its kind is another
+  BlockFigures behind;              ///< the second alone, everything kept
   Measured base;
+  int64_t stageLayers = 1; ///< Techniques::stageLayers
 };
 
 } // namespace
@@ -473,7 +286,10 @@ FailureOr<ModelOptions> moe::findModelOptions(ModuleOp module,
   for (auto [block, next, other] :
        llvm::zip(firstOfKind, nextOfKind, hasOther)) {
     KindBench bench(block, next, !other, symbols, timing);
-    FailureOr<BlockOptions> found = bench.run(techniques);
+    FailureOr<plan::Stage> whole = buildBlockStage(block, symbols, timing);
+    if (failed(whole))
+      return failure();
+    FailureOr<BlockOptions> found = bench.run(*whole, techniques);
     if (failed(found))
       return failure();
     found->figures.isLayer = isDecoder(block);

@@ -23,6 +23,9 @@ struct BlockOptions {
   std::vector<BlockOption> options; ///< those of `figures`
   /// What it hands on, named like the values of its options; empty: nothing.
   std::string output;
+  /// Where it is the last of its stage, everything kept: nothing fills the gaps
+  /// that its exchanges leave.
+  int64_t lastForwardNs = 0, lastBackwardNs = 0;
   /// Of a split backward.
   int64_t inputGradNs = 0, weightGradNs = 0;
 };
@@ -39,6 +42,9 @@ struct ModelOptions {
 struct Techniques {
   bool recompute = false;
   bool offload = false;
+  /// Of a stage, about: where copies take longer than a layer, that many of
+  /// them wait for each other.
+  int64_t stageLayers = 1;
 };
 
 /// Measures the differentiated blocks of `module`, which is left as it is: each

@@ -18,11 +18,6 @@ struct Uses {
   bool fused = false, split = false;
 };
 
-void drop(Region &region) {
-  region.dropAllReferences();
-  region.getBlocks().clear();
-}
-
 struct FuseWeightGradients
     : public moe::impl::FuseWeightGradientsBase<FuseWeightGradients> {
   void runOnOperation() override {
@@ -52,12 +47,12 @@ struct FuseWeightGradients
     if (used.fused && stage.getBackward().empty() &&
         !stage.getBackwardInput().empty())
       addFusedBackward(stage);
-    if (!used.fused)
-      drop(stage.getBackward());
-    if (!used.split) {
-      drop(stage.getBackwardInput());
-      drop(stage.getWeightGrad());
+    if (!used.fused) {
+      stage.getBackward().dropAllReferences();
+      stage.getBackward().getBlocks().clear();
     }
+    if (!used.split)
+      dropSplitBackward(stage);
   }
 };
 

@@ -257,3 +257,10 @@ void moe::addFusedBackward(pipe::StageOp stage) {
       ordered.push_back(&op);
   Deferral(target, order).run(ordered);
 }
+
+void moe::dropSplitBackward(pipe::StageOp stage) {
+  for (Region *region : {&stage.getBackwardInput(), &stage.getWeightGrad()}) {
+    region->dropAllReferences();
+    region->getBlocks().clear();
+  }
+}

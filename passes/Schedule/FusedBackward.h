@@ -12,4 +12,7 @@ namespace moe {
 /// the same parameter keep their order.
 void addFusedBackward(pipe::StageOp stage);
 
+/// Erases the `backward_input` and `weight_grad` regions.
+void dropSplitBackward(pipe::StageOp stage);
+
 } // namespace moe

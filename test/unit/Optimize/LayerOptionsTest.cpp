@@ -66,6 +66,26 @@ TEST(LayerOptions, EveryCornerOfTheHullIsAnOption) {
   }
 }
 
+// Nothing but a switch and all else on the host may be worth it: a link that is
+// quick for all values together, and slow for any fewer.
+TEST(LayerOptions, SwitchesLeaveAllElseToTheHost) {
+  LayerOptionsProblem problem;
+  problem.valueBytes = {100, 100, 100, 100};
+  problem.mayRecompute.assign(4, true);
+  problem.mayOffload.assign(4, true);
+  problem.targets = {{1, 2}};
+  const LayerTreatment wanted = {Treatment::offload, Treatment::recompute,
+                                 Treatment::recompute, Treatment::offload};
+  problem.evaluate = [&](const LayerTreatment &treatment) {
+    int64_t kept =
+        100 * std::count(treatment.begin(), treatment.end(), Treatment::keep);
+    int64_t ns = treatment == wanted ? 1 : 10 * (400 - kept);
+    LayerOption option{ns, kept, 400};
+    return LayerFigures{option, option};
+  };
+  EXPECT_THAT(findOptions(problem).treatments, testing::Contains(wanted));
+}
+
 TEST(LayerOptions, NoneIsWorseThanAnotherAndAllIsFirst) {
   std::mt19937_64 random(2);
   for (int trial = 0; trial < 20; ++trial) {

@@ -1,0 +1,187 @@
+//===- BlockBench.cpp - blocks as a stage that can be treated -------------===//
+
+#include "passes/Policies/BlockBench.h"
+
+#include "compiler/Optimize/Placement.h"
+#include "compiler/Optimize/PolicyText.h"
+#include "compiler/Schedule/Interleave.h"
+#include "passes/Offload/InsertOffload.h"
+#include "passes/Partition/PartitionStages.h"
+#include "passes/Policies/Targets.h"
+#include "passes/Recompute/ReplayRewriter.h"
+#include "passes/Releases/PlaceReleases.h"
+#include "passes/Schedule/FusedBackward.h"
+
+#include "mlir/IR/Builders.h"
+#include "mlir/IR/IRMapping.h"
+#include "llvm/ADT/ScopeExit.h"
+
+using namespace mlir;
+using namespace moe;
+
+static pipe::StageOp stageOf(ModuleOp module) {
+  return *module.getOps<pipe::StageOp>().begin();
+}
+
+static pipe::YieldOp yieldOf(pipe::StageOp stage) {
+  return cast<pipe::YieldOp>(stage.getForward().front().getTerminator());
+}
+
+static OperandRange keptBy(pipe::StageOp stage) {
+  return yieldOf(stage).getKept();
+}
+
+static bool isHiddenInput(pipe::StageOp stage, Value value) {
+  auto argument = dyn_cast<BlockArgument>(value);
+  return argument &&
+         cast<StringAttr>(stage.getInputs()[argument.getArgNumber()]) ==
+             "hidden";
+}
+
+static plan::Program *programOf(plan::Stage &stage, plan::Phase phase) {
+  for (plan::Program &program : stage.programs)
+    if (program.phase == phase)
+      return &program;
+  return nullptr;
+}
+
+static BlockFigures figuresOf(plan::Stage &stage) {
+  plan::Program none;
+  plan::Program &forward = *programOf(stage, plan::Phase::forward);
+  plan::Program *whole = programOf(stage, plan::Phase::backward);
+  plan::Program &backward = whole ? *whole : none;
+  BlockFigures figures;
+  figures.forwardNs = schedule::durationNs(forward);
+  figures.backwardNs = schedule::durationNs(backward);
+  for (const plan::Op &op : forward.ops)
+    if (op.stream == plan::Stream::copy_out)
+      figures.copyOutNs += op.timeNs;
+  for (const plan::Op &op : backward.ops)
+    if (op.stream == plan::Stream::copy_in)
+      figures.reloadedBytes += stage.values[op.outputs.front()].bytes;
+  llvm::SmallDenseSet<plan::ValueIndex> taken(backward.inputs.begin(),
+                                              backward.inputs.end());
+  for (plan::ValueIndex value : forward.outputs)
+    if (taken.contains(value))
+      (stage.values[value].isOnHost() ? figures.hostBytes
+                                      : figures.keptBytes) +=
+          stage.values[value].bytes;
+  figures.peakBytes =
+      std::max({figures.keptBytes, optimize::peakWithoutWaits(stage, forward),
+                optimize::peakWithoutWaits(stage, backward)});
+  return figures;
+}
+
+/// A module with the parameters of `blocks` and one stage made of them, with
+/// all ways backward where they have any.
+static OwningOpRef<ModuleOp> makeModule(ArrayRef<BlockOp> blocks,
+                                        const SymbolTable &symbols) {
+  OwningOpRef<ModuleOp> module = ModuleOp::create(blocks.front()->getLoc());
+  OpBuilder builder = OpBuilder::atBlockEnd(module->getBody());
+  llvm::SmallDenseSet<StringRef> declared;
+  for (BlockOp block : blocks)
+    block.walk([&](KernelOpInterface kernel) {
+      for (const ParameterUse &use : kernel.getParameters())
+        if (use.symbol && declared.insert(use.symbol.getValue()).second)
+          if (Operation *parameter = symbols.lookup(use.symbol.getValue()))
+            builder.clone(*parameter);
+    });
+  SmallVector<BlockOp> copies;
+  for (BlockOp block : blocks)
+    copies.push_back(cast<BlockOp>(builder.clone(*block)));
+  pipe::StageOp stage = mergeBlocks(builder, 0, 0, copies);
+  for (BlockOp copy : copies)
+    copy.erase();
+  if (!stage.getBackwardInput().empty())
+    addFusedBackward(stage);
+  return module;
+}
+
+FailureOr<plan::Stage> moe::buildBlockStage(BlockOp block,
+                                            const SymbolTable &symbols,
+                                            const TimingInputs &timing) {
+  OwningOpRef<ModuleOp> module = makeModule(block, symbols);
+  pipe::StageOp stage = stageOf(*module);
+  placeReleases(stage);
+  return buildStagePrograms(stage, timing, StageDetail::figures);
+}
+
+BlockBench::BlockBench(ArrayRef<BlockOp> blocks, const SymbolTable &symbols,
+                       const TimingInputs &timing)
+    : timing(timing), module(makeModule(blocks, symbols)),
+      workbench(ModuleOp::create(blocks.front()->getLoc())) {
+  for (BlockOp block : blocks)
+    prefixes.push_back((block.getSymName() + ".").str());
+  pipe::StageOp stage = stageOf(*module);
+  dropSplitBackward(stage);
+  stage->walk([&](KernelOpInterface kernel) {
+    times.push_back({kernel, estimateNs(kernel, timing)});
+  });
+  for (Value value : keptBy(stage)) {
+    Kept &each = values.emplace_back();
+    Operation *op = value.getDefiningOp();
+    each.planName = getPlanName(stage, value);
+    each.part = partOf(each.planName);
+    while (each.block + 1 < prefixes.size() &&
+           !StringRef(each.planName).starts_with(prefixes[each.block]))
+      ++each.block;
+    each.opPart = op ? partOf(getOpName(op).str()) : "";
+    each.bytes = plan::alignUp(getByteSize(value.getType()));
+    each.isReplayable = op && isReplayable(op);
+    each.isOutput = llvm::is_contained(yieldOf(stage).getResults(), value);
+    each.isInput = isHiddenInput(stage, value);
+  }
+}
+
+FailureOr<BlockFigures>
+BlockBench::treated(llvm::function_ref<optimize::Treatment(const Kept &)> how) {
+  IRMapping copies;
+  OpBuilder builder = OpBuilder::atBlockEnd(workbench->getBody());
+  auto stage = cast<pipe::StageOp>(builder.clone(*stageOf(*module), copies));
+  llvm::scope_exit erase([&] { stage.erase(); });
+  KnownOfOps known;
+  for (auto [op, ns] : times)
+    known.times[copies.lookup(op)] = ns;
+  SmallVector<Value> dropped;
+  std::vector<policy::Choice> moved;
+  for (auto [value, each] : llvm::zip(keptBy(stage), values)) {
+    optimize::Treatment treatment = how(each);
+    if (treatment == optimize::Treatment::recompute)
+      dropped.push_back(value);
+    else if (treatment == optimize::Treatment::offload)
+      moved.push_back({each.planName, {}});
+  }
+  if (!dropped.empty()) {
+    ReplayOptions options;
+    insertReplays(stage, findReplays(stage, dropped, options), options);
+  }
+  if (!moved.empty() && failed(insertOffload(*workbench, moved, {})))
+    return failure();
+  placeOverwrites(stage);
+  for (pipe::Phase phase : stage.getPhases())
+    for (auto &[op, ended] : findReleases(stage.getRegion(phase).front()))
+      known.releases[op] = std::move(ended);
+  FailureOr<plan::Stage> built = buildStageFigures(stage, timing, known);
+  if (failed(built))
+    return failure();
+  return figuresOf(*built);
+}
+
+BlockBench::Output BlockBench::output() {
+  pipe::StageOp stage = stageOf(*module);
+  for (auto [role, value] :
+       llvm::zip(stage.getOutputs().getAsValueRange<StringAttr>(),
+                 yieldOf(stage).getResults()))
+    if (role == "hidden") {
+      std::string name = getPlanName(stage, value);
+      return {name, partOf(name), plan::alignUp(getByteSize(value.getType()))};
+    }
+  return {};
+}
+
+std::string BlockBench::partOf(const std::string &name) const {
+  for (const std::string &prefix : prefixes)
+    if (name.starts_with(prefix))
+      return name.substr(prefix.size());
+  return name;
+}

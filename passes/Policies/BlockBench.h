@@ -1,0 +1,82 @@
+//===- BlockBench.h - blocks as a stage that can be treated -----*- C++ -*-===//
+#pragma once
+
+#include "compiler/Export/IR/StagePrograms.h"
+#include "compiler/Optimize/LayerOptions.h"
+#include "dialects/MoE/IR/MoE.h"
+
+#include "mlir/IR/BuiltinOps.h"
+#include "mlir/IR/OwningOpRef.h"
+#include "mlir/IR/SymbolTable.h"
+
+#include <string>
+#include <vector>
+
+namespace moe {
+
+/// `block` as a stage of its own, everything kept, with all its ways backward
+/// and its parameters; StageDetail::figures. `symbols` holds the parameters.
+mlir::FailureOr<plan::Stage> buildBlockStage(BlockOp block,
+                                             const mlir::SymbolTable &symbols,
+                                             const TimingInputs &timing);
+
+/// What the programs of a stage come to.
+struct BlockFigures {
+  int64_t forwardNs = 0, backwardNs = 0;
+  int64_t keptBytes = 0, peakBytes = 0;
+  int64_t hostBytes = 0; ///< kept there
+  int64_t copyOutNs = 0; ///< of the copies that bring it there
+  /// On the device before its block runs, where there is one before it.
+  int64_t reloadedBytes = 0;
+
+  int64_t ns() const { return forwardNs + backwardNs; }
+};
+
+/// Neighbouring blocks as the one stage of a module of its own, with one
+/// backward for inputs and weights, which can be treated again and again.
+class BlockBench {
+public:
+  /// A value that the stage keeps from forward to backward.
+  struct Kept {
+    std::string planName; ///< as plans have it
+    std::string part;     ///< the same inside its block
+    std::string opPart;   ///< of the op that makes it; empty: none does
+    size_t block = 0;     ///< whose it is; what is handed on is the first's
+    int64_t bytes = 0;
+    bool isReplayable = false, isOutput = false;
+    bool isInput = false; ///< what the block before hands on
+  };
+
+  /// `symbols` holds the parameters; `timing` must outlive the bench.
+  BlockBench(llvm::ArrayRef<BlockOp> blocks, const mlir::SymbolTable &symbols,
+             const TimingInputs &timing);
+
+  const std::vector<Kept> &kept() const { return values; }
+
+  /// The stage with values treated as `how` says. Emits an error and fails
+  /// where a value cannot be moved.
+  mlir::FailureOr<BlockFigures>
+  treated(llvm::function_ref<optimize::Treatment(const Kept &)> how);
+
+  /// What the stage hands on.
+  struct Output {
+    std::string planName; ///< empty: nothing
+    std::string part;     ///< the same inside its block
+    int64_t bytes = 0;
+  };
+  Output output();
+
+private:
+  std::string partOf(const std::string &name) const;
+
+  const TimingInputs &timing;
+  mlir::OwningOpRef<mlir::ModuleOp> module; ///< the stage and its parameters
+  /// Where copies of the stage are treated.
+  mlir::OwningOpRef<mlir::ModuleOp> workbench;
+  std::vector<std::string> prefixes; ///< of names inside each block
+  /// Of ops of the stage.
+  std::vector<std::pair<mlir::Operation *, int64_t>> times;
+  std::vector<Kept> values;
+};
+
+} // namespace moe
