@@ -21,7 +21,7 @@ static std::string wordsOf(const CLI::App &app) {
 }
 
 std::string moe::bashCompletion(const CLI::App &app) {
-  std::string name = app.get_name();
+  const std::string &name = app.get_name();
   std::string function = "_" + name;
   for (char &c : function)
     if (c == '-')

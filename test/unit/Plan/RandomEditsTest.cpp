@@ -45,7 +45,7 @@ public:
       if (node.is_array() && !node.empty())
         std::swap(node[draw(node.size())], node[draw(node.size())]);
       break;
-    case 4:
+    default:
       if (node.is_number_integer())
         changeNumber(node);
       else if (node.is_string())

@@ -258,7 +258,7 @@ TEST(Mutation, NothingCrashes) {
         if (stage.programs.empty())
           stage.programs.push_back(program);
         break;
-      case 11:
+      default:
         if (!rank.overlaps.empty())
           rank.overlaps[0].members[1].stage = number;
         break;

@@ -11,7 +11,6 @@
 #include <tuple>
 
 using namespace moe;
-using plan::Phase;
 using plan::StepKind;
 using simulate::Event;
 using simulate::Lane;
