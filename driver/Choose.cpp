@@ -292,9 +292,7 @@ Result<Chosen> Chooser::tell(const optimize::Partition &found) const {
     made.peakBytes = found.peakBytes[r];
   }
   ChoiceText recompute, offload;
-  schedule::Costs costs;
-  costs.transferNs = transferNs;
-  costs.stages = stageCosts(found.counts);
+  std::vector<schedule::StageCosts> stages = stageCosts(found.counts);
   std::vector<int64_t> placeOnRank(found.choices.size(), 0);
   size_t block = 0;
   for (int64_t stage = 0; stage < base.stages(); ++stage) {
@@ -302,7 +300,7 @@ Result<Chosen> Chooser::tell(const optimize::Partition &found) const {
     auto r = static_cast<size_t>(base.rankOf[s]);
     const std::vector<int64_t> &choices =
         found.choices[r][static_cast<size_t>(placeOnRank[r]++)];
-    const schedule::StageCosts &work = costs.stages[s];
+    const schedule::StageCosts &work = stages[s];
     chosen.ranks[r].ns += work.forwardNs + work.inputGradNs + work.weightGradNs;
     int64_t layers = 0;
     for (int64_t b = 0; b < found.counts[s]; ++b, ++block) {
@@ -320,7 +318,7 @@ Result<Chosen> Chooser::tell(const optimize::Partition &found) const {
                 .output);
       else if (kind.options[option].offloadsInput)
         offload.add("", "input@stage" + std::to_string(stage));
-      costs.stages[s].inputGradNs +=
+      stages[s].inputGradNs +=
           (b + 1 == found.counts[s] ? kind.figures.lastOptions
                                     : kind.figures.options)[option]
               .extraNs;
@@ -331,10 +329,10 @@ Result<Chosen> Chooser::tell(const optimize::Partition &found) const {
   }
   chosen.recompute = recompute.print();
   chosen.offload = offload.print();
-  Result<schedule::Evaluation> step = schedule::evaluate(order, costs);
+  Result<int64_t> step = stepNs(stages);
   if (!step)
     return step.error();
-  chosen.stepNs = step->makespanNs;
+  chosen.stepNs = *step;
   return chosen;
 }
 
@@ -378,19 +376,16 @@ Chooser::bound(const Chosen &chosen,
     bound = std::max(bound, base.microbatches *
                                 (chosen.ranks[r].ns + leastOfRank.back()));
   }
-  schedule::Costs costs;
-  costs.transferNs = transferNs;
-  costs.stages = stageCosts(chosen.counts);
+  std::vector<schedule::StageCosts> stages = stageCosts(chosen.counts);
   // With several stages on a rank it is open which of them takes its least.
   if (base.stages() == base.ranks())
-    for (size_t s = 0; s < costs.stages.size(); ++s)
-      costs.stages[s].inputGradNs +=
-          leastOfRank[static_cast<size_t>(base.rankOf[s])];
-  Result<schedule::Evaluation> step = schedule::evaluate(order, costs);
+    for (size_t s = 0; s < stages.size(); ++s)
+      stages[s].inputGradNs += leastOfRank[static_cast<size_t>(base.rankOf[s])];
+  Result<int64_t> step = stepNs(stages);
   if (!step)
     return step.error();
   // Overlapping pairs take less than both, which the work of a rank leaves out.
-  return std::min(std::max(bound, step->makespanNs), chosen.stepNs);
+  return std::min(std::max(bound, *step), chosen.stepNs);
 }
 
 } // namespace moe::driver

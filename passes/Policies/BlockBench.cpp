@@ -122,9 +122,6 @@ BlockBench::BlockBench(ArrayRef<BlockOp> blocks, const SymbolTable &symbols,
     Operation *op = value.getDefiningOp();
     each.planName = getPlanName(stage, value);
     each.part = partOf(each.planName);
-    while (each.block + 1 < prefixes.size() &&
-           !StringRef(each.planName).starts_with(prefixes[each.block]))
-      ++each.block;
     each.opPart = op ? partOf(getOpName(op).str()) : "";
     each.bytes = plan::alignUp(getByteSize(value.getType()));
     each.isReplayable = op && isReplayable(op);

@@ -28,8 +28,6 @@ struct BlockFigures {
   int64_t copyOutNs = 0; ///< of the copies that bring it there
   /// On the device before its block runs, where there is one before it.
   int64_t reloadedBytes = 0;
-
-  int64_t ns() const { return forwardNs + backwardNs; }
 };
 
 /// Neighbouring blocks as the one stage of a module of its own, with one
@@ -41,7 +39,6 @@ public:
     std::string planName; ///< as plans have it
     std::string part;     ///< the same inside its block
     std::string opPart;   ///< of the op that makes it; empty: none does
-    size_t block = 0;     ///< whose it is; what is handed on is the first's
     int64_t bytes = 0;
     bool isReplayable = false, isOutput = false;
     bool isInput = false; ///< what the block before hands on
