@@ -18,6 +18,14 @@ function(moe_add_plain_tool name)
   target_link_libraries(${name} PRIVATE ${ARG_DEPS})
 endfunction()
 
+# The compiler's programs allocate millions of small things. Sanitizers bring
+# an allocator of their own.
+function(moe_use_fast_allocator name)
+  if(mimalloc_FOUND AND NOT MOE_SANITIZE)
+    target_link_libraries(${name} PRIVATE mimalloc)
+  endif()
+endfunction()
+
 # moe_add_unit_test(name SRCS a.cpp... DEPS libs...): a GoogleTest program, run
 # by CTest as one test from the source directory of the project, so that tests
 # read their data by root-relative paths.

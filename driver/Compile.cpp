@@ -271,6 +271,7 @@ struct Compiler::State {
   model::ParameterCounts counts;
   std::vector<std::string> remarks; ///< of the passes up to there
   std::optional<ModelOptions> known;
+  PlacedRanks placed; ///< by the draft before
 };
 
 Compiler::Compiler(std::unique_ptr<State> state) : state(std::move(state)) {}
@@ -324,7 +325,8 @@ Result<Draft> Compiler::draft(const Trial &trial, const Decided &decided,
     return made.diagnostics.error();
   FailureOr<PlanDraft> plan =
       draftPlan(*compiled->module,
-                made.emission(*compiled->module, trial, decided, budgetBytes));
+                made.emission(*compiled->module, trial, decided, budgetBytes),
+                &made.placed);
   if (failed(plan))
     return made.diagnostics.error();
   compiled->plan = std::move(*plan);

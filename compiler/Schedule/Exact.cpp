@@ -7,7 +7,8 @@
 #include <cmath>
 
 #if MOE_HAVE_CBC
-#include <Cbc_C_Interface.h>
+#include "compiler/Schedule/CbcLibrary.h"
+
 #include <memory>
 #endif
 
@@ -18,7 +19,7 @@ using search::Instance;
 
 bool hasExactSolver() {
 #if MOE_HAVE_CBC
-  return true;
+  return CbcLibrary::get() != nullptr;
 #else
   return false;
 #endif
@@ -36,11 +37,10 @@ struct Outcome {
   std::vector<double> solution;
 };
 
-Outcome solve(const ExactModel &model, const ExactOptions &options) {
-  struct Delete {
-    void operator()(Cbc_Model *cbc) const { Cbc_deleteModel(cbc); }
-  };
-  std::unique_ptr<Cbc_Model, Delete> cbc(Cbc_newModel());
+Outcome solve(const CbcLibrary &library, const ExactModel &model,
+              const ExactOptions &options) {
+  std::unique_ptr<Cbc_Model, decltype(library.deleteModel)> cbc(
+      library.newModel(), library.deleteModel);
   // By columns, as the solver reads it.
   auto columns = static_cast<int>(model.columns.size());
   auto rows = static_cast<int>(model.rows.size());
@@ -70,27 +70,28 @@ Outcome solve(const ExactModel &model, const ExactOptions &options) {
   }
   std::vector<double> objective(model.columns.size(), 0);
   objective[model.makespanColumn()] = 1;
-  Cbc_loadProblem(cbc.get(), columns, rows, starts.data(), indices.data(),
-                  values.data(), lower.data(), upper.data(), objective.data(),
-                  rowLower.data(), rowUpper.data());
+  library.loadProblem(cbc.get(), columns, rows, starts.data(), indices.data(),
+                      values.data(), lower.data(), upper.data(),
+                      objective.data(), rowLower.data(), rowUpper.data());
   for (int c = 0; c < columns; ++c)
     if (model.columns[static_cast<size_t>(c)].integer)
-      Cbc_setInteger(cbc.get(), c);
-  Cbc_setParameter(cbc.get(), "log", "0");
-  Cbc_setParameter(cbc.get(), "maxN", std::to_string(options.maxNodes).c_str());
-  Cbc_setParameter(cbc.get(), "sec",
-                   std::to_string(options.maxSeconds).c_str());
-  Cbc_solve(cbc.get());
+      library.setInteger(cbc.get(), c);
+  library.setParameter(cbc.get(), "log", "0");
+  library.setParameter(cbc.get(), "maxN",
+                       std::to_string(options.maxNodes).c_str());
+  library.setParameter(cbc.get(), "sec",
+                       std::to_string(options.maxSeconds).c_str());
+  library.solve(cbc.get());
   Outcome outcome;
-  outcome.nodes = Cbc_getNodeCount(cbc.get());
-  outcome.closed =
-      Cbc_isProvenOptimal(cbc.get()) || Cbc_isProvenInfeasible(cbc.get());
-  outcome.solved = !Cbc_isProvenInfeasible(cbc.get()) &&
-                   Cbc_bestSolution(cbc.get()) != nullptr &&
-                   Cbc_getObjValue(cbc.get()) < 1e20;
-  outcome.boundUnits = Cbc_getBestPossibleObjValue(cbc.get());
+  outcome.nodes = library.getNodeCount(cbc.get());
+  outcome.closed = library.isProvenOptimal(cbc.get()) ||
+                   library.isProvenInfeasible(cbc.get());
+  outcome.solved = !library.isProvenInfeasible(cbc.get()) &&
+                   library.bestSolution(cbc.get()) != nullptr &&
+                   library.getObjValue(cbc.get()) < 1e20;
+  outcome.boundUnits = library.getBestPossibleObjValue(cbc.get());
   if (outcome.solved) {
-    const double *best = Cbc_bestSolution(cbc.get());
+    const double *best = library.bestSolution(cbc.get());
     outcome.solution.assign(best, best + columns);
   }
   return outcome;
@@ -153,7 +154,11 @@ Result<ExactResult> solveExactly(const Schedule &start, const Costs &costs,
     nothingBelow();
     return result;
   }
-  Outcome outcome = solve(model, options);
+  const CbcLibrary *library = CbcLibrary::get();
+  if (!library)
+    return Error{"exact schedule: COIN-OR CBC (" MOE_CBC_SONAME
+                 ") cannot be loaded; install coinor-libcbc3"};
+  Outcome outcome = solve(*library, model, options);
   result.nodes = outcome.nodes;
   if (!outcome.solved) {
     if (outcome.closed)

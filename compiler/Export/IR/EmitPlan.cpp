@@ -84,7 +84,8 @@ static LogicalResult reportUnsafe(ModuleOp module,
 }
 
 FailureOr<PlanDraft> moe::draftPlan(ModuleOp module,
-                                    const EmissionInputs &inputs) {
+                                    const EmissionInputs &inputs,
+                                    PlacedRanks *known) {
   pipe::LayoutAttr layout = pipe::LayoutAttr::get(module);
   if (!layout)
     return failure();
@@ -102,7 +103,7 @@ FailureOr<PlanDraft> moe::draftPlan(ModuleOp module,
   }
   draft.plan.dtype = storageType(draft.plan);
   FailureOr<std::vector<RankArena>> arenas =
-      placeRanks(module, draft.lists, draft.plan);
+      placeRanks(module, draft.lists, draft.plan, known);
   if (failed(arenas))
     return failure();
   draft.arenas = std::move(*arenas);

@@ -37,10 +37,12 @@ struct PlanDraft {
 };
 
 /// Turns a module that passed `--pipe-verify-plan` into a draft: stages become
-/// programs, ranks step lists, and all buffers get their places. Emits an error
-/// and fails on IR that is not ready for it.
+/// programs, ranks step lists, and all buffers get their places. `known`: of
+/// the draft before (placeRanks()). Emits an error and fails on IR that is not
+/// ready for it.
 mlir::FailureOr<PlanDraft> draftPlan(mlir::ModuleOp module,
-                                     const EmissionInputs &inputs);
+                                     const EmissionInputs &inputs,
+                                     PlacedRanks *known = nullptr);
 
 /// The plan of a draft of the same module: with the bytes live before every
 /// step, decisions and estimated times, and proven as a whole

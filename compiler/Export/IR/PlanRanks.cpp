@@ -175,8 +175,47 @@ static LogicalResult account(ModuleOp module, const plan::Plan &plan,
   return success();
 }
 
-FailureOr<std::vector<RankArena>>
-moe::placeRanks(ModuleOp module, const StepLists &lists, plan::Plan &plan) {
+PlacedRanks::Rank PlacedRanks::Rank::of(const plan::Plan &plan, size_t rank) {
+  Rank made{plan.ranks[rank], {}};
+  for (int64_t stage : made.rank.stages)
+    made.stages.push_back(plan.stages[stage]);
+  return made;
+}
+
+std::optional<RankArena> PlacedRanks::reuse(plan::Plan &plan,
+                                            size_t rank) const {
+  auto known = entries.find(rank);
+  if (known == entries.end())
+    return std::nullopt;
+  const Entry &entry = known->second;
+  const int64_t budget = plan.machine.budgetBytes;
+  // Without waits it is the same for every budget that it fits.
+  const bool isForAny =
+      entry.placed.rank.arenaBytes == entry.arena.bytesWithoutWaits &&
+      entry.arena.bytesWithoutWaits + plan.machine.reserveBytes <= budget;
+  plan::Rank &now = plan.ranks[rank];
+  if ((budget != entry.budgetBytes && !isForAny) || now != entry.before.rank)
+    return std::nullopt;
+  for (auto [stage, before] : llvm::zip(now.stages, entry.before.stages))
+    if (plan.stages[stage] != before)
+      return std::nullopt;
+  for (auto [stage, placed] : llvm::zip(now.stages, entry.placed.stages))
+    plan.stages[stage] = placed;
+  now = entry.placed.rank;
+  return entry.arena;
+}
+
+void PlacedRanks::remember(Rank before, const plan::Plan &plan,
+                           RankArena arena) {
+  const auto rank = static_cast<size_t>(before.rank.rank);
+  entries[rank] = {std::move(before), Rank::of(plan, rank), arena,
+                   plan.machine.budgetBytes};
+}
+
+FailureOr<std::vector<RankArena>> moe::placeRanks(ModuleOp module,
+                                                  const StepLists &lists,
+                                                  plan::Plan &plan,
+                                                  PlacedRanks *known) {
   std::vector<RankArena> arenas;
   plan.ranks.resize(lists.steps.ranks.size());
   for (size_t index = 0; index < plan.stages.size(); ++index)
@@ -185,10 +224,20 @@ moe::placeRanks(ModuleOp module, const StepLists &lists, plan::Plan &plan) {
     rank.rank = index;
     if (failed(StepEmitter(lists, plan, rank).run()))
       return failure();
+    if (std::optional<RankArena> same =
+            known ? known->reuse(plan, index) : std::nullopt) {
+      arenas.push_back(*same);
+      continue;
+    }
+    std::optional<PlacedRanks::Rank> before;
+    if (known)
+      before = PlacedRanks::Rank::of(plan, index);
     FailureOr<RankArena> arena = place(module, plan, rank);
     if (failed(arena))
       return failure();
     arenas.push_back(*arena);
+    if (known)
+      known->remember(std::move(*before), plan, *arena);
   }
   return arenas;
 }

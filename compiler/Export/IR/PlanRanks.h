@@ -4,6 +4,10 @@
 #include "compiler/Schedule/IR/StepLists.h"
 #include "runtime/Plan/Plan.h"
 
+#include <map>
+#include <optional>
+#include <vector>
+
 namespace moe {
 
 /// What is known of the arena of a rank besides its size.
@@ -14,14 +18,42 @@ struct RankArena {
   int64_t boundBytes = 0;
 };
 
+/// The ranks of the plan that was placed last. Drafts of one model differ in
+/// what a few ranks do: the others lie where they lay.
+class PlacedRanks {
+public:
+  /// What a rank is placed from, or what comes of it.
+  struct Rank {
+    plan::Rank rank;
+    std::vector<plan::Stage> stages; ///< of the rank
+    static Rank of(const plan::Plan &plan, size_t rank);
+  };
+
+  /// Places the rank as it was placed last, where the same was asked for.
+  std::optional<RankArena> reuse(plan::Plan &plan, size_t rank) const;
+  /// The rank of `plan` was made of `before`.
+  void remember(Rank before, const plan::Plan &plan, RankArena arena);
+
+private:
+  struct Entry {
+    Rank before, placed;
+    RankArena arena;
+    int64_t budgetBytes;
+  };
+  std::map<size_t, Entry> entries; ///< by rank
+};
+
 /// Fills the ranks of `plan`, which has its stages, machine and layout: steps
 /// with values and slots, overlaps, arenas with all offsets and the waits that
 /// follow from them. Bytes are reused without waits between streams where the
-/// budget allows it, with fewest bytes on a rank where it does not. Emits an
-/// error and fails on interleavings without order and on ranks that no arena
-/// can hold.
-mlir::FailureOr<std::vector<RankArena>>
-placeRanks(mlir::ModuleOp module, const StepLists &lists, plan::Plan &plan);
+/// budget allows it, with fewest bytes on a rank where it does not. What
+/// `known` ranks have in common with these is not worked out again, and these
+/// are known then; null: none. Emits an error and fails on interleavings
+/// without order and on ranks that no arena can hold.
+mlir::FailureOr<std::vector<RankArena>> placeRanks(mlir::ModuleOp module,
+                                                   const StepLists &lists,
+                                                   plan::Plan &plan,
+                                                   PlacedRanks *known);
 
 /// Fills in the live bytes of the ranks of a placed plan.
 mlir::LogicalResult accountForRanks(mlir::ModuleOp module, plan::Plan &plan);
