@@ -120,30 +120,69 @@ Result<Chooser> Chooser::make(ModelOptions options,
                               const schedule::Schedule &order,
                               int64_t transferNs, Freedom freedom) {
   const schedule::ScheduleProblem &steps = order.problem;
-  if (steps.replicas() > 1)
-    return Error{"schedules that hold two copies of the model leave nothing to "
-                 "choose: give --recompute and --offload as lists, or take "
-                 "dualpipe-v, which has the same order with one copy"};
   Chooser made(std::move(options), order, transferNs, std::move(freedom));
   optimize::PartitionProblem &base = made.base;
   for (const BlockOptions &kind : made.options.kinds)
     base.kinds.push_back(kind.figures);
   base.blocks = made.options.blocks;
-  for (int64_t stage = 0; stage < steps.stages(); ++stage)
-    base.rankOf.push_back(steps.rankOf(stage));
-  for (int64_t rank = 0; rank < steps.ranks; ++rank) {
-    std::vector<optimize::RankMoment> &moments = base.moments.emplace_back();
-    for (schedule::Holding &holding : schedule::holdings(order, rank))
-      moments.push_back({std::move(holding.held), std::move(holding.pending),
-                         holding.running, holding.overlapped});
-    base.otherBytes.push_back(
-        steps.ranks > 1 ? kTransferBuffers * made.options.boundaryBytes : 0);
-  }
-  base.capacityBytes.assign(static_cast<size_t>(steps.ranks), 0);
-  base.microbatches = steps.microbatches;
+  // Of one copy of the model; the microbatches are shared by all.
+  for (int64_t stage = 0; stage < steps.stagesPerReplica(); ++stage)
+    base.rankOf.push_back(made.chooserOf(steps.rankOf(stage)));
+  base.moments.resize(static_cast<size_t>(
+      *std::max_element(base.rankOf.begin(), base.rankOf.end()) + 1));
+  for (int64_t rank = 0; rank < steps.ranks; ++rank)
+    made.addMoments(rank);
+  base.otherBytes.assign(
+      base.moments.size(),
+      steps.ranks > 1 ? kTransferBuffers * made.options.boundaryBytes : 0);
+  base.capacityBytes.assign(base.moments.size(), 0);
+  base.microbatches = steps.microbatches / steps.replicas();
   base.pins = made.freedom.pins;
   MOE_RETURN_IF_ERROR(base.check());
   return made;
+}
+
+int64_t Chooser::chooserOf(int64_t rank) const {
+  return order.problem.replicas() == 1
+             ? rank
+             : std::min(rank, order.problem.ranks - 1 - rank);
+}
+
+void Chooser::addMoments(int64_t rank) {
+  const schedule::ScheduleProblem &steps = order.problem;
+  std::vector<optimize::RankMoment> &moments =
+      base.moments[static_cast<size_t>(chooserOf(rank))];
+  // Where a rank has its stages, by their places in their copies of the model.
+  std::vector<std::pair<int64_t, size_t>> places;
+  for (int64_t stage = 0; stage < steps.stages(); ++stage)
+    if (steps.rankOf(stage) == rank)
+      places.push_back({steps.positionOf(stage), places.size()});
+  std::sort(places.begin(), places.end());
+  std::vector<int64_t> placeOf(places.size());
+  for (size_t place = 0; place < places.size(); ++place)
+    placeOf[places[place].second] = static_cast<int64_t>(place);
+  for (const schedule::Holding &holding : schedule::holdings(order, rank)) {
+    optimize::RankMoment &moment = moments.emplace_back();
+    for (auto [position, stage] : places) {
+      moment.held.push_back(holding.held[stage]);
+      moment.pending.push_back(holding.pending[stage]);
+    }
+    moment.running = placeOf[static_cast<size_t>(holding.running)];
+    moment.overlapped = holding.overlapped == -1
+                            ? -1
+                            : placeOf[static_cast<size_t>(holding.overlapped)];
+  }
+}
+
+std::vector<int64_t>
+Chooser::largestAlike(const std::vector<int64_t> &ofRanks) const {
+  std::vector<int64_t> most(rankCount(), 0);
+  for (size_t rank = 0; rank < ofRanks.size(); ++rank) {
+    int64_t &bytes =
+        most[static_cast<size_t>(chooserOf(static_cast<int64_t>(rank)))];
+    bytes = std::max(bytes, ofRanks[rank]);
+  }
+  return most;
 }
 
 bool Chooser::couldBeEven() const {
@@ -254,11 +293,15 @@ static optimize::Choices leanest(const optimize::PolicyProblem &problem,
 
 Result<Chosen>
 Chooser::lean(const std::vector<int64_t> &counts,
+              const std::vector<std::optional<optimize::Choices>> &known,
               const std::vector<std::optional<int64_t>> &capacityBytes,
               const std::vector<int64_t> &hostBytes) const {
-  optimize::Partition found;
-  found.counts = counts;
+  std::vector<optimize::Choices> found;
   for (int64_t rank = 0; rank < base.ranks(); ++rank) {
+    if (const auto &fitting = known[static_cast<size_t>(rank)]) {
+      found.push_back(*fitting);
+      continue;
+    }
     optimize::PolicyProblem problem = optimize::rankProblem(base, counts, rank);
     problem.hostCapacityBytes = hostBytes[static_cast<size_t>(rank)];
     optimize::Choices choices = leanest(problem, true);
@@ -271,15 +314,28 @@ Chooser::lean(const std::vector<int64_t> &counts,
       if (const auto *point = front.within(*capacity))
         choices = front.choices(*point);
     }
-    found.peakBytes.push_back(optimize::evaluate(problem, choices).peakBytes);
-    found.choices.push_back(std::move(choices));
+    found.push_back(std::move(choices));
   }
+  return with(counts, std::move(found));
+}
+
+Result<Chosen> Chooser::with(const std::vector<int64_t> &counts,
+                             std::vector<optimize::Choices> choices) const {
+  optimize::Partition found;
+  found.counts = counts;
+  found.choices = std::move(choices);
+  for (int64_t rank = 0; rank < base.ranks(); ++rank)
+    found.peakBytes.push_back(
+        optimize::evaluate(optimize::rankProblem(base, counts, rank),
+                           found.choices[static_cast<size_t>(rank)])
+            .peakBytes);
   return tell(found);
 }
 
 Result<Chosen> Chooser::tell(const optimize::Partition &found) const {
   Chosen chosen;
   chosen.counts = found.counts;
+  chosen.choices = found.choices;
   chosen.fits = found.excessBytes == 0;
   chosen.isOptimal = found.isOptimal;
   for (int64_t rank = 0; rank < base.ranks(); ++rank) {
@@ -317,7 +373,9 @@ Result<Chosen> Chooser::tell(const optimize::Partition &found) const {
             options.kinds[static_cast<size_t>(options.blocks[block - 1])]
                 .output);
       else if (kind.options[option].offloadsInput)
-        offload.add("", "input@stage" + std::to_string(stage));
+        for (int64_t copy = stage; copy < order.problem.stages();
+             copy += base.stages())
+          offload.add("", "input@stage" + std::to_string(copy));
       stages[s].inputGradNs +=
           (b + 1 == found.counts[s] ? kind.figures.lastOptions
                                     : kind.figures.options)[option]
@@ -340,7 +398,8 @@ Result<int64_t>
 Chooser::stepNs(const std::vector<schedule::StageCosts> &stages) const {
   schedule::Costs costs;
   costs.transferNs = transferNs;
-  costs.stages = stages;
+  while (static_cast<int64_t>(costs.stages.size()) < order.problem.stages())
+    costs.stages.insert(costs.stages.end(), stages.begin(), stages.end());
   Result<schedule::Evaluation> step = schedule::evaluate(order, costs);
   if (!step)
     return step.error();
@@ -349,11 +408,11 @@ Chooser::stepNs(const std::vector<schedule::StageCosts> &stages) const {
 
 std::vector<int64_t>
 Chooser::rankNs(const std::vector<schedule::StageCosts> &stages) const {
-  std::vector<int64_t> sums(rankCount(), 0);
+  std::vector<int64_t> sums(static_cast<size_t>(order.problem.ranks), 0);
   for (size_t s = 0; s < stages.size(); ++s)
-    sums[static_cast<size_t>(base.rankOf[s])] +=
+    sums[static_cast<size_t>(order.problem.rankOf(static_cast<int64_t>(s)))] +=
         stages[s].forwardNs + stages[s].inputGradNs + stages[s].weightGradNs;
-  return sums;
+  return largestAlike(sums);
 }
 
 Result<int64_t>

@@ -29,8 +29,10 @@ struct Freedom {
 /// What it decides, and what that comes to by its own account. Nanoseconds are
 /// those of a microbatch, both ways.
 struct Chosen {
-  std::vector<int64_t> layers;    ///< of each stage
-  std::vector<int64_t> counts;    ///< blocks of each stage
+  std::vector<int64_t> layers; ///< of each stage
+  std::vector<int64_t> counts; ///< blocks of each stage
+  /// Of each rank, options of the blocks of its stages.
+  std::vector<optimize::Choices> choices;
   std::string recompute, offload; ///< as users write choices
   struct Rank {
     int64_t ns = 0;      ///< without policies
@@ -73,10 +75,12 @@ struct Room {
 };
 
 /// Chooses for the blocks of a differentiated model and one order of steps.
+/// Where that has two copies of the model, two ranks have the same stages, in
+/// opposite directions: they choose alike, and count as one here.
 class Chooser {
 public:
-  /// `order` is of one copy of the model. Errors: blocks without options, pins
-  /// that leave no cut, layers that do not fit the stages.
+  /// Errors: blocks without options, pins that leave no cut, layers that do not
+  /// fit the stages.
   static Result<Chooser> make(ModelOptions options,
                               const schedule::Schedule &order,
                               int64_t transferNs, Freedom freedom);
@@ -88,29 +92,42 @@ public:
   /// Whether shares of layers are chosen, and even ones could be.
   bool couldBeEven() const;
 
-  /// The same with this many blocks on each stage. Ranks without a capacity, or
-  /// with too little, take what keeps least: the account of peaks can be wrong
-  /// about which choices need least. Where that exceeds the host, they leave
-  /// nothing there.
-  Result<Chosen> lean(const std::vector<int64_t> &counts,
-                      const std::vector<std::optional<int64_t>> &capacityBytes,
-                      const std::vector<int64_t> &hostBytes) const;
+  /// The same with this many blocks on each stage. Ranks take what is `known`
+  /// for them, or what fits their capacity; without either, or with too little,
+  /// what keeps least: the account of peaks can be wrong about which choices
+  /// need least. Where that exceeds the host, they leave nothing there.
+  Result<Chosen>
+  lean(const std::vector<int64_t> &counts,
+       const std::vector<std::optional<optimize::Choices>> &known,
+       const std::vector<std::optional<int64_t>> &capacityBytes,
+       const std::vector<int64_t> &hostBytes) const;
+
+  /// These choices of ranks, with this many blocks on each stage.
+  Result<Chosen> with(const std::vector<int64_t> &counts,
+                      std::vector<optimize::Choices> choices) const;
 
   /// The order of steps takes no less with these stages, whatever their ranks
   /// do within these capacities, as schedule::evaluate counts. Nanoseconds.
   Result<int64_t> bound(const Chosen &chosen,
                         const std::vector<int64_t> &capacityBytes) const;
 
-  /// How long the order of steps takes with stages that cost this, as
-  /// schedule::evaluate counts. Nanoseconds.
+  /// How long the order of steps takes with stages that cost this, those of all
+  /// copies of the model or of one, as schedule::evaluate counts. Nanoseconds.
   Result<int64_t> stepNs(const std::vector<schedule::StageCosts> &stages) const;
 
-  /// Of each rank the sum over its stages, both ways.
+  /// Of each rank the sum over its stages, all given, both ways.
   std::vector<int64_t>
   rankNs(const std::vector<schedule::StageCosts> &stages) const;
 
   optimize::Effort effort() const { return freedom.effort; }
+  /// From one entry for each rank of the plan, the larger of ranks that choose
+  /// alike.
+  std::vector<int64_t> largestAlike(const std::vector<int64_t> &ofRanks) const;
+
   size_t rankCount() const { return base.moments.size(); }
+  size_t rankOf(size_t stage) const {
+    return static_cast<size_t>(base.rankOf[stage]);
+  }
 
 private:
   Chooser(ModelOptions options, const schedule::Schedule &order,
@@ -118,6 +135,10 @@ private:
       : options(std::move(options)), order(order), transferNs(transferNs),
         freedom(std::move(freedom)) {}
 
+  /// The number that a rank of the plan has here.
+  int64_t chooserOf(int64_t rank) const;
+  /// What `rank` of the plan holds while it runs.
+  void addMoments(int64_t rank);
   Result<optimize::Partition> cut(const optimize::PartitionProblem &problem,
                                   bool isEven) const;
   Result<Chosen> tell(const optimize::Partition &found) const;

@@ -1,6 +1,7 @@
 //===- ChoosePlan.cpp - plans of what the planner chooses -----------------===//
 
 #include "driver/Choose.h"
+#include "driver/FittingRanks.h"
 
 #include <algorithm>
 #include <array>
@@ -17,6 +18,8 @@ namespace {
 
 /// Drafts made for one budget; each costs as much as the first.
 constexpr int kMostDrafts = 5;
+/// Of a rank, before it does without copies.
+constexpr int kMostFailures = 2;
 /// Of what a rank takes, what its choices have to cost for another draft.
 constexpr int64_t kWorthADraft = 50;
 /// Of a step, what other shares of layers have to save.
@@ -96,6 +99,10 @@ private:
     Result<Draft> draft = make(*chosen, bytes + reserve, false);
     if (!draft)
       return draft.error();
+    for (std::vector<int64_t> *bytes :
+         {&draft->arenaBytes, &draft->hostArenaBytes,
+          &draft->bytesWithoutWaits})
+      *bytes = chooser.largestAlike(*bytes);
     Result<int64_t> stepNs = chooser.stepNs(draft->stages);
     if (!stepNs)
       return stepNs.error();
@@ -147,30 +154,12 @@ private:
     }
   }
 
-  /// Corrects what ranks may choose with by what a draft of theirs needs.
-  /// Unless `found` one that fits, ranks whose account stays wrong do without
-  /// copies.
-  void correct(const Attempt &attempt, int64_t whole, bool found,
-               Room &room) const {
-    correctHost(attempt, room.host);
-    std::vector<int64_t> &capacity = room.device;
-    for (size_t r = 0; r < capacity.size(); ++r) {
-      int64_t needed = attempt.draft.bytesWithoutWaits[r];
-      if (!found && needed > whole && capacity[r] < whole &&
-          attempt.chosen.ranks[r].movedBytes > 0) {
-        room.host[r] = 0;
-        capacity[r] = whole;
-        continue;
-      }
-      int64_t corrected = whole - (needed - attempt.chosen.ranks[r].peakBytes);
-      if (needed > whole)
-        corrected = std::min(corrected, capacity[r] - (needed - whole)) -
-                    slackOf(whole);
-      if (needed > whole || capacity[r] == kUnlimited)
-        capacity[r] =
-            std::clamp<int64_t>(corrected, 0, std::max(whole, capacity[r]));
-    }
-  }
+  /// What is known of a rank's room on the device.
+  struct Limits {
+    int64_t fits = -1;          ///< the most that its choices fitted with
+    int64_t fails = kUnlimited; ///< the least that they did not
+    int failures = 0;
+  };
 
   /// What the slowest rank takes for a microbatch, by the account.
   static int64_t slowestNs(const Chosen &chosen) {
@@ -180,20 +169,52 @@ private:
     return slowest;
   }
 
-  /// Gives ranks that pay for memory what their draft leaves of it. Says
-  /// whether one of the slowest is among them.
-  bool raise(const Attempt &attempt, int64_t whole, Room &room) const {
+  /// Corrects what ranks may choose with by what a draft of theirs needs: less
+  /// where that is too much, more where they pay for memory that is left. Ranks
+  /// whose account stays wrong do without copies. Says whether one of the
+  /// slowest has more.
+  bool correct(const Attempt &attempt, int64_t whole,
+               std::vector<Limits> &limits, Room &room) const {
+    correctHost(attempt, room.host);
     const int64_t slowest = slowestNs(attempt.chosen);
-    bool isChanged = false;
-    for (size_t r = 0; r < room.device.size(); ++r) {
+    bool isRaised = false;
+    for (size_t r = 0; r < limits.size(); ++r) {
       const Chosen::Rank &rank = attempt.chosen.ranks[r];
-      int64_t left = whole - attempt.draft.bytesWithoutWaits[r];
+      const int64_t needed = attempt.draft.bytesWithoutWaits[r];
+      int64_t &capacity = room.device[r];
+      Limits &limit = limits[r];
+      const int64_t corrected = whole - (needed - rank.peakBytes);
+      if (needed > whole) {
+        limit.fails = std::min(limit.fails, capacity);
+        if (++limit.failures > kMostFailures && limit.fits < 0 &&
+            rank.movedBytes > 0) {
+          room.host[r] = 0;
+          capacity = whole;
+          limit = {};
+          continue;
+        }
+        capacity = std::max({int64_t{0}, limit.fits,
+                             std::min(corrected, capacity - (needed - whole)) -
+                                 slackOf(whole)});
+        continue;
+      }
+      if (capacity == kUnlimited) {
+        capacity = std::max<int64_t>(0, corrected);
+        continue;
+      }
+      limit.fits = std::max(limit.fits, capacity);
+      const int64_t left = whole - needed;
       if (left < slackOf(whole) || rank.extraNs < rank.ns / kWorthADraft)
         continue;
-      room.device[r] += left - slackOf(whole) / 2;
-      isChanged |= rank.ns + rank.extraNs >= slowest - slowest / kCountsFrom;
+      int64_t more = capacity + left - slackOf(whole) / 2;
+      if (more >= limit.fails)
+        more = limit.fits + (limit.fails - limit.fits) / 2;
+      if (more < capacity + slackOf(whole) / 2)
+        continue;
+      capacity = more;
+      isRaised |= rank.ns + rank.extraNs >= slowest - slowest / kCountsFrom;
     }
-    return isChanged;
+    return isRaised;
   }
 
   /// Where copies of a rank get into each other's way, such that it becomes the
@@ -232,6 +253,8 @@ private:
     // At first as if memory were free: where that fits nothing is quicker.
     // Where the account is far from it, no draft needs to say so.
     Room room = roomOf(kUnlimited);
+    FittingRanks fitting(chooser);
+    std::vector<Limits> limits(chooser.rankCount());
     std::optional<Attempt> free;    // the quickest that fits without waits
     std::optional<Attempt> waiting; // the first that fits with waits
     std::vector<Chosen> tried;
@@ -251,25 +274,28 @@ private:
             return other.isSameAs(*chosen);
           }))
         break;
+      if (!tried.empty() && tried.back().counts != chosen->counts)
+        limits.assign(limits.size(), {});
       tried.push_back(*chosen);
       Result<Attempt> made = attempt(std::move(chosen), whole);
       if (!made)
         return made.error();
       ++drafts;
-      correct(*made, whole, free.has_value(), room);
+      fitting.note(made->chosen, made->draft, whole, host);
       const bool isPriced = correctPrices(*made, whole, room);
+      const bool isRaised = correct(*made, whole, limits, room);
       if (!fitsHost(made->draft))
         continue;
       if (largest(made->draft.bytesWithoutWaits) <= whole) {
-        const bool isRaised = raise(*made, whole, room);
         isRight = !isPriced && !isRaised;
         if (!free || made->stepNs < free->stepNs)
           free = std::move(*made);
       } else if (!waiting && largest(made->draft.arenaBytes) <= whole)
         waiting = std::move(*made);
     }
+    MOE_RETURN_IF_ERROR(combine(fitting, whole, free));
     if (!free && !tried.empty())
-      MOE_RETURN_IF_ERROR(tryLean(whole, tried.back().counts, best));
+      MOE_RETURN_IF_ERROR(tryLean(whole, tried.back().counts, fitting, best));
     // Waits may cost less than what it takes to do without.
     Attempt *quickest = free ? &*free : nullptr;
     if (waiting && (!quickest || waiting->stepNs < quickest->stepNs))
@@ -281,15 +307,37 @@ private:
     return {};
   }
 
-  /// Ranks as lean as can be, but for those that the account then leaves room.
+  /// Puts together what fitted in different drafts, where that is quicker than
+  /// `free`.
+  Status combine(const FittingRanks &fitting, int64_t whole,
+                 std::optional<Attempt> &free) const {
+    Result<std::optional<FittingRanks::Combination>> quickest =
+        fitting.quickest();
+    if (!quickest)
+      return quickest.error();
+    if (!*quickest || (free && free->stepNs <= (*quickest)->stepNs))
+      return {};
+    Result<Attempt> made = attempt(
+        chooser.with((*quickest)->counts, std::move((*quickest)->choices)),
+        whole);
+    if (!made)
+      return made.error();
+    if (largest(made->draft.bytesWithoutWaits) <= whole &&
+        fitsHost(made->draft))
+      free = std::move(*made);
+    return {};
+  }
+
+  /// Ranks that never fitted as lean as can be, but for those that the account
+  /// then leaves room.
   Status tryLean(int64_t whole, const std::vector<int64_t> &counts,
-                 std::optional<Taken> &best) {
+                 const FittingRanks &fitting, std::optional<Taken> &best) {
     std::vector<std::optional<int64_t>> capacity(chooser.rankCount());
     std::vector<int64_t> hostBytes = sameForAll(host);
     std::optional<Attempt> lean;
     for (int drafts = 0; drafts < kMostDrafts; ++drafts) {
-      Result<Attempt> made =
-          attempt(chooser.lean(counts, capacity, hostBytes), whole);
+      Result<Attempt> made = attempt(
+          chooser.lean(counts, fitting.of(counts), capacity, hostBytes), whole);
       if (!made)
         return made.error();
       const std::vector<int64_t> &arenas = made->draft.arenaBytes;
@@ -372,9 +420,11 @@ private:
     std::vector<int64_t> counts = smallest.counts;
     MOE_RETURN_IF_ERROR(consider(attempt(std::move(smallest), 0)));
     MOE_RETURN_IF_ERROR(consider(attempt(
-        chooser.lean(counts,
-                     std::vector<std::optional<int64_t>>(chooser.rankCount()),
-                     sameForAll(host)),
+        chooser.lean(
+            counts,
+            std::vector<std::optional<optimize::Choices>>(chooser.rankCount()),
+            std::vector<std::optional<int64_t>>(chooser.rankCount()),
+            sameForAll(host)),
         0)));
     Result<PlanAnswer> answer = best->draft.finish();
     if (!answer)
@@ -429,11 +479,13 @@ Status describe(const Chooser &chooser, int64_t whole, Taken &best) {
   if (!best.answer.plan.prediction.fits)
     return {};
   // The whole budget, less what the account leaves out.
-  std::vector<int64_t> capacity;
-  for (size_t r = 0; r < chosen.ranks.size(); ++r)
-    capacity.push_back(
-        std::max<int64_t>(0, whole - (best.answer.plan.ranks[r].arenaBytes -
-                                      chosen.ranks[r].peakBytes)));
+  std::vector<int64_t> arenas;
+  for (const plan::Rank &rank : best.answer.plan.ranks)
+    arenas.push_back(rank.arenaBytes);
+  std::vector<int64_t> capacity = chooser.largestAlike(arenas);
+  for (size_t r = 0; r < capacity.size(); ++r)
+    capacity[r] =
+        std::max<int64_t>(0, whole - (capacity[r] - chosen.ranks[r].peakBytes));
   Result<int64_t> bound = chooser.bound(chosen, capacity);
   if (!bound)
     return bound.error();

@@ -5,6 +5,7 @@
 #include "compiler/Cost/StageCosts.h"
 #include "compiler/Export/IR/EmitPlan.h"
 #include "compiler/Import/IR/ImportModel.h"
+#include "compiler/Schedule/Generators.h"
 #include "compiler/Schedule/IR/StepLists.h"
 #include "compiler/Schedule/TorchCsv.h"
 #include "passes/Passes.h"
@@ -16,6 +17,7 @@
 #include "llvm/Support/ToolOutputFile.h"
 
 #include <optional>
+#include <tuple>
 
 using namespace mlir;
 
@@ -190,19 +192,39 @@ remarkAssumptions(const std::vector<std::string> &remarks, const Trial &trial) {
   return assumptions;
 }
 
-/// The passes that make `options`' plan of a differentiated model. Ops are
-/// verified where the user's choices of stages and schedule have taken effect,
-/// not behind every pass; whoever finishes a draft verifies the whole.
-LogicalResult runPasses(ModuleOp module, const PlanPipelineOptions &options) {
-  auto run = [&](auto build) {
-    PassManager manager(module.getContext());
-    manager.enableVerifier(false);
-    build(manager, options);
-    return manager.run(module);
-  };
-  return success(succeeded(run(buildStagesAndSteps)) &&
-                 succeeded(verify(module)) && succeeded(run(buildLifetimes)));
+/// Runs the passes that `build` adds. Ops are verified where that is said, not
+/// behind every pass.
+LogicalResult runPasses(ModuleOp module, const PlanPipelineOptions &options,
+                        void (*build)(OpPassManager &,
+                                      const PlanPipelineOptions &)) {
+  PassManager manager(module.getContext());
+  manager.enableVerifier(false);
+  build(manager, options);
+  return manager.run(module);
 }
+
+/// A model with its stages and the steps of its ranks, which drafts that differ
+/// in what ranks do about memory have in common.
+struct Staged {
+  /// What stages and steps follow from: schedule, its search and its worth;
+  /// layers; and what is recomputed and offloaded, where steps go by costs.
+  using Key = std::tuple<std::string, std::vector<int64_t>, int64_t,
+                         std::vector<int64_t>, std::string, std::string>;
+  Key key;
+  OwningOpRef<ModuleOp> module;
+  std::vector<std::string> remarks; ///< of the passes up to there
+
+  static Key keyOf(const Trial &trial, const Decided &decided) {
+    bool goesByCosts = trial.worthNs > 0 || trial.schedule == kAuto ||
+                       schedule::usesCosts(trial.schedule);
+    return {trial.schedule,
+            trial.searchedBytes,
+            trial.worthNs,
+            decided.layers,
+            goesByCosts ? decided.recompute : "",
+            goesByCosts ? decided.offload : ""};
+  }
+};
 
 } // namespace
 
@@ -245,6 +267,24 @@ struct Compiler::State {
     return {};
   }
 
+  /// The differentiated model, made into stages and steps: those of the draft
+  /// before, where they are the same. Verified, so that what the user chose is
+  /// right, whatever follows.
+  Status stage(const Trial &trial, const Decided &decided,
+               const PlanPipelineOptions &options) {
+    Staged::Key key = Staged::keyOf(trial, decided);
+    if (staged && staged->key == key)
+      return {};
+    diagnostics.clear();
+    diagnostics.remarks = remarks;
+    OwningOpRef<ModuleOp> clone = module->clone();
+    if (failed(runPasses(*clone, options, buildStagesAndSteps)) ||
+        failed(verify(*clone)))
+      return diagnostics.error();
+    staged = {std::move(key), std::move(clone), diagnostics.remarks};
+    return {};
+  }
+
   EmissionInputs emission(ModuleOp compiled, const Trial &trial,
                           const Decided &decided, int64_t budgetBytes) {
     const PlanRequest &request = inputs.request;
@@ -271,7 +311,8 @@ struct Compiler::State {
   model::ParameterCounts counts;
   std::vector<std::string> remarks; ///< of the passes up to there
   std::optional<ModelOptions> known;
-  PlacedRanks placed; ///< by the draft before
+  std::optional<Staged> staged; ///< for the draft before
+  PlacedRanks placed;           ///< by the draft before
 };
 
 Compiler::Compiler(std::unique_ptr<State> state) : state(std::move(state)) {}
@@ -315,13 +356,14 @@ struct Compiled {
 Result<Draft> Compiler::draft(const Trial &trial, const Decided &decided,
                               int64_t budgetBytes, bool writes) {
   State &made = *state;
-  made.diagnostics.clear();
-  made.diagnostics.remarks = made.remarks;
-  auto compiled = std::make_shared<Compiled>();
-  compiled->module = made.module->clone();
   PlanPipelineOptions options;
   setOptions(options, made.inputs, trial, decided);
-  if (failed(runPasses(*compiled->module, options)))
+  MOE_RETURN_IF_ERROR(made.stage(trial, decided, options));
+  made.diagnostics.clear();
+  made.diagnostics.remarks = made.staged->remarks;
+  auto compiled = std::make_shared<Compiled>();
+  compiled->module = made.staged->module->clone();
+  if (failed(runPasses(*compiled->module, options, buildLifetimes)))
     return made.diagnostics.error();
   FailureOr<PlanDraft> plan =
       draftPlan(*compiled->module,
@@ -346,7 +388,8 @@ Result<Draft> Compiler::draft(const Trial &trial, const Decided &decided,
     const PlanRequest &request = state->inputs.request;
     ModuleOp module = *compiled->module;
     state->diagnostics.clear();
-    if (failed(verify(module)))
+    if (failed(verify(module)) ||
+        failed(runPasses(module, {}, buildVerification)))
       return state->diagnostics.error();
     if (writes && !request.irPath.empty())
       MOE_RETURN_IF_ERROR(writeIr(module, request.irPath));

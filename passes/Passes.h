@@ -116,13 +116,15 @@ void buildPlanPipeline(mlir::OpPassManager &manager,
                        const PlanPipelineOptions &options);
 
 /// Its parts: to differentiated blocks; to stages and the steps of ranks; to
-/// explicit lifetimes, verified.
+/// explicit lifetimes; to the certainty that they are right.
 void buildDifferentiation(mlir::OpPassManager &manager,
                           const PlanPipelineOptions &options);
 void buildStagesAndSteps(mlir::OpPassManager &manager,
                          const PlanPipelineOptions &options);
 void buildLifetimes(mlir::OpPassManager &manager,
                     const PlanPipelineOptions &options);
+void buildVerification(mlir::OpPassManager &manager,
+                       const PlanPipelineOptions &options);
 
 /// Registers every pass and the pipeline `moe-plan`.
 void registerAllMoEPasses();

@@ -75,7 +75,11 @@ public:
   void forEach(const plan::Stage &stage, size_t member, VisitValue value,
                VisitScratch scratch) const {
     const plan::Program &program = *context.members[member].program;
-    std::map<plan::ValueIndex, std::pair<int64_t, bool>> live;
+    struct Live {
+      int64_t begin = -1; ///< -1: it does not live
+      bool isMade = false;
+    };
+    std::vector<Live> live(stage.values.size());
     for (plan::ValueIndex input : program.inputs)
       live[plan::storageOf(stage, input)] = {0, false};
     size_t number = 0;
@@ -90,14 +94,16 @@ public:
         scratch(number, reach.begin[i], reach.end[i]);
       ++number;
       for (plan::ValueIndex released : op.releases) {
-        auto known = live.find(plan::storageOf(stage, released));
-        value(known->first, known->second.first, reach.end[i],
-              known->second.second, true);
-        live.erase(known);
+        plan::ValueIndex storage = plan::storageOf(stage, released);
+        Live &ended = live[storage];
+        value(storage, ended.begin, reach.end[i], ended.isMade, true);
+        ended = {};
       }
     }
-    for (auto [index, begin] : live)
-      value(index, begin.first, context.length(), begin.second, false);
+    for (size_t index = 0; index < live.size(); ++index)
+      if (live[index].begin != -1)
+        value(static_cast<plan::ValueIndex>(index), live[index].begin,
+              context.length(), live[index].isMade, false);
   }
 
 private:

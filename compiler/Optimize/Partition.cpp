@@ -133,19 +133,8 @@ public:
         value.excess > 0
             ? 2 * slowest
             : value.objective / std::max<int64_t>(1, problem.microbatches - 1);
-    for (int64_t stage = 0; stage < stages; ++stage)
-      for (int64_t begin = 0; begin < blocks; ++begin) {
-        int64_t ns = 0;
-        for (int64_t end = begin + 1; end <= blocks; ++end) {
-          const BlockKind &kind = problem.kinds[static_cast<size_t>(
-              problem.blocks[static_cast<size_t>(end - 1)])];
-          ns += kind.forwardNs + kind.backwardNs;
-          if (ns > longest)
-            break;
-          if (mayHold(problem, stage, begin, end))
-            addSegment(costs, stage, begin, end);
-        }
-      }
+    for (auto [stage, begin, end] : segmentsOfCuts(longest))
+      addSegment(costs, stage, begin, end);
   }
 
   std::optional<std::vector<int64_t>> run() {
@@ -175,6 +164,45 @@ private:
     int64_t ns, excess;
   };
   using Key = std::array<int64_t, 3>; ///< stage, begin, end
+
+  /// The stages that take no longer without policies and are part of a cut of
+  /// such stages.
+  std::vector<Key> segmentsOfCuts(int64_t longest) const {
+    auto at = [&](int64_t stage, int64_t block) {
+      return static_cast<size_t>(stage * (blocks + 1) + block);
+    };
+    std::vector<bool> reached(at(stages, blocks) + 1, false);
+    std::vector<bool> leads(reached.size(), false); // to the end
+    std::vector<Key> found;
+    reached[at(0, 0)] = true;
+    for (int64_t stage = 0; stage < stages; ++stage)
+      for (int64_t begin = 0; begin < blocks; ++begin) {
+        if (!reached[at(stage, begin)])
+          continue;
+        int64_t ns = 0;
+        for (int64_t end = begin + 1; end <= blocks; ++end) {
+          const BlockKind &kind = problem.kinds[static_cast<size_t>(
+              problem.blocks[static_cast<size_t>(end - 1)])];
+          ns += kind.forwardNs + kind.backwardNs;
+          if (ns > longest)
+            break;
+          if (!mayHold(problem, stage, begin, end))
+            continue;
+          reached[at(stage + 1, end)] = true;
+          found.push_back({stage, begin, end});
+        }
+      }
+    leads[at(stages, blocks)] = true;
+    for (auto segment = found.rbegin(); segment != found.rend(); ++segment) {
+      auto [stage, begin, end] = *segment;
+      if (leads[at(stage + 1, end)])
+        leads[at(stage, begin)] = true;
+    }
+    std::erase_if(found, [&](const Key &segment) {
+      return !leads[at(segment[0] + 1, segment[2])];
+    });
+    return found;
+  }
 
   void addSegment(RankCosts &costs, int64_t stage, int64_t begin, int64_t end) {
     // A cut with this stage; what others have does not matter here.

@@ -173,7 +173,7 @@ public:
   std::vector<int64_t> run(int64_t limitNs);
 
 private:
-  static constexpr int64_t kStatesAtMost = 1 << 21;
+  static constexpr int64_t kStatesAtMost = 1 << 18;
   using State = std::vector<int64_t>;
   struct Entry {
     State state;

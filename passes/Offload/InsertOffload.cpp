@@ -161,16 +161,12 @@ const char *whyFixed(Value value) {
   if (llvm::is_contained(yield.getResults(), value))
     return "it leaves the stage as well, which has its bytes sent from where "
            "they are";
-  auto aliases = [](Operation *op, unsigned result) {
-    auto alias = dyn_cast<AliasOpInterface>(op);
-    return alias ? alias.getAliasedOperand(result) : std::nullopt;
-  };
   if (auto result = dyn_cast<OpResult>(value))
-    if (aliases(result.getOwner(), result.getResultNumber()))
+    if (getAliasedOperand(result.getOwner(), result.getResultNumber()))
       return "it lies in the bytes of another value";
   for (OpOperand &use : value.getUses())
     for (OpResult result : use.getOwner()->getResults())
-      if (aliases(use.getOwner(), result.getResultNumber()) ==
+      if (getAliasedOperand(use.getOwner(), result.getResultNumber()) ==
           use.getOperandNumber())
         return "another value lies in its bytes";
   return nullptr;

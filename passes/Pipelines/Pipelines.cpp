@@ -95,6 +95,10 @@ void moe::buildLifetimes(OpPassManager &manager,
   manager.addNestedPass<pipe::StageOp>(
       createPlaceReleases(PlaceReleasesOptions{options.overwrite}));
   manager.addPass(createInterleave(withCosts<InterleaveOptions>(options)));
+}
+
+void moe::buildVerification(OpPassManager &manager,
+                            const PlanPipelineOptions &) {
   manager.addPass(createVerifyPlan());
 }
 
@@ -103,6 +107,7 @@ void moe::buildPlanPipeline(OpPassManager &manager,
   buildDifferentiation(manager, options);
   buildStagesAndSteps(manager, options);
   buildLifetimes(manager, options);
+  buildVerification(manager, options);
 }
 
 void moe::registerAllMoEPasses() {

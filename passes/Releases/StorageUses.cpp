@@ -37,9 +37,8 @@ Operation *moe::getEndOfUse(Operation *user) {
 
 Operation *moe::getOverwriter(Value value) {
   for (OpOperand &use : value.getUses())
-    if (auto alias = dyn_cast<AliasOpInterface>(use.getOwner()))
-      if (alias.getAliasedOperand(0) == use.getOperandNumber())
-        return alias;
+    if (getAliasedOperand(use.getOwner(), 0) == use.getOperandNumber())
+      return use.getOwner();
   return nullptr;
 }
 

@@ -7,6 +7,10 @@
 
 #include "mlir/IR/Builders.h"
 
+#include <map>
+#include <utility>
+#include <vector>
+
 namespace moe {
 #define GEN_PASS_DEF_INTERLEAVE
 #include "passes/Passes.h.inc"
@@ -16,6 +20,18 @@ using namespace mlir;
 using namespace moe;
 
 namespace {
+
+/// All that an order follows from: equal ones are programs of one kind. The
+/// stages of a model are few kinds, and its copies the same.
+std::vector<int64_t> timingOf(const plan::Program &program) {
+  std::vector<int64_t> timing;
+  for (const plan::Op &op : program.ops) {
+    timing.insert(timing.end(), {static_cast<int64_t>(op.stream), op.timeNs,
+                                 static_cast<int64_t>(op.waits.size())});
+    llvm::append_range(timing, op.waits);
+  }
+  return timing;
+}
 
 struct Interleave : public moe::impl::InterleaveBase<Interleave> {
   using Base::Base;
@@ -57,13 +73,20 @@ struct Interleave : public moe::impl::InterleaveBase<Interleave> {
              << name
              << ", which is empty; run pipe-fuse-weight-gradients first";
     };
+    std::map<std::pair<std::vector<int64_t>, std::vector<int64_t>>,
+             std::vector<int64_t>>
+        orders;
     for (pipe::InterleavingOp pair : module.getOps<pipe::InterleavingOp>()) {
       auto first = programOf(pair, pair.getFirstAttr(), pair.getFirstPhase());
       auto second =
           programOf(pair, pair.getSecondAttr(), pair.getSecondPhase());
       if (failed(first) || failed(second))
         return failure();
-      pair.setOrder(schedule::interleave(**first, **second).order);
+      auto [order, isNew] =
+          orders.try_emplace({timingOf(**first), timingOf(**second)});
+      if (isNew)
+        order->second = schedule::interleave(**first, **second).order;
+      pair.setOrder(order->second);
     }
     return success();
   }

@@ -75,9 +75,8 @@ LogicalResult verifyOverwriter(Value value, const Owner &owner) {
   Operation *overwriter = owner.overwriter;
   for (OpOperand &use : value.getUses()) {
     Operation *first = overwriter, *second = use.getOwner();
-    auto alias = dyn_cast<AliasOpInterface>(second);
-    if (!alias || second == first ||
-        alias.getAliasedOperand(0) != use.getOperandNumber())
+    if (second == first ||
+        getAliasedOperand(second, 0) != use.getOperandNumber())
       continue;
     if (second->isBeforeInBlock(first))
       std::swap(first, second);

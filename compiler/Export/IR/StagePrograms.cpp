@@ -70,6 +70,14 @@ public:
     stage.rank = op.getRank();
     for (StringRef block : op.getBlocks().getAsValueRange<StringAttr>())
       stage.blocks.push_back(block.str());
+    size_t count = 0;
+    for (pipe::Phase phase : op.getPhases()) {
+      count += op.getRegion(phase).getNumArguments();
+      for (Operation &each : op.getRegion(phase).front())
+        count += each.getNumResults();
+    }
+    stage.values.reserve(count);
+    index.reserve(count);
     numberValues();
     for (pipe::Phase phase : op.getPhases())
       if (failed(addProgram(phase)))
@@ -143,7 +151,6 @@ private:
     llvm::SmallDenseSet<Value> kept(yield.getKept().begin(),
                                     yield.getKept().end());
     for (Operation &each : region.front()) {
-      auto alias = dyn_cast<AliasOpInterface>(each);
       for (OpResult result : each.getResults()) {
         plan::MemoryClass memoryClass =
             isa<pipe::HostType>(result.getType()) ? plan::MemoryClass::host
@@ -153,8 +160,7 @@ private:
         add(result, isWhole ? getResultName(result, suffix) : "", memoryClass,
             kept.contains(result));
         if (std::optional<unsigned> operand =
-                alias ? alias.getAliasedOperand(result.getResultNumber())
-                      : std::nullopt)
+                getAliasedOperand(&each, result.getResultNumber()))
           takeOver(result, each.getOperand(*operand));
       }
     }
@@ -251,9 +257,10 @@ private:
   plan::Op toOp(KernelOpInterface kernel) {
     Operation *each = kernel;
     plan::Op made;
-    made.kind = each->getName().stripDialect();
-    if (isWhole)
+    if (isWhole) {
+      made.kind = each->getName().stripDialect();
       made.name = getOpName(each);
+    }
     made.inputs.reserve(each->getNumOperands());
     made.outputs.reserve(each->getNumResults());
     for (Value input : kernel.getKernelInputs())

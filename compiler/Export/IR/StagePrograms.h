@@ -23,8 +23,8 @@ int64_t estimateNs(mlir::Operation *op, const TimingInputs &timing);
 /// How much of a stage is wanted.
 enum class StageDetail : uint8_t {
   whole,
-  /// What times and bytes follow from: neither names of values and ops, nor
-  /// shapes and attributes.
+  /// What times and bytes follow from: neither names of values, names and kinds
+  /// of ops, nor shapes and attributes.
   figures,
 };
 

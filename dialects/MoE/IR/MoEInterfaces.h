@@ -70,6 +70,8 @@ inline constexpr llvm::StringLiteral kReplaySuffix = ".replay";
 bool isReplay(mlir::Operation *op);
 /// The unit attribute of an op that overwrites an operand (AliasOpInterface).
 inline constexpr llvm::StringLiteral kInPlaceName = "moe.in_place";
+/// AliasOpInterface::getAliasedOperand() of any op.
+std::optional<unsigned> getAliasedOperand(mlir::Operation *op, unsigned result);
 /// The location that carries a name.
 mlir::Location nameLoc(mlir::MLIRContext *context, const llvm::Twine &name);
 

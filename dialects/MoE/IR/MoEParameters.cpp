@@ -57,6 +57,14 @@ std::string moe::getResultName(OpResult result, StringRef suffix) {
   return name;
 }
 
+std::optional<unsigned> moe::getAliasedOperand(Operation *op, unsigned result) {
+  // Asked of every use of every value: what nobody marked aliases nothing.
+  if (op->getRawDictionaryAttrs().empty())
+    return std::nullopt;
+  auto alias = dyn_cast<AliasOpInterface>(op);
+  return alias ? alias.getAliasedOperand(result) : std::nullopt;
+}
+
 bool moe::isReplay(Operation *op) {
   return getOpName(op).ends_with(kReplaySuffix);
 }

@@ -10,6 +10,7 @@
 
 #include <algorithm>
 #include <limits>
+#include <set>
 
 using namespace moe;
 
@@ -42,7 +43,7 @@ class Planner : public testing::TestWithParam<std::string> {};
 // with the bytes that it predicts, and changes no bit.
 TEST_P(Planner, FitsAndChangesNoBit) {
   std::mt19937 random(static_cast<uint32_t>(GetParam().size() * 17 + 3));
-  for (const char *schedule : {"1f1b", "zb-h1", "dualpipe-v"}) {
+  for (const char *schedule : {"1f1b", "zb-h1", "dualpipe-v", "dualpipe"}) {
     driver::PlanRequest request =
         test::request(GetParam(), test::randomReduction(GetParam(), 8, random));
     request.layout.pipeline = 2;
@@ -121,6 +122,41 @@ TEST(PlannerAtClusterSize, KeepsWithinTheHost) {
       EXPECT_GE(static_cast<double>(made->plan.prediction.stepNs),
                 .99 * static_cast<double>(free->plan.prediction.stepNs));
     }
+  }
+}
+
+// With two copies of the model a layer lies on two ranks, which hold it alike.
+TEST(PlannerAtClusterSize, ChoosesForTwoCopiesOfTheModel) {
+  driver::PlanRequest request = published("qwen3-30b-a3b", 4, 8, 16);
+  request.schedule = "dualpipe";
+  request.recompute = request.offload = request.partition = "auto";
+  request.budgetBytes = int64_t{72} << 30;
+  Result<driver::PlanAnswer> made = driver::makePlan(request);
+  ASSERT_TRUE(made) << made.error().message;
+  const plan::Plan &plan = made->plan;
+  EXPECT_TRUE(plan.prediction.fits);
+  ASSERT_FALSE(plan.decisions.empty());
+  const size_t half = plan.stages.size() / 2;
+  std::vector<std::multiset<std::pair<std::string, plan::Action>>> decided(
+      plan.stages.size());
+  for (const plan::Decision &decision : plan.decisions) {
+    const auto stage = static_cast<size_t>(decision.stage);
+    const plan::Stage &of = plan.stages[stage];
+    decided[stage].insert(
+        {of.values[static_cast<size_t>(decision.value)].name, decision.action});
+  }
+  for (size_t stage = 0; stage < half; ++stage)
+    EXPECT_EQ(decided[stage], decided[half + stage]) << stage;
+  // What users would do: the same switch for all layers.
+  request.partition = "";
+  request.offload = "";
+  for (const char *global : {"full", "norm,moe", "core_attn,moe"}) {
+    request.recompute = global;
+    Result<driver::PlanAnswer> other = driver::makePlan(request);
+    ASSERT_TRUE(other) << other.error().message;
+    if (other->plan.prediction.fits)
+      EXPECT_LE(plan.prediction.stepNs, other->plan.prediction.stepNs)
+          << global;
   }
 }
 
