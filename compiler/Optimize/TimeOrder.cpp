@@ -1,25 +1,44 @@
 #include "compiler/Optimize/TimeOrder.h"
 
+#include "compiler/Optimize/SizeClasses.h"
+
 #include <algorithm>
+#include <cmath>
+#include <compare>
 #include <cstddef>
 #include <functional>
 #include <limits>
 #include <map>
+#include <optional>
 #include <queue>
 #include <set>
 
 namespace moe::optimize {
 namespace {
 
-/// Where a buffer goes: where one of its size lay before, as low as possible,
-/// or else to the lowest gap or the smallest one that holds it.
-enum class Rule : uint8_t { lowest, smallest, again, againOrSmallest };
+/// Where a buffer goes.
+enum class Rule : uint8_t {
+  lowest,   ///< to the lowest gap that holds it
+  smallest, ///< to the smallest
+  /// Where one of its size lay before, as low as possible, or else to the
+  /// lowest gap or the smallest one.
+  again,
+  againOrSmallest,
+  /// Beside what ends when it does, at either side of a gap, so that gaps grow
+  /// together.
+  together,
+};
 
 /// The bytes that nobody has.
 class Gaps {
 public:
-  /// Returns where the taken bytes begin.
-  int64_t take(int64_t size, Rule rule) {
+  /// `typicalLife`: of a buffer; ends farther apart than that are all the same.
+  explicit Gaps(int64_t typicalLife) : typicalLife(typicalLife) {}
+
+  /// Returns where the taken bytes begin. The buffer ends at `until`.
+  int64_t take(int64_t size, int64_t until, Rule rule) {
+    if (rule == Rule::together)
+      return takeBeside(size, until);
     if (rule == Rule::lowest || rule == Rule::smallest)
       return takeFrom(choose(size, rule == Rule::lowest), size);
     std::set<int64_t> &before = places[size];
@@ -34,6 +53,8 @@ public:
   }
 
   void giveBack(int64_t begin, int64_t end) {
+    endsBelow.erase(end);
+    endsAbove.erase(begin);
     auto next = std::lower_bound(
         gaps.begin(), gaps.end(), begin,
         [](const Gap &gap, int64_t at) { return gap.begin < at; });
@@ -56,6 +77,48 @@ private:
     int64_t begin, end;
     int64_t size() const { return end - begin; }
   };
+
+  /// Of places that do not raise the height, the one beside what ends nearest
+  /// to `until`, of such the lower; else the one that raises it least.
+  int64_t takeBeside(int64_t size, int64_t until) {
+    struct Place {
+      int64_t over;
+      double distance;
+      int64_t begin;
+      size_t gap;
+      auto operator<=>(const Place &) const = default;
+    };
+    // What is far up counts as much as ends that are a little apart.
+    constexpr double kTopCounts = .05;
+    std::optional<Place> best;
+    auto consider = [&](int64_t begin, size_t gap,
+                        const std::map<int64_t, int64_t> &ends, int64_t at) {
+      auto neighbour = ends.find(at);
+      double apart = neighbour == ends.end()
+                         ? 1
+                         : std::min(1., std::abs(static_cast<double>(
+                                            neighbour->second - until)) /
+                                            static_cast<double>(typicalLife));
+      double upwards = static_cast<double>(begin) /
+                       static_cast<double>(std::max<int64_t>(1, height));
+      Place place{std::max<int64_t>(0, begin + size - height),
+                  apart + kTopCounts * upwards, begin, gap};
+      if (!best || place < *best)
+        best = place;
+    };
+    for (size_t i = 0; i < gaps.size(); ++i) {
+      if (gaps[i].size() < size)
+        continue;
+      consider(gaps[i].begin, i, endsBelow, gaps[i].begin);
+      if (i + 1 < gaps.size())
+        consider(gaps[i].end - size, i, endsAbove, gaps[i].end);
+    }
+    const int64_t begin = best->begin;
+    takeFrom(best->gap, size, begin - gaps[best->gap].begin);
+    height = std::max(height, begin + size);
+    endsBelow[begin + size] = endsAbove[begin] = until;
+    return begin;
+  }
 
   /// The last gap has no end: there always is one.
   size_t choose(int64_t size, bool isLowest) const {
@@ -95,15 +158,15 @@ private:
 
   std::vector<Gap> gaps = {{0, std::numeric_limits<int64_t>::max()}};
   std::map<int64_t, std::set<int64_t>> places; ///< by size
-};
-
-struct Packing {
+  // For Rule::together: when what lies there ends, by its upper and its lower
+  // edge.
+  std::map<int64_t, int64_t> endsBelow, endsAbove;
   int64_t height = 0;
-  std::vector<int64_t> offsets;
+  int64_t typicalLife;
 };
 
-Packing packBy(const std::vector<TimedBuffer> &buffers, bool isBackwards,
-               Rule rule) {
+TimedPacking packBy(const std::vector<TimedBuffer> &buffers, bool isBackwards,
+                    Rule rule) {
   auto beginOf = [&](size_t i) {
     return isBackwards ? -buffers[i].end : buffers[i].begin;
   };
@@ -118,9 +181,13 @@ Packing packBy(const std::vector<TimedBuffer> &buffers, bool isBackwards,
                ? buffers[a].size > buffers[b].size
                : a < b;
   });
-  Packing made;
+  TimedPacking made;
   made.offsets.assign(buffers.size(), 0);
-  Gaps gaps;
+  int64_t lives = 1;
+  for (uint32_t i : order)
+    lives += buffers[i].end - buffers[i].begin;
+  Gaps gaps(lives / std::max<int64_t>(1, static_cast<int64_t>(order.size())) +
+            1);
   using End = std::pair<int64_t, uint32_t>; ///< time and buffer
   std::priority_queue<End, std::vector<End>, std::greater<>> ends;
   for (uint32_t i : order) {
@@ -129,9 +196,10 @@ Packing packBy(const std::vector<TimedBuffer> &buffers, bool isBackwards,
       gaps.giveBack(made.offsets[ended],
                     made.offsets[ended] + buffers[ended].size);
     }
-    made.offsets[i] = gaps.take(buffers[i].size, rule);
+    const int64_t until = isBackwards ? -buffers[i].begin : buffers[i].end;
+    made.offsets[i] = gaps.take(buffers[i].size, until, rule);
     made.height = std::max(made.height, made.offsets[i] + buffers[i].size);
-    ends.push({isBackwards ? -buffers[i].begin : buffers[i].end, i});
+    ends.push({until, i});
   }
   return made;
 }
@@ -163,15 +231,26 @@ std::vector<int64_t> packInTimeOrder(const std::vector<TimedBuffer> &buffers) {
                           {false, Rule::again},
                           {false, Rule::againOrSmallest},
                           {true, Rule::smallest}};
-  Packing best;
+  TimedPacking best;
   best.height = std::numeric_limits<int64_t>::max();
   int64_t bound = mostLive(buffers);
   for (const Way &way : ways) {
-    Packing made = packBy(buffers, way.isBackwards, way.rule);
+    TimedPacking made = packBy(buffers, way.isBackwards, way.rule);
     if (made.height < best.height)
       best = std::move(made);
     if (best.height <= bound)
-      break;
+      return best.offsets;
+  }
+  // Where microbatches come and go in more than one way.
+  constexpr int64_t kGoodShare = 512;
+  if (best.height - bound > bound / kGoodShare) {
+    for (bool isBackwards : {false, true})
+      if (TimedPacking made = packBy(buffers, isBackwards, Rule::together);
+          made.height < best.height)
+        best = std::move(made);
+    std::optional<TimedPacking> apart = packInSizeClasses(buffers);
+    if (apart && apart->height < best.height)
+      best = std::move(*apart);
   }
   return best.offsets;
 }
