@@ -125,6 +125,30 @@ TEST(PlannerAtClusterSize, KeepsWithinTheHost) {
   }
 }
 
+// Drafts have much in common, and only what differs is made anew: what comes of
+// it is what the choices by themselves would give.
+TEST(PlannerAtClusterSize, IsWhatItsChoicesSay) {
+  for (const char *schedule : {"1f1b", "interleaved", "dualpipe"}) {
+    SCOPED_TRACE(schedule);
+    driver::PlanRequest request = published("qwen3-30b-a3b", 4, 8, 16);
+    request.schedule = schedule;
+    request.budgetBytes =
+        int64_t{schedule == std::string("dualpipe") ? 70 : 36} << 30;
+    request.recompute = request.offload = request.partition = "auto";
+    Result<driver::PlanAnswer> chosen = driver::makePlan(request);
+    ASSERT_TRUE(chosen) << chosen.error().message;
+    ASSERT_FALSE(chosen->plan.decisions.empty());
+    request.recompute = chosen->recompute;
+    request.offload = chosen->offload;
+    request.partition = find(chosen->plan, "partition")->value;
+    Result<driver::PlanAnswer> given = driver::makePlan(request);
+    ASSERT_TRUE(given) << given.error().message;
+    EXPECT_TRUE(given->plan.ranks == chosen->plan.ranks);
+    EXPECT_TRUE(given->plan.stages == chosen->plan.stages);
+    EXPECT_EQ(given->plan.prediction.stepNs, chosen->plan.prediction.stepNs);
+  }
+}
+
 // With two copies of the model a layer lies on two ranks, which hold it alike.
 TEST(PlannerAtClusterSize, ChoosesForTwoCopiesOfTheModel) {
   driver::PlanRequest request = published("qwen3-30b-a3b", 4, 8, 16);
