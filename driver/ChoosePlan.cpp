@@ -218,8 +218,10 @@ private:
   }
 
   /// Where copies of a rank get into each other's way, such that it becomes the
-  /// slowest, they get a price. Says whether that was so.
-  bool correctPrices(const Attempt &attempt, int64_t whole, Room &room) const {
+  /// slowest, they get a price, with which its choices will be others. Says
+  /// whether that was so.
+  bool correctPrices(const Attempt &attempt, int64_t whole,
+                     std::vector<Limits> &limits, Room &room) const {
     const std::vector<Chosen::Rank> &ranks = attempt.chosen.ranks;
     const int64_t slowest = slowestNs(attempt.chosen);
     const std::vector<int64_t> takes = chooser.rankNs(attempt.draft.stages);
@@ -231,6 +233,7 @@ private:
           ranks[r].movedBytes == 0 || excess < slowest / kCountsFrom)
         continue;
       room.copyPrices[r] += excess / ((ranks[r].movedBytes >> 20) + 1) + 1;
+      limits[r] = {};
       isChanged = true;
     }
     return isChanged;
@@ -282,8 +285,8 @@ private:
         return made.error();
       ++drafts;
       fitting.note(made->chosen, made->draft, whole, host);
-      const bool isPriced = correctPrices(*made, whole, room);
       const bool isRaised = correct(*made, whole, limits, room);
+      const bool isPriced = correctPrices(*made, whole, limits, room);
       if (!fitsHost(made->draft))
         continue;
       if (largest(made->draft.bytesWithoutWaits) <= whole) {

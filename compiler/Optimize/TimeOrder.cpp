@@ -90,10 +90,9 @@ private:
     };
     // What is far up counts as much as ends that are a little apart.
     constexpr double kTopCounts = .05;
-    std::optional<Place> best;
-    auto consider = [&](int64_t begin, size_t gap,
-                        const std::map<int64_t, int64_t> &ends, int64_t at) {
-      auto neighbour = ends.find(at);
+    auto placeAt = [&](int64_t begin, size_t gap,
+                       const std::map<int64_t, int64_t> &ends, int64_t edge) {
+      auto neighbour = ends.find(edge);
       double apart = neighbour == ends.end()
                          ? 1
                          : std::min(1., std::abs(static_cast<double>(
@@ -101,23 +100,22 @@ private:
                                             static_cast<double>(typicalLife));
       double upwards = static_cast<double>(begin) /
                        static_cast<double>(std::max<int64_t>(1, height));
-      Place place{std::max<int64_t>(0, begin + size - height),
-                  apart + kTopCounts * upwards, begin, gap};
-      if (!best || place < *best)
-        best = place;
+      return Place{std::max<int64_t>(0, begin + size - height),
+                   apart + kTopCounts * upwards, begin, gap};
     };
-    for (size_t i = 0; i < gaps.size(); ++i) {
-      if (gaps[i].size() < size)
-        continue;
-      consider(gaps[i].begin, i, endsBelow, gaps[i].begin);
-      if (i + 1 < gaps.size())
-        consider(gaps[i].end - size, i, endsAbove, gaps[i].end);
-    }
-    const int64_t begin = best->begin;
-    takeFrom(best->gap, size, begin - gaps[best->gap].begin);
-    height = std::max(height, begin + size);
-    endsBelow[begin + size] = endsAbove[begin] = until;
-    return begin;
+    auto atBottom = [&](size_t gap) {
+      return placeAt(gaps[gap].begin, gap, endsBelow, gaps[gap].begin);
+    };
+    Place best = atBottom(gaps.size() - 1); // which has no end
+    for (size_t i = 0; i + 1 < gaps.size(); ++i)
+      if (gaps[i].size() >= size)
+        best =
+            std::min({best, atBottom(i),
+                      placeAt(gaps[i].end - size, i, endsAbove, gaps[i].end)});
+    takeFrom(best.gap, size, best.begin - gaps[best.gap].begin);
+    height = std::max(height, best.begin + size);
+    endsBelow[best.begin + size] = endsAbove[best.begin] = until;
+    return best.begin;
   }
 
   /// The last gap has no end: there always is one.
