@@ -1,6 +1,7 @@
 //===- ChoosePlan.cpp - plans of what the planner chooses -----------------===//
 
 #include "driver/Choose.h"
+#include "driver/Corrections.h"
 #include "driver/FittingRanks.h"
 
 #include <algorithm>
@@ -18,19 +19,8 @@ namespace {
 
 /// Drafts made for one budget; each costs as much as the first.
 constexpr int kMostDrafts = 5;
-/// Of a rank, before it does without copies.
-constexpr int kMostFailures = 2;
-/// Of what a rank takes, what its choices have to cost for another draft.
-constexpr int64_t kWorthADraft = 50;
 /// Of a step, what other shares of layers have to save.
 constexpr int64_t kWorthShares = 1000;
-/// What a rank takes longer than its account says counts from this part on.
-constexpr int64_t kCountsFrom = 128;
-/// More than any device has, with room for sums.
-constexpr int64_t kUnlimited = int64_t{1} << 60;
-/// What is left of a rank's memory where its account was wrong: other choices
-/// are wrong by another amount.
-constexpr int64_t slackOf(int64_t bytes) { return bytes / 512; }
 
 /// Budgets with eight significant bits, by rising size; the first is 128 bytes.
 struct Step {
@@ -142,103 +132,6 @@ private:
     return {};
   }
 
-  /// Where the host is exceeded, that much less than the account thought.
-  void correctHost(const Attempt &attempt, std::vector<int64_t> &bytes) const {
-    for (size_t r = 0; r < bytes.size(); ++r) {
-      int64_t needed = attempt.draft.hostArenaBytes[r];
-      if (needed > host)
-        bytes[r] = std::max<int64_t>(
-            0, std::min(bytes[r],
-                        host - (needed - attempt.chosen.ranks[r].hostBytes)) -
-                   slackOf(host));
-    }
-  }
-
-  /// What is known of a rank's room on the device.
-  struct Limits {
-    int64_t fits = -1;          ///< the most that its choices fitted with
-    int64_t fails = kUnlimited; ///< the least that they did not
-    int failures = 0;
-  };
-
-  /// What the slowest rank takes for a microbatch, by the account.
-  static int64_t slowestNs(const Chosen &chosen) {
-    int64_t slowest = 0;
-    for (const Chosen::Rank &rank : chosen.ranks)
-      slowest = std::max(slowest, rank.ns + rank.extraNs);
-    return slowest;
-  }
-
-  /// Corrects what ranks may choose with by what a draft of theirs needs: less
-  /// where that is too much, more where they pay for memory that is left. Ranks
-  /// whose account stays wrong do without copies. Says whether one of the
-  /// slowest has more.
-  bool correct(const Attempt &attempt, int64_t whole,
-               std::vector<Limits> &limits, Room &room) const {
-    correctHost(attempt, room.host);
-    const int64_t slowest = slowestNs(attempt.chosen);
-    bool isRaised = false;
-    for (size_t r = 0; r < limits.size(); ++r) {
-      const Chosen::Rank &rank = attempt.chosen.ranks[r];
-      const int64_t needed = attempt.draft.bytesWithoutWaits[r];
-      int64_t &capacity = room.device[r];
-      Limits &limit = limits[r];
-      const int64_t corrected = whole - (needed - rank.peakBytes);
-      if (needed > whole) {
-        limit.fails = std::min(limit.fails, capacity);
-        if (++limit.failures > kMostFailures && limit.fits < 0 &&
-            rank.movedBytes > 0) {
-          room.host[r] = 0;
-          capacity = whole;
-          limit = {};
-          continue;
-        }
-        capacity = std::max({int64_t{0}, limit.fits,
-                             std::min(corrected, capacity - (needed - whole)) -
-                                 slackOf(whole)});
-        continue;
-      }
-      if (capacity == kUnlimited) {
-        capacity = std::max<int64_t>(0, corrected);
-        continue;
-      }
-      limit.fits = std::max(limit.fits, capacity);
-      const int64_t left = whole - needed;
-      if (left < slackOf(whole) || rank.extraNs < rank.ns / kWorthADraft)
-        continue;
-      int64_t more = capacity + left - slackOf(whole) / 2;
-      if (more >= limit.fails)
-        more = limit.fits + (limit.fails - limit.fits) / 2;
-      if (more < capacity + slackOf(whole) / 2)
-        continue;
-      capacity = more;
-      isRaised |= rank.ns + rank.extraNs >= slowest - slowest / kCountsFrom;
-    }
-    return isRaised;
-  }
-
-  /// Where copies of a rank get into each other's way, such that it becomes the
-  /// slowest, they get a price, with which its choices will be others. Says
-  /// whether that was so.
-  bool correctPrices(const Attempt &attempt, int64_t whole,
-                     std::vector<Limits> &limits, Room &room) const {
-    const std::vector<Chosen::Rank> &ranks = attempt.chosen.ranks;
-    const int64_t slowest = slowestNs(attempt.chosen);
-    const std::vector<int64_t> takes = chooser.rankNs(attempt.draft.stages);
-    bool isChanged = false;
-    for (size_t r = 0; r < ranks.size(); ++r) {
-      int64_t excess = takes[r] - slowest;
-      // With too little memory it waits for more than copies.
-      if (attempt.draft.bytesWithoutWaits[r] > whole ||
-          ranks[r].movedBytes == 0 || excess < slowest / kCountsFrom)
-        continue;
-      room.copyPrices[r] += excess / ((ranks[r].movedBytes >> 20) + 1) + 1;
-      limits[r] = {};
-      isChanged = true;
-    }
-    return isChanged;
-  }
-
   /// Depends on nothing but `whole`. Takes what fits it, if anything does.
   /// Shares of layers are chosen by what ranks take by their account: where
   /// that promises more than drafts keep, even ones may be better.
@@ -255,21 +148,20 @@ private:
                    std::optional<Taken> &best) {
     // At first as if memory were free: where that fits nothing is quicker.
     // Where the account is far from it, no draft needs to say so.
-    Room room = roomOf(kUnlimited);
+    Corrections corrections(chooser, whole, host);
     FittingRanks fitting(chooser);
-    std::vector<Limits> limits(chooser.rankCount());
     std::optional<Attempt> free;    // the quickest that fits without waits
     std::optional<Attempt> waiting; // the first that fits with waits
     std::vector<Chosen> tried;
     bool isRight = false; // fits without waits, and leaves nothing to correct
     for (int drafts = 0; drafts < kMostDrafts && !isRight;) {
-      Result<Chosen> chosen = chooser.choose(room, isEven);
+      Result<Chosen> chosen = chooser.choose(corrections.room(), isEven);
       if (!chosen)
         return chosen.error();
       if (found > 0 && chosen->stepNs > found - found / kWorthShares)
         break;
-      if (room.device.front() == kUnlimited && isFarBeyond(*chosen, whole)) {
-        room = roomOf(whole);
+      if (corrections.isFree() && isFarBeyond(*chosen, whole)) {
+        corrections.limit();
         continue;
       }
       // What needs least leaves nothing to choose again.
@@ -277,20 +169,17 @@ private:
             return other.isSameAs(*chosen);
           }))
         break;
-      if (!tried.empty() && tried.back().counts != chosen->counts)
-        limits.assign(limits.size(), {});
       tried.push_back(*chosen);
       Result<Attempt> made = attempt(std::move(chosen), whole);
       if (!made)
         return made.error();
       ++drafts;
       fitting.note(made->chosen, made->draft, whole, host);
-      const bool isRaised = correct(*made, whole, limits, room);
-      const bool isPriced = correctPrices(*made, whole, limits, room);
+      const bool choosesAgain = corrections.correct(made->chosen, made->draft);
       if (!fitsHost(made->draft))
         continue;
       if (largest(made->draft.bytesWithoutWaits) <= whole) {
-        isRight = !isPriced && !isRaised;
+        isRight = !choosesAgain;
         if (!free || made->stepNs < free->stepNs)
           free = std::move(*made);
       } else if (!waiting && largest(made->draft.arenaBytes) <= whole)
@@ -345,7 +234,7 @@ private:
         return made.error();
       const std::vector<int64_t> &arenas = made->draft.arenaBytes;
       const bool isBeyondHost = !fitsHost(made->draft);
-      correctHost(*made, hostBytes);
+      correctHost(made->chosen, made->draft, host, hostBytes);
       if (isBeyondHost && !lean)
         continue;
       bool fits = largest(arenas) <= whole && !isBeyondHost;
