@@ -35,7 +35,11 @@ Status PartitionProblem::check() const {
     return failure("pins must have an entry for every block");
   int64_t before = -1;
   for (int64_t stage : pins) {
-    if (stage >= stages() || (stage >= 0 && stage < before))
+    if (stage >= stages())
+      return failure("no stage " + std::to_string(stage) +
+                     " to pin layers to; there are " +
+                     std::to_string(stages()) + ", from 0");
+    if (stage >= 0 && stage < before)
       return failure("pins must rise with the blocks");
     before = std::max(before, stage);
   }
