@@ -132,8 +132,8 @@ TEST(PlannerAtClusterSize, IsWhatItsChoicesSay) {
     SCOPED_TRACE(schedule);
     driver::PlanRequest request = published("qwen3-30b-a3b", 4, 8, 16);
     request.schedule = schedule;
-    request.budgetBytes =
-        int64_t{schedule == std::string("dualpipe") ? 70 : 36} << 30;
+    request.budgetBytes = int64_t{schedule == std::string("dualpipe") ? 70 : 36}
+                          << 30;
     request.recompute = request.offload = request.partition = "auto";
     Result<driver::PlanAnswer> chosen = driver::makePlan(request);
     ASSERT_TRUE(chosen) << chosen.error().message;
