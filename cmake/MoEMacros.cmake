@@ -18,7 +18,7 @@ function(moe_add_plain_tool name)
   target_link_libraries(${name} PRIVATE ${ARG_DEPS})
 endfunction()
 
-# The compiler's programs allocate millions of small things. Sanitizers bring
+# The compiler's programs allocate a great many small things. Sanitizers bring
 # an allocator of their own.
 function(moe_use_fast_allocator name)
   if(mimalloc_FOUND AND NOT MOE_SANITIZE)

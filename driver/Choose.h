@@ -175,11 +175,12 @@ using MakeDraft = std::function<Result<Draft>(const Chosen &, int64_t, bool)>;
 /// Makes drafts of what `chooser` chooses until one fits without waits for
 /// bytes: where a rank needs more than the chooser thought, it gets that much
 /// less to choose with, where less, that much more; where its copies take
-/// longer, they get a price. The answer is the quickest such plan by what the
-/// programs of the drafts take; or one that fits with such waits, where it is
-/// quicker or nothing else fits; or, where nothing fits, the one that needs
-/// least. With what was chosen and its distance from the bound among its
-/// assumptions.
+/// longer, they get a price (Corrections.h). The answer is the quickest such
+/// plan by what the programs of the drafts take, or what its ranks do in
+/// several of them, put together (FittingRanks.h), where that is quicker; or
+/// one that fits with such waits, where it is quicker or nothing else fits; or,
+/// where nothing fits, the one that needs least. With what was chosen and its
+/// distance from the bound among its assumptions.
 ///
 /// With effort exact that is done for all budgets of eight significant bits up
 /// to this one, and the quickest plan is the answer. What is tried for a budget

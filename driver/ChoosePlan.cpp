@@ -17,7 +17,7 @@ namespace moe::driver {
 
 namespace {
 
-/// Drafts made for one budget; each costs as much as the first.
+/// Drafts made for one budget, what they give put together not among them.
 constexpr int kMostDrafts = 5;
 /// Of a step, what other shares of layers have to save.
 constexpr int64_t kWorthShares = 1000;

@@ -36,10 +36,11 @@ struct PlanDraft {
   std::vector<RankArena> arenas; ///< of each rank
 };
 
-/// Turns a module that passed `--pipe-verify-plan` into a draft: stages become
-/// programs, ranks step lists, and all buffers get their places. `known`: of
-/// the draft before (placeRanks()). Emits an error and fails on IR that is not
-/// ready for it.
+/// Turns a module with explicit lifetimes into a draft, which may be finished
+/// once the module has passed `--pipe-verify-plan`: stages become programs,
+/// ranks step lists, and all buffers get their places. `known`: of the draft
+/// before (placeRanks()). Emits an error and fails on IR that is not ready for
+/// it.
 mlir::FailureOr<PlanDraft> draftPlan(mlir::ModuleOp module,
                                      const EmissionInputs &inputs,
                                      PlacedRanks *known = nullptr);
