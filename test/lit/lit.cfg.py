@@ -18,3 +18,7 @@ config.substitutions.append(("%python", config.python_executable))
 
 llvm_config.with_environment("PATH", config.llvm_tools_dir, append_path=True)
 llvm_config.with_environment("PATH", config.moe_tools_dir, append_path=True)
+
+# Built where there is a CUDA toolkit.
+if os.path.exists(os.path.join(config.moe_tools_dir, "moe-profile")):
+    config.available_features.add("moe-profile")
