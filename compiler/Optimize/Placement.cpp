@@ -121,7 +121,7 @@ public:
     for (int64_t stage : rank.stages)
       placeParameters(plan.stages[stage], cursor);
     Contexts contexts(plan, rank);
-    SlotHeights slots = placeSlots(plan, rank, contexts, cursor.offset);
+    SlotHeights slots = placeSlots(plan, rank, contexts, reuse, cursor.offset);
     placeFixedOnHost();
     Arena arena = placeOthers(contexts, slots, cursor.offset);
     placeOverwriters();

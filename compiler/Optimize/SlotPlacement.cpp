@@ -1,5 +1,6 @@
 #include "compiler/Optimize/SlotPlacement.h"
 
+#include "compiler/Optimize/PackAround.h"
 #include "compiler/Optimize/SlotStack.h"
 #include "compiler/Optimize/TimeOrder.h"
 
@@ -11,6 +12,14 @@
 
 namespace moe::optimize {
 namespace {
+
+/// Of what a block has in slots, the share from which on a value lies by
+/// itself: it goes where others of its size were, and small ones fill small
+/// gaps. In slots of one layout there is nothing to gain from the small ones.
+constexpr int64_t kOwnPlaceShare = 1024, kOwnPlaceInSlotShare = 16;
+/// Of what a stage has in slots, the share from which on it is worth it to have
+/// what passes there as well.
+constexpr int64_t kPassingShare = 256;
 
 /// Whether the value needs a place in a slot.
 bool isInSlot(const plan::Value &value) {
@@ -41,12 +50,23 @@ std::set<plan::ValueIndex> passedOn(const plan::Stage &stage) {
 struct Group {
   int64_t bytes = 0;
   bool isOnHost = false;
+  bool isPassing = false; ///< lives in one program
   /// Behind the base of the microbatch's slot; -1: it lies where it likes.
   int64_t inSlot = -1;
 };
 
+/// What lives in one program only is in no slot to begin with, whatever an
+/// earlier placement has made of it.
+void keepFixed(plan::Stage &stage) {
+  std::set<plan::ValueIndex> outer = passedOn(stage);
+  for (size_t i = 0; i < stage.values.size(); ++i)
+    if (stage.values[i].overwrites == -1 &&
+        !outer.contains(static_cast<plan::ValueIndex>(i)))
+      stage.values[i].placement = plan::Placement::fixed;
+}
+
 /// Gives the values in slots their groups and offsets.
-std::vector<Group> formGroups(plan::Stage &stage) {
+std::vector<Group> formGroups(plan::Stage &stage, int64_t ownPlaceShare) {
   // Bits for the phases that write a value, and for those that release it.
   using Uses = std::pair<uint8_t, uint8_t>;
   std::vector<Uses> uses(stage.values.size());
@@ -59,9 +79,6 @@ std::vector<Group> formGroups(plan::Stage &stage) {
       for (plan::ValueIndex released : op.releases)
         uses[plan::storageOf(stage, released)].second |= phase;
     }
-  // Large values are on their own: places of one size are worth more than few
-  // groups.
-  constexpr int64_t largeShare = 16;
   std::map<std::string_view, int64_t> blockBytes;
   for (const plan::Value &value : stage.values)
     if (isInSlot(value))
@@ -73,20 +90,47 @@ std::vector<Group> formGroups(plan::Stage &stage) {
     value.group = -1;
     if (!isInSlot(value))
       continue;
-    bool isLarge =
-        value.bytes >= blockBytes.at(blockOf(stage, value)) / largeShare;
+    const bool isLarge =
+        value.bytes >= blockBytes.at(blockOf(stage, value)) / ownPlaceShare;
     auto [entry, isNew] =
         known.try_emplace({isLarge ? value.name : blockOf(stage, value),
                            uses[i], value.isOnHost()},
                           static_cast<int64_t>(groups.size()));
     if (isNew)
-      groups.push_back({0, value.isOnHost()});
+      groups.push_back({0, value.isOnHost(), false, -1});
     value.group = entry->second;
     Group &group = groups[static_cast<size_t>(value.group)];
     value.offset = group.bytes;
     group.bytes += plan::alignUp(value.bytes);
   }
   return groups;
+}
+
+/// Moves what programs need for themselves and is large into slots, a group
+/// each, so that it can lie in what microbatches leave free meanwhile. Not what
+/// is copied to the host: in a slot its bytes are free only when that is known
+/// to be done, elsewhere when it is expected to be (ContextLifetimes).
+void addPassing(plan::Stage &stage, std::vector<Group> &groups) {
+  std::set<plan::ValueIndex> outer = passedOn(stage);
+  for (const plan::Program &program : stage.programs)
+    for (const plan::Op &op : program.ops)
+      if (op.stream == plan::Stream::copy_out)
+        for (plan::ValueIndex input : op.inputs)
+          outer.insert(plan::storageOf(stage, input));
+  int64_t keptBytes = 0;
+  for (const Group &group : groups)
+    keptBytes += group.isOnHost ? 0 : group.bytes;
+  for (size_t i = 0; i < stage.values.size(); ++i) {
+    plan::Value &value = stage.values[i];
+    if (value.isOnHost() || value.overwrites != -1 ||
+        outer.contains(static_cast<plan::ValueIndex>(i)) ||
+        value.bytes < keptBytes / kPassingShare)
+      continue;
+    value.placement = plan::Placement::slot;
+    value.group = static_cast<int64_t>(groups.size());
+    value.offset = 0;
+    groups.push_back({plan::alignUp(value.bytes), false, true, -1});
+  }
 }
 
 /// When a program of a context begins or ends the life of a group; -1: it does
@@ -98,15 +142,20 @@ struct Event {
 class SlotPlacer {
 public:
   SlotPlacer(plan::Plan &plan, plan::Rank &rank, const Contexts &contexts,
-             int64_t base)
-      : plan(plan), rank(rank), contexts(contexts), base(base) {}
+             Reuse reuse, int64_t base)
+      : plan(plan), rank(rank), contexts(contexts), reuse(reuse), base(base) {}
 
   SlotHeights run() {
     const bool stackable = isStackable();
-    if (stackable)
-      keepFixed(plan.stages[rank.stages.front()]);
-    for (int64_t stage : rank.stages)
-      groups[stage] = formGroups(plan.stages[stage]);
+    for (int64_t index : rank.stages) {
+      plan::Stage &stage = plan.stages[index];
+      keepFixed(stage);
+      groups[index] =
+          formGroups(stage, stackable ? kOwnPlaceInSlotShare : kOwnPlaceShare);
+      // Where ops wait for bytes, those outside slots are free again sooner.
+      if (!stackable && reuse == Reuse::withoutWaits)
+        addPassing(stage, groups[index]);
+    }
     if (stackable)
       formSlot(rank.stages.front());
     findEvents();
@@ -126,18 +175,9 @@ private:
   /// A group of one microbatch.
   struct Instance {
     TimedBuffer life;
-    bool isOnHost, isInSlot;
+    bool isOnHost, isPassing, isInSlot;
     int64_t base;
   };
-
-  /// What lives in one program only is in no slot to begin with, whatever an
-  /// earlier placement has made of it.
-  static void keepFixed(plan::Stage &stage) {
-    std::set<plan::ValueIndex> outer = passedOn(stage);
-    for (size_t i = 0; i < stage.values.size(); ++i)
-      if (!outer.contains(static_cast<plan::ValueIndex>(i)))
-        stage.values[i].placement = plan::Placement::fixed;
-  }
 
   /// Whether microbatches come and go as a whole: one stage, of which a forward
   /// fills a slot and a whole backward empties it.
@@ -195,15 +235,13 @@ private:
         stacked.push_back(g);
         kept.push_back({own[g].bytes, lifeOf[g].life});
       }
-    // A place in every slot is worth it for what counts.
-    constexpr int64_t smallShare = 256;
     std::set<plan::ValueIndex> outer = passedOn(stage);
     std::vector<size_t> candidates;
     for (size_t i = 0; i < stage.values.size(); ++i) {
       const plan::Value &value = stage.values[i];
       if (!value.isOnHost() && isMade[i] &&
           !outer.contains(static_cast<plan::ValueIndex>(i)) &&
-          value.bytes >= keptBytes / smallShare) {
+          value.bytes >= keptBytes / kPassingShare) {
         candidates.push_back(i);
         passing.push_back({plan::alignUp(value.bytes), lives[i]});
       }
@@ -219,7 +257,7 @@ private:
       value.placement = plan::Placement::slot;
       value.group = static_cast<int64_t>(own.size());
       value.offset = 0;
-      own.push_back({passing[n].bytes, false, layout.passing[n]});
+      own.push_back({passing[n].bytes, false, false, layout.passing[n]});
     }
   }
 
@@ -262,6 +300,7 @@ private:
       for (const Group &group : groups.at(key.first))
         instances.push_back({{group.bytes, never, -1},
                              group.isOnHost,
+                             group.isPassing,
                              group.inSlot != -1,
                              base});
     return known->second;
@@ -339,30 +378,42 @@ private:
     return top;
   }
 
-  /// Packs the instances in one of the arenas from `from` upwards; returns the
-  /// end of the highest.
+  /// Packs the instances in one of the arenas from `from` upwards: what is
+  /// kept, and what passes where that leaves room. Returns the end of the
+  /// highest.
   int64_t pack(bool onHost, int64_t from) {
     if (!onHost && slotBytes > 0)
       from = packSlots(from);
-    std::vector<TimedBuffer> buffers;
-    std::vector<Instance *> packed;
     int64_t height = 0;
-    for (Instance &instance : instances) {
-      if (instance.isOnHost != onHost || instance.isInSlot)
-        continue;
-      instance.base = from;
-      // Where it would lie has to be in the arena, also if it never lives.
-      height = std::max(height, instance.life.size);
-      if (instance.life.begin == never)
-        continue;
-      buffers.push_back(instance.life);
-      packed.push_back(&instance);
-    }
-    std::vector<int64_t> offsets = packInTimeOrder(buffers);
-    for (size_t i = 0; i < packed.size(); ++i) {
-      packed[i]->base += offsets[i];
-      height = std::max(height, offsets[i] + buffers[i].size);
-    }
+    auto collect = [&](bool isPassing, std::vector<TimedBuffer> &buffers) {
+      std::vector<Instance *> packed;
+      for (Instance &instance : instances) {
+        if (instance.isOnHost != onHost || instance.isInSlot ||
+            instance.isPassing != isPassing)
+          continue;
+        instance.base = from;
+        // Where it would lie has to be in the arena, also if it never lives.
+        height = std::max(height, instance.life.size);
+        if (instance.life.begin == never)
+          continue;
+        buffers.push_back(instance.life);
+        packed.push_back(&instance);
+      }
+      return packed;
+    };
+    auto write = [&](const std::vector<Instance *> &packed,
+                     const std::vector<int64_t> &offsets) {
+      for (size_t i = 0; i < packed.size(); ++i) {
+        packed[i]->base += offsets[i];
+        height = std::max(height, offsets[i] + packed[i]->life.size);
+      }
+    };
+    std::vector<TimedBuffer> kept, passing;
+    const std::vector<Instance *> keptOnes = collect(false, kept);
+    const std::vector<int64_t> places = packInTimeOrder(kept);
+    write(keptOnes, places);
+    const std::vector<Instance *> passingOnes = collect(true, passing);
+    write(passingOnes, packAround(kept, places, passing));
     return from + height;
   }
 
@@ -524,6 +575,7 @@ private:
   plan::Plan &plan;
   plan::Rank &rank;
   const Contexts &contexts;
+  Reuse reuse;
   int64_t base;
   std::map<int64_t, std::vector<Group>> groups; ///< by stage
   int64_t slotBytes = 0; ///< of a stackable rank's microbatches
@@ -538,8 +590,8 @@ private:
 } // namespace
 
 SlotHeights placeSlots(plan::Plan &plan, plan::Rank &rank,
-                       const Contexts &contexts, int64_t base) {
-  return SlotPlacer(plan, rank, contexts, base).run();
+                       const Contexts &contexts, Reuse reuse, int64_t base) {
+  return SlotPlacer(plan, rank, contexts, reuse, base).run();
 }
 
 } // namespace moe::optimize

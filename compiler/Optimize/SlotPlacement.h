@@ -25,9 +25,10 @@ struct SlotHeights {
 /// to the one that releases its last, so that in an overlap a layer's bytes go
 /// from one microbatch to the other while the layers around them are still in
 /// use. The instances of all stages are packed together, in several ways, of
-/// which the lowest is taken. None of them makes ops wait for each other. n log
-/// n in steps and groups, times the holes between groups.
+/// which the lowest is taken; what programs need for themselves and is large
+/// then goes where they leave room at the time. None of that makes ops wait for
+/// each other. n log n in steps and groups, times the holes between groups.
 SlotHeights placeSlots(plan::Plan &plan, plan::Rank &rank,
-                       const Contexts &contexts, int64_t base);
+                       const Contexts &contexts, Reuse reuse, int64_t base);
 
 } // namespace moe::optimize

@@ -118,7 +118,7 @@ TEST(Placement, ReuseAcrossStreamsCostsAWaitOrBytes) {
   EXPECT_EQ(made.stages[0].programs[0].ops[1].waits, (std::vector<int64_t>{0}));
 }
 
-TEST(Placement, WhatLivesAfterASlotsValueTakesItsBytes) {
+TEST(Placement, WhatPassesThroughAProgramTakesBytesThatAreGivenBack) {
   plan::Plan made = twoValues(plan::Stream::compute);
   plan::Stage &stage = made.stages[0];
   plan::Parameter weight, frozen;
@@ -142,17 +142,22 @@ TEST(Placement, WhatLivesAfterASlotsValueTakesItsBytes) {
   EXPECT_EQ(stage.parameters[1].weightOffset, 512 + 4 * 1024);
   EXPECT_EQ(stage.parameters[1].gradientOffset, -1);
   int64_t persistent = 512 + 4 * 1024 + 256;
-  EXPECT_EQ(stage.slots, (std::vector<std::vector<int64_t>>{{persistent}}));
-  EXPECT_EQ(stage.values[0].group, 0);
-  EXPECT_EQ(stage.values[0].offset, 0);
-  EXPECT_EQ(stage.values[1].offset, persistent);
+  // Where the only microbatch has them.
+  auto placeOf = [&](size_t index) {
+    const plan::Value &value = stage.values[index];
+    EXPECT_EQ(value.placement, plan::Placement::slot);
+    return stage.slots.at(0).at(static_cast<size_t>(value.group)) +
+           value.offset;
+  };
+  EXPECT_EQ(placeOf(0), persistent);
+  EXPECT_EQ(placeOf(1), persistent);
   EXPECT_EQ(made.ranks[0].arenaBytes, persistent + 256);
-  // While both live, the slot is below.
+  // While both live, one is above the other.
   stage.programs[0].ops[0].releases.clear();
   stage.programs[0].ops[1].releases = {0, 1};
   place(made, Reuse::withoutWaits);
-  EXPECT_EQ(stage.slots, (std::vector<std::vector<int64_t>>{{persistent}}));
-  EXPECT_EQ(stage.values[1].offset, persistent + 256);
+  EXPECT_EQ(placeOf(0), persistent);
+  EXPECT_EQ(placeOf(1), persistent + 256);
   EXPECT_EQ(made.ranks[0].arenaBytes, persistent + 512);
 }
 
