@@ -13,13 +13,20 @@
 namespace moe::optimize {
 namespace {
 
-/// Of what a block has in slots, the share from which on a value lies by
-/// itself: it goes where others of its size were, and small ones fill small
-/// gaps. In slots of one layout there is nothing to gain from the small ones.
-constexpr int64_t kOwnPlaceShare = 1024, kOwnPlaceInSlotShare = 16;
-/// Of what a stage has in slots, the share from which on it is worth it to have
-/// what passes there as well.
-constexpr int64_t kPassingShare = 256;
+/// From which size on values are worth a place of their own.
+struct Shares {
+  /// Kept ones, of what their block has in slots: they go where others of their
+  /// size were, and small ones fill small gaps.
+  int64_t own;
+  /// Those that pass, of what the stage has in slots.
+  int64_t passing;
+};
+constexpr Shares kFine = {1024, 256};
+/// Where there would be more than kMostInstances.
+constexpr Shares kCoarse = {32, 64};
+constexpr size_t kMostInstances = 12'000;
+/// In slots of one layout there is nothing to gain from small ones.
+constexpr Shares kStacked = {16, 256};
 
 /// Whether the value needs a place in a slot.
 bool isInSlot(const plan::Value &value) {
@@ -66,7 +73,7 @@ void keepFixed(plan::Stage &stage) {
 }
 
 /// Gives the values in slots their groups and offsets.
-std::vector<Group> formGroups(plan::Stage &stage, int64_t ownPlaceShare) {
+std::vector<Group> formGroups(plan::Stage &stage, Shares shares) {
   // Bits for the phases that write a value, and for those that release it.
   using Uses = std::pair<uint8_t, uint8_t>;
   std::vector<Uses> uses(stage.values.size());
@@ -91,7 +98,7 @@ std::vector<Group> formGroups(plan::Stage &stage, int64_t ownPlaceShare) {
     if (!isInSlot(value))
       continue;
     const bool isLarge =
-        value.bytes >= blockBytes.at(blockOf(stage, value)) / ownPlaceShare;
+        value.bytes >= blockBytes.at(blockOf(stage, value)) / shares.own;
     auto [entry, isNew] =
         known.try_emplace({isLarge ? value.name : blockOf(stage, value),
                            uses[i], value.isOnHost()},
@@ -110,7 +117,7 @@ std::vector<Group> formGroups(plan::Stage &stage, int64_t ownPlaceShare) {
 /// each, so that it can lie in what microbatches leave free meanwhile. Not what
 /// is copied to the host: in a slot its bytes are free only when that is known
 /// to be done, elsewhere when it is expected to be (ContextLifetimes).
-void addPassing(plan::Stage &stage, std::vector<Group> &groups) {
+void addPassing(plan::Stage &stage, std::vector<Group> &groups, Shares shares) {
   std::set<plan::ValueIndex> outer = passedOn(stage);
   for (const plan::Program &program : stage.programs)
     for (const plan::Op &op : program.ops)
@@ -124,7 +131,7 @@ void addPassing(plan::Stage &stage, std::vector<Group> &groups) {
     plan::Value &value = stage.values[i];
     if (value.isOnHost() || value.overwrites != -1 ||
         outer.contains(static_cast<plan::ValueIndex>(i)) ||
-        value.bytes < keptBytes / kPassingShare)
+        value.bytes < keptBytes / shares.passing)
       continue;
     value.placement = plan::Placement::slot;
     value.group = static_cast<int64_t>(groups.size());
@@ -146,18 +153,15 @@ public:
       : plan(plan), rank(rank), contexts(contexts), reuse(reuse), base(base) {}
 
   SlotHeights run() {
-    const bool stackable = isStackable();
-    for (int64_t index : rank.stages) {
-      plan::Stage &stage = plan.stages[index];
-      keepFixed(stage);
-      groups[index] =
-          formGroups(stage, stackable ? kOwnPlaceInSlotShare : kOwnPlaceShare);
-      // Where ops wait for bytes, those outside slots are free again sooner.
-      if (!stackable && reuse == Reuse::withoutWaits)
-        addPassing(stage, groups[index]);
-    }
-    if (stackable)
+    if (isStackable()) {
+      group(kStacked, false);
       formSlot(rank.stages.front());
+    } else {
+      // Where ops wait for bytes, those outside slots are free again sooner.
+      const bool hasPassing = reuse == Reuse::withoutWaits;
+      if (group(kFine, hasPassing) > kMostInstances)
+        group(kCoarse, hasPassing);
+    }
     findEvents();
     followSteps();
     rank.hostArenaBytes = pack(true, 0);
@@ -178,6 +182,29 @@ private:
     bool isOnHost, isPassing, isInSlot;
     int64_t base;
   };
+
+  /// Forms the groups of all stages; returns how many instances they have.
+  size_t group(Shares shares, bool hasPassing) {
+    size_t count = 0;
+    for (int64_t index : rank.stages) {
+      plan::Stage &stage = plan.stages[index];
+      keepFixed(stage);
+      std::vector<Group> &own = groups[index];
+      own = formGroups(stage, shares);
+      if (hasPassing)
+        addPassing(stage, own, shares);
+      count += own.size() * static_cast<size_t>(microbatchesOf(index));
+    }
+    return count;
+  }
+
+  int64_t microbatchesOf(int64_t stage) const {
+    std::set<int64_t> microbatches;
+    for (const plan::Step &step : rank.steps)
+      if (step.stage == stage)
+        microbatches.insert(step.microbatch);
+    return static_cast<int64_t>(microbatches.size());
+  }
 
   /// Whether microbatches come and go as a whole: one stage, of which a forward
   /// fills a slot and a whole backward empties it.
@@ -241,7 +268,7 @@ private:
       const plan::Value &value = stage.values[i];
       if (!value.isOnHost() && isMade[i] &&
           !outer.contains(static_cast<plan::ValueIndex>(i)) &&
-          value.bytes >= keptBytes / kPassingShare) {
+          value.bytes >= keptBytes / kStacked.passing) {
         candidates.push_back(i);
         passing.push_back({plan::alignUp(value.bytes), lives[i]});
       }

@@ -3,8 +3,6 @@
 #include "compiler/Optimize/SizeClasses.h"
 
 #include <algorithm>
-#include <cmath>
-#include <compare>
 #include <cstddef>
 #include <functional>
 #include <limits>
@@ -24,21 +22,13 @@ enum class Rule : uint8_t {
   /// lowest gap or the smallest one.
   again,
   againOrSmallest,
-  /// Beside what ends when it does, at either side of a gap, so that gaps grow
-  /// together.
-  together,
 };
 
 /// The bytes that nobody has.
 class Gaps {
 public:
-  /// `typicalLife`: of a buffer; ends farther apart than that are all the same.
-  explicit Gaps(int64_t typicalLife) : typicalLife(typicalLife) {}
-
-  /// Returns where the taken bytes begin. The buffer ends at `until`.
-  int64_t take(int64_t size, int64_t until, Rule rule) {
-    if (rule == Rule::together)
-      return takeBeside(size, until);
+  /// Returns where the taken bytes begin.
+  int64_t take(int64_t size, Rule rule) {
     if (rule == Rule::lowest || rule == Rule::smallest)
       return takeFrom(choose(size, rule == Rule::lowest), size);
     std::set<int64_t> &before = places[size];
@@ -53,8 +43,6 @@ public:
   }
 
   void giveBack(int64_t begin, int64_t end) {
-    endsBelow.erase(end);
-    endsAbove.erase(begin);
     auto next = std::lower_bound(
         gaps.begin(), gaps.end(), begin,
         [](const Gap &gap, int64_t at) { return gap.begin < at; });
@@ -77,46 +65,6 @@ private:
     int64_t begin, end;
     int64_t size() const { return end - begin; }
   };
-
-  /// Of places that do not raise the height, the one beside what ends nearest
-  /// to `until`, of such the lower; else the one that raises it least.
-  int64_t takeBeside(int64_t size, int64_t until) {
-    struct Place {
-      int64_t over;
-      double distance;
-      int64_t begin;
-      size_t gap;
-      auto operator<=>(const Place &) const = default;
-    };
-    // What is far up counts as much as ends that are a little apart.
-    constexpr double kTopCounts = .05;
-    auto placeAt = [&](int64_t begin, size_t gap,
-                       const std::map<int64_t, int64_t> &ends, int64_t edge) {
-      auto neighbour = ends.find(edge);
-      double apart = neighbour == ends.end()
-                         ? 1
-                         : std::min(1., std::abs(static_cast<double>(
-                                            neighbour->second - until)) /
-                                            static_cast<double>(typicalLife));
-      double upwards = static_cast<double>(begin) /
-                       static_cast<double>(std::max<int64_t>(1, height));
-      return Place{std::max<int64_t>(0, begin + size - height),
-                   apart + kTopCounts * upwards, begin, gap};
-    };
-    auto atBottom = [&](size_t gap) {
-      return placeAt(gaps[gap].begin, gap, endsBelow, gaps[gap].begin);
-    };
-    Place best = atBottom(gaps.size() - 1); // which has no end
-    for (size_t i = 0; i + 1 < gaps.size(); ++i)
-      if (gaps[i].size() >= size)
-        best =
-            std::min({best, atBottom(i),
-                      placeAt(gaps[i].end - size, i, endsAbove, gaps[i].end)});
-    takeFrom(best.gap, size, best.begin - gaps[best.gap].begin);
-    height = std::max(height, best.begin + size);
-    endsBelow[best.begin + size] = endsAbove[best.begin] = until;
-    return best.begin;
-  }
 
   /// The last gap has no end: there always is one.
   size_t choose(int64_t size, bool isLowest) const {
@@ -156,11 +104,6 @@ private:
 
   std::vector<Gap> gaps = {{0, std::numeric_limits<int64_t>::max()}};
   std::map<int64_t, std::set<int64_t>> places; ///< by size
-  // For Rule::together: when what lies there ends, by its upper and its lower
-  // edge.
-  std::map<int64_t, int64_t> endsBelow, endsAbove;
-  int64_t height = 0;
-  int64_t typicalLife;
 };
 
 TimedPacking packBy(const std::vector<TimedBuffer> &buffers, bool isBackwards,
@@ -181,11 +124,7 @@ TimedPacking packBy(const std::vector<TimedBuffer> &buffers, bool isBackwards,
   });
   TimedPacking made;
   made.offsets.assign(buffers.size(), 0);
-  int64_t lives = 1;
-  for (uint32_t i : order)
-    lives += buffers[i].end - buffers[i].begin;
-  Gaps gaps(lives / std::max<int64_t>(1, static_cast<int64_t>(order.size())) +
-            1);
+  Gaps gaps;
   using End = std::pair<int64_t, uint32_t>; ///< time and buffer
   std::priority_queue<End, std::vector<End>, std::greater<>> ends;
   for (uint32_t i : order) {
@@ -195,7 +134,7 @@ TimedPacking packBy(const std::vector<TimedBuffer> &buffers, bool isBackwards,
                     made.offsets[ended] + buffers[ended].size);
     }
     const int64_t until = isBackwards ? -buffers[i].begin : buffers[i].end;
-    made.offsets[i] = gaps.take(buffers[i].size, until, rule);
+    made.offsets[i] = gaps.take(buffers[i].size, rule);
     made.height = std::max(made.height, made.offsets[i] + buffers[i].size);
     ends.push({until, i});
   }
@@ -224,11 +163,13 @@ std::vector<int64_t> packInTimeOrder(const std::vector<TimedBuffer> &buffers) {
     bool isBackwards;
     Rule rule;
   };
-  constexpr Way ways[] = {{false, Rule::lowest},
-                          {false, Rule::smallest},
-                          {false, Rule::again},
+  constexpr Way ways[] = {{false, Rule::smallest},
                           {false, Rule::againOrSmallest},
-                          {true, Rule::smallest}};
+                          {true, Rule::smallest},
+                          {false, Rule::again},
+                          {false, Rule::lowest}};
+  // Of the most that lives, what is not worth another way.
+  constexpr int64_t kGoodShare = 256;
   TimedPacking best;
   best.height = std::numeric_limits<int64_t>::max();
   int64_t bound = mostLive(buffers);
@@ -236,20 +177,13 @@ std::vector<int64_t> packInTimeOrder(const std::vector<TimedBuffer> &buffers) {
     TimedPacking made = packBy(buffers, way.isBackwards, way.rule);
     if (made.height < best.height)
       best = std::move(made);
-    if (best.height <= bound)
+    if (best.height - bound <= bound / kGoodShare)
       return best.offsets;
   }
   // Where microbatches come and go in more than one way.
-  constexpr int64_t kGoodShare = 512;
-  if (best.height - bound > bound / kGoodShare) {
-    for (bool isBackwards : {false, true})
-      if (TimedPacking made = packBy(buffers, isBackwards, Rule::together);
-          made.height < best.height)
-        best = std::move(made);
-    std::optional<TimedPacking> apart = packInSizeClasses(buffers);
-    if (apart && apart->height < best.height)
-      best = std::move(*apart);
-  }
+  std::optional<TimedPacking> apart = packInSizeClasses(buffers);
+  if (apart && apart->height < best.height)
+    best = std::move(*apart);
   return best.offsets;
 }
 

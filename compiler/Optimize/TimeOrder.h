@@ -23,10 +23,9 @@ struct TimedBuffer {
 /// Offsets such that those that live at the same time share no byte: the lowest
 /// of five packings in time order or against it, where each takes the lowest
 /// free bytes, the smallest gap that holds it, or the place of one of its size
-/// that is gone; stops at the first that reaches the most live bytes. Where
-/// none comes near, also of packings beside what ends at the same time, and of
-/// one that keeps sizes apart. Offsets are sums of sizes. O(n (g log g + p))
-/// for n buffers, g gaps and p places of a size.
+/// that is gone; stops at the first that comes near the most live bytes. Where
+/// none does, also of one that keeps sizes apart. Offsets are sums of sizes.
+/// O(n (g log g + p)) for n buffers, g gaps and p places of a size.
 std::vector<int64_t> packInTimeOrder(const std::vector<TimedBuffer> &buffers);
 
 } // namespace moe::optimize
