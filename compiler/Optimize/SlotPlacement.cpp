@@ -1,6 +1,7 @@
 #include "compiler/Optimize/SlotPlacement.h"
 
 #include "compiler/Optimize/PackAround.h"
+#include "compiler/Optimize/SlotGroups.h"
 #include "compiler/Optimize/SlotStack.h"
 #include "compiler/Optimize/TimeOrder.h"
 
@@ -13,132 +14,12 @@
 namespace moe::optimize {
 namespace {
 
-/// From which size on values are worth a place of their own.
-struct Shares {
-  /// Kept ones, of what their block has in slots: they go where others of their
-  /// size were, and small ones fill small gaps.
-  int64_t own;
-  /// Those that pass, of what the stage has in slots.
-  int64_t passing;
-};
-constexpr Shares kFine = {1024, 256};
+constexpr SlotShares kFine = {1024, 256};
 /// Where there would be more than kMostInstances.
-constexpr Shares kCoarse = {32, 64};
+constexpr SlotShares kCoarse = {32, 64};
 constexpr size_t kMostInstances = 12'000;
 /// In slots of one layout there is nothing to gain from small ones.
-constexpr Shares kStacked = {16, 256};
-
-/// Whether the value needs a place in a slot.
-bool isInSlot(const plan::Value &value) {
-  return value.placement == plan::Placement::slot && value.overwrites == -1;
-}
-
-/// The longest name among the stage's blocks that the value's begins with, or
-/// the value's own.
-std::string_view blockOf(const plan::Stage &stage, const plan::Value &value) {
-  std::string_view longest;
-  for (const std::string &block : stage.blocks)
-    if (block.size() > longest.size() && value.name.size() > block.size() &&
-        value.name[block.size()] == '.' && value.name.starts_with(block))
-      longest = block;
-  return longest.empty() ? std::string_view(value.name) : longest;
-}
-
-/// Whose bytes are inputs and outputs of the programs of a stage.
-std::set<plan::ValueIndex> passedOn(const plan::Stage &stage) {
-  std::set<plan::ValueIndex> values;
-  for (const plan::Program &program : stage.programs)
-    for (const auto *list : {&program.inputs, &program.outputs})
-      for (plan::ValueIndex value : *list)
-        values.insert(plan::storageOf(stage, value));
-  return values;
-}
-
-struct Group {
-  int64_t bytes = 0;
-  bool isOnHost = false;
-  bool isPassing = false; ///< lives in one program
-  /// Behind the base of the microbatch's slot; -1: it lies where it likes.
-  int64_t inSlot = -1;
-};
-
-/// What lives in one program only is in no slot to begin with, whatever an
-/// earlier placement has made of it.
-void keepFixed(plan::Stage &stage) {
-  std::set<plan::ValueIndex> outer = passedOn(stage);
-  for (size_t i = 0; i < stage.values.size(); ++i)
-    if (stage.values[i].overwrites == -1 &&
-        !outer.contains(static_cast<plan::ValueIndex>(i)))
-      stage.values[i].placement = plan::Placement::fixed;
-}
-
-/// Gives the values in slots their groups and offsets.
-std::vector<Group> formGroups(plan::Stage &stage, Shares shares) {
-  // Bits for the phases that write a value, and for those that release it.
-  using Uses = std::pair<uint8_t, uint8_t>;
-  std::vector<Uses> uses(stage.values.size());
-  for (const plan::Program &program : stage.programs)
-    for (const plan::Op &op : program.ops) {
-      auto phase = static_cast<uint8_t>(1U << static_cast<int>(program.phase));
-      for (plan::ValueIndex output : op.outputs)
-        if (output != -1 && stage.values[output].overwrites == -1)
-          uses[output].first |= phase;
-      for (plan::ValueIndex released : op.releases)
-        uses[plan::storageOf(stage, released)].second |= phase;
-    }
-  std::map<std::string_view, int64_t> blockBytes;
-  for (const plan::Value &value : stage.values)
-    if (isInSlot(value))
-      blockBytes[blockOf(stage, value)] += value.bytes;
-  std::map<std::tuple<std::string_view, Uses, bool>, int64_t> known;
-  std::vector<Group> groups;
-  for (size_t i = 0; i < stage.values.size(); ++i) {
-    plan::Value &value = stage.values[i];
-    value.group = -1;
-    if (!isInSlot(value))
-      continue;
-    const bool isLarge =
-        value.bytes >= blockBytes.at(blockOf(stage, value)) / shares.own;
-    auto [entry, isNew] =
-        known.try_emplace({isLarge ? value.name : blockOf(stage, value),
-                           uses[i], value.isOnHost()},
-                          static_cast<int64_t>(groups.size()));
-    if (isNew)
-      groups.push_back({0, value.isOnHost(), false, -1});
-    value.group = entry->second;
-    Group &group = groups[static_cast<size_t>(value.group)];
-    value.offset = group.bytes;
-    group.bytes += plan::alignUp(value.bytes);
-  }
-  return groups;
-}
-
-/// Moves what programs need for themselves and is large into slots, a group
-/// each, so that it can lie in what microbatches leave free meanwhile. Not what
-/// is copied to the host: in a slot its bytes are free only when that is known
-/// to be done, elsewhere when it is expected to be (ContextLifetimes).
-void addPassing(plan::Stage &stage, std::vector<Group> &groups, Shares shares) {
-  std::set<plan::ValueIndex> outer = passedOn(stage);
-  for (const plan::Program &program : stage.programs)
-    for (const plan::Op &op : program.ops)
-      if (op.stream == plan::Stream::copy_out)
-        for (plan::ValueIndex input : op.inputs)
-          outer.insert(plan::storageOf(stage, input));
-  int64_t keptBytes = 0;
-  for (const Group &group : groups)
-    keptBytes += group.isOnHost ? 0 : group.bytes;
-  for (size_t i = 0; i < stage.values.size(); ++i) {
-    plan::Value &value = stage.values[i];
-    if (value.isOnHost() || value.overwrites != -1 ||
-        outer.contains(static_cast<plan::ValueIndex>(i)) ||
-        value.bytes < keptBytes / shares.passing)
-      continue;
-    value.placement = plan::Placement::slot;
-    value.group = static_cast<int64_t>(groups.size());
-    value.offset = 0;
-    groups.push_back({plan::alignUp(value.bytes), false, true, -1});
-  }
-}
+constexpr SlotShares kStacked = {16, 256};
 
 /// When a program of a context begins or ends the life of a group; -1: it does
 /// not.
@@ -184,12 +65,11 @@ private:
   };
 
   /// Forms the groups of all stages; returns how many instances they have.
-  size_t group(Shares shares, bool hasPassing) {
+  size_t group(SlotShares shares, bool hasPassing) {
     size_t count = 0;
     for (int64_t index : rank.stages) {
       plan::Stage &stage = plan.stages[index];
-      keepFixed(stage);
-      std::vector<Group> &own = groups[index];
+      std::vector<SlotGroup> &own = groups[index];
       own = formGroups(stage, shares);
       if (hasPassing)
         addPassing(stage, own, shares);
@@ -221,7 +101,7 @@ private:
   /// for themselves into it where that is large and finds room.
   void formSlot(int64_t index) {
     plan::Stage &stage = plan.stages[index];
-    std::vector<Group> &own = groups[index];
+    std::vector<SlotGroup> &own = groups[index];
     // One axis for both programs and the time between them.
     const int64_t backward = contexts.all()[0].length() + 1;
     std::vector<Lifetime> lives(stage.values.size(), {never, -1});
@@ -324,7 +204,7 @@ private:
   size_t at(const Key &key) {
     auto [known, isNew] = firstOf.try_emplace(key, instances.size());
     if (isNew)
-      for (const Group &group : groups.at(key.first))
+      for (const SlotGroup &group : groups.at(key.first))
         instances.push_back({{group.bytes, never, -1},
                              group.isOnHost,
                              group.isPassing,
@@ -380,7 +260,7 @@ private:
     std::vector<TimedBuffer> slots;
     std::vector<size_t> firsts;
     for (const auto &[key, first] : firstOf) {
-      const std::vector<Group> &own = groups.at(key.first);
+      const std::vector<SlotGroup> &own = groups.at(key.first);
       TimedBuffer slot{slotBytes, never, -1};
       for (size_t g = 0; g < own.size(); ++g)
         if (const TimedBuffer &life = instances[first + g].life;
@@ -395,7 +275,7 @@ private:
     }
     std::vector<int64_t> offsets = packInTimeOrder(slots);
     int64_t top = from;
-    const std::vector<Group> &own = groups.at(rank.stages.front());
+    const std::vector<SlotGroup> &own = groups.at(rank.stages.front());
     for (size_t i = 0; i < slots.size(); ++i) {
       top = std::max(top, from + offsets[i] + slotBytes);
       for (size_t g = 0; g < own.size(); ++g)
@@ -604,7 +484,7 @@ private:
   const Contexts &contexts;
   Reuse reuse;
   int64_t base;
-  std::map<int64_t, std::vector<Group>> groups; ///< by stage
+  std::map<int64_t, std::vector<SlotGroup>> groups; ///< by stage
   int64_t slotBytes = 0; ///< of a stackable rank's microbatches
   /// By context and member.
   std::vector<std::vector<std::vector<Event>>> events;
