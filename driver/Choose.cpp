@@ -251,7 +251,6 @@ Result<Chosen> Chooser::choose(const Room &room, bool isEven) const {
   optimize::PartitionProblem problem = base;
   problem.capacityBytes = room.device;
   problem.hostCapacityBytes = room.host;
-  problem.copyPrices = room.copyPrices;
   Result<optimize::Partition> found = cut(problem, isEven);
   if (!found)
     return found.error();

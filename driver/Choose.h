@@ -70,8 +70,7 @@ orderOfEvenCut(const std::string &schedule,
 /// What ranks may choose with: bytes of each rank, reserve left out.
 struct Room {
   std::vector<int64_t> device;
-  std::vector<int64_t> host;       ///< optimize::kUnlimitedBytes: anything
-  std::vector<int64_t> copyPrices; ///< optimize::PartitionProblem::copyPrices
+  std::vector<int64_t> host; ///< optimize::kUnlimitedBytes: anything
 };
 
 /// Chooses for the blocks of a differentiated model and one order of steps.
@@ -120,6 +119,8 @@ public:
   rankNs(const std::vector<schedule::StageCosts> &stages) const;
 
   optimize::Effort effort() const { return freedom.effort; }
+  /// Of a copy to the host, by itself.
+  double hostBytesPerNs() const { return options.hostBytesPerNs; }
   /// From one entry for each rank of the plan, the larger of ranks that choose
   /// alike.
   std::vector<int64_t> largestAlike(const std::vector<int64_t> &ofRanks) const;
@@ -175,8 +176,8 @@ using MakeDraft = std::function<Result<Draft>(const Chosen &, int64_t, bool)>;
 /// Makes drafts of what `chooser` chooses until one fits without waits for
 /// bytes: where a rank needs more than the chooser thought, it gets that much
 /// less to choose with, where less, that much more; where its copies take
-/// longer, they get a price (Corrections.h). The answer is the quickest such
-/// plan by what the programs of the drafts take, or what its ranks do in
+/// longer, it gets less of the host (Corrections.h). The answer is the quickest
+/// such plan by what the programs of the drafts take, or what its ranks do in
 /// several of them, put together (FittingRanks.h), where that is quicker; or
 /// one that fits with such waits, where it is quicker or nothing else fits; or,
 /// where nothing fits, the one that needs least. With what was chosen and its

@@ -103,7 +103,7 @@ private:
   }
   /// With the whole host.
   Room roomOf(int64_t deviceBytes) const {
-    return {sameForAll(deviceBytes), sameForAll(host), sameForAll(0)};
+    return {sameForAll(deviceBytes), sameForAll(host)};
   }
   bool fitsHost(const Draft &draft) const {
     return largest(draft.hostArenaBytes) <= host;

@@ -38,7 +38,6 @@ Corrections::Corrections(const Chooser &chooser, int64_t deviceBytes,
   const size_t ranks = chooser.rankCount();
   current.device.assign(ranks, kUnlimited);
   current.host.assign(ranks, host);
-  current.copyPrices.assign(ranks, 0);
   limits.resize(ranks);
 }
 
@@ -52,7 +51,7 @@ bool Corrections::correct(const Chosen &chosen, const Draft &draft) {
   counts = chosen.counts;
   correctHost(chosen, draft, host, current.host);
   const bool isRaised = correctBytes(chosen, draft);
-  return correctPrices(chosen, draft) || isRaised;
+  return correctCopies(chosen, draft) || isRaised;
 }
 
 bool Corrections::correctBytes(const Chosen &chosen, const Draft &draft) {
@@ -103,7 +102,10 @@ bool Corrections::raise(size_t rank, const Chosen::Rank &chosen,
   const int64_t left = whole - needed;
   if (left < slackOf(whole) || chosen.extraNs < chosen.ns / kWorthADraft)
     return false;
-  int64_t more = capacity + left - slackOf(whole) / 2;
+  // Where it has chosen less than it might, more room alone changes nothing.
+  int64_t more =
+      std::min(capacity + left, whole - (needed - chosen.peakBytes)) -
+      slackOf(whole) / 2;
   if (more >= limit.fails)
     more = limit.fits + (limit.fails - limit.fits) / 2;
   if (more < capacity + slackOf(whole) / 2)
@@ -112,21 +114,27 @@ bool Corrections::raise(size_t rank, const Chosen::Rank &chosen,
   return true;
 }
 
-/// Where copies of a rank get into each other's way, such that it becomes the
-/// slowest, they get a price, with which its choices will be others. Says
-/// whether that was so.
-bool Corrections::correctPrices(const Chosen &chosen, const Draft &draft) {
+/// Where copies of a rank hold each other up, such that it becomes the slowest,
+/// it may have as much less on the host as the link would copy in the time that
+/// is lost. Says whether that was so.
+bool Corrections::correctCopies(const Chosen &chosen, const Draft &draft) {
   const int64_t slowest = slowestNs(chosen);
   const std::vector<int64_t> takes = chooser.rankNs(draft.stages);
   bool isChanged = false;
   for (size_t r = 0; r < limits.size(); ++r) {
-    const int64_t moved = chosen.ranks[r].movedBytes;
+    const Chosen::Rank &rank = chosen.ranks[r];
     const int64_t excess = takes[r] - slowest;
     // With too little memory it waits for more than copies.
-    if (draft.bytesWithoutWaits[r] > whole || moved == 0 ||
+    if (draft.bytesWithoutWaits[r] > whole || rank.movedBytes == 0 ||
         excess < slowest / kCountsFrom)
       continue;
-    current.copyPrices[r] += excess / ((moved >> 20) + 1) + 1;
+    const double share = static_cast<double>(excess) *
+                         chooser.hostBytesPerNs() /
+                         static_cast<double>(rank.movedBytes);
+    current.host[r] =
+        std::min(current.host[r],
+                 static_cast<int64_t>(static_cast<double>(rank.hostBytes) *
+                                      std::max(0.0, 1 - share)));
     limits[r] = {};
     isChanged = true;
   }

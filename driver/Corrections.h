@@ -25,7 +25,7 @@ void correctHost(const Chosen &chosen, const Draft &draft, int64_t host,
                  std::vector<int64_t> &bytes);
 
 /// Tells each rank by how much its account was wrong: in bytes, it has less to
-/// choose with, or more; in time, its copies get a price.
+/// choose with, or more; in time, it may have less on the host.
 class Corrections {
 public:
   /// For ranks that have to fit `deviceBytes`, reserve left out, and
@@ -52,7 +52,7 @@ private:
   bool correctBytes(const Chosen &chosen, const Draft &draft);
   void lower(size_t rank, const Chosen::Rank &chosen, int64_t needed);
   bool raise(size_t rank, const Chosen::Rank &chosen, int64_t needed);
-  bool correctPrices(const Chosen &chosen, const Draft &draft);
+  bool correctCopies(const Chosen &chosen, const Draft &draft);
 
   const Chooser &chooser;
   int64_t whole, host;

@@ -162,7 +162,10 @@ private:
     const LayerFigures *figures;
     /// What it takes on a rank that holds so many microbatches besides.
     int64_t load(int64_t held) const {
-      return held * figures->inside.keptBytes + figures->inside.peakBytes;
+      const LayerOption &inside = figures->inside;
+      return held * inside.keptBytes +
+             std::max(inside.peakBytes,
+                      inside.latePeakBytes + inside.aheadBytes);
     }
     int64_t ns() const { return figures->inside.extraNs; }
   };
@@ -234,7 +237,8 @@ private:
 
   static bool isNoWorse(const LayerOption &a, const LayerOption &b) {
     return a.extraNs <= b.extraNs && a.keptBytes <= b.keptBytes &&
-           a.peakBytes <= b.peakBytes;
+           a.peakBytes <= b.peakBytes && a.aheadBytes <= b.aheadBytes &&
+           a.latePeakBytes <= b.latePeakBytes;
   }
 
   /// Those of `found` that neither `everything` nor another one is no worse

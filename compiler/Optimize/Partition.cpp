@@ -23,10 +23,7 @@ Status PartitionProblem::check() const {
   if (capacityBytes.size() != moments.size() ||
       otherBytes.size() != moments.size() ||
       (!hostCapacityBytes.empty() &&
-       hostCapacityBytes.size() != moments.size()) ||
-      (!copyPrices.empty() && copyPrices.size() != moments.size()) ||
-      std::any_of(copyPrices.begin(), copyPrices.end(),
-                  [](int64_t price) { return price < 0; }))
+       hostCapacityBytes.size() != moments.size()))
     return failure("every rank needs a capacity and other bytes");
   for (int64_t rank : rankOf)
     if (rank < 0 || rank >= ranks())
@@ -72,6 +69,7 @@ Partition describe(const PartitionProblem &problem, RankCosts &costs,
   Partition made;
   made.counts = counts;
   for (int64_t rank = 0; rank < problem.ranks(); ++rank) {
+    costs.sharpen(rank, counts);
     const RankCost &cost = costs.of(rank, counts);
     made.choices.push_back(cost.choices);
     made.rankNs.push_back(cost.ns);
@@ -381,15 +379,11 @@ std::vector<int64_t> uniformCounts(const PartitionProblem &problem) {
 PolicyProblem rankProblem(const PartitionProblem &problem,
                           const std::vector<int64_t> &counts, int64_t rank) {
   PolicyProblem made;
-  const int64_t price = problem.copyPrice(rank);
   for (const BlockKind &kind : problem.kinds)
     for (const auto *options :
          {&kind.options,
-          kind.lastOptions.empty() ? &kind.options : &kind.lastOptions}) {
+          kind.lastOptions.empty() ? &kind.options : &kind.lastOptions})
       made.kinds.push_back(*options);
-      for (LayerOption &option : made.kinds.back())
-        option.extraNs += (option.hostBytes >> 20) * price;
-    }
   struct Sums {
     int64_t pending = 0, overlapped = 0;
   };
@@ -462,6 +456,9 @@ std::optional<Partition> quickPartition(const PartitionProblem &problem,
     cuts.push_back(search(problem, costs, start));
     cuts.push_back(search(problem, costs, descend(unlimited, quickest, start)));
   }
+  for (const std::vector<int64_t> &cut : cuts)
+    for (int64_t rank = 0; rank < problem.ranks(); ++rank)
+      costs.sharpen(rank, cut);
   auto better = [&](const std::vector<int64_t> &a,
                     const std::vector<int64_t> &b) {
     return valueOf(problem, costs, a) < valueOf(problem, costs, b);

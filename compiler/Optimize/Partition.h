@@ -53,19 +53,12 @@ struct PartitionProblem {
   std::vector<int64_t> capacityBytes; ///< of each rank
   /// What each rank may have on the host; empty: anything.
   std::vector<int64_t> hostCapacityBytes;
-  /// Of each rank, what a MiB that a microbatch has on the host takes besides
-  /// what options say: copies of several layers get into each other's way.
-  /// Nanoseconds; empty: nothing.
-  std::vector<int64_t> copyPrices;
   int64_t microbatches = 1;
   /// For each block the stage where it has to lie, -1: any. Empty: all.
   std::vector<int64_t> pins;
 
   int64_t stages() const { return static_cast<int64_t>(rankOf.size()); }
   int64_t ranks() const { return static_cast<int64_t>(moments.size()); }
-  int64_t copyPrice(int64_t rank) const {
-    return copyPrices.empty() ? 0 : copyPrices[static_cast<size_t>(rank)];
-  }
   /// Whether everything has its entries, pins rise, and there are layers for
   /// all stages.
   Status check() const;
@@ -105,16 +98,22 @@ public:
     PolicyFront front;
   };
   /// Of a rank, named with all that tells it from others: its number, what it
-  /// may have on the host, the price of its copies, the kinds of its
-  /// blocks; what was worked out for it before with Effort::fast, if anything
-  /// was.
+  /// may have on the host, the kinds of its blocks; what was worked out for it
+  /// before with Effort::fast, if anything was.
   std::shared_ptr<const Entry>
-  of(const std::vector<int64_t> &rankAndBlocks, int64_t copyPrice,
-     Effort effort, const std::function<PolicyProblem()> &makeProblem);
+  of(const std::vector<int64_t> &rankAndBlocks, Effort effort,
+     const std::function<PolicyProblem()> &makeProblem);
+
+  /// What was found for the rank and this capacity before, or `find`s now.
+  const std::optional<Choices> &
+  quicker(const std::vector<int64_t> &rankAndBlocks, int64_t capacityBytes,
+          const std::function<std::optional<Choices>()> &find);
 
 private:
   std::map<std::vector<int64_t>, std::shared_ptr<const Entry>> entries;
-  std::map<int64_t, std::shared_ptr<StageFronts>> stages; ///< by price
+  std::map<std::pair<std::vector<int64_t>, int64_t>, std::optional<Choices>>
+      found;                           ///< by rank and capacity
+  std::shared_ptr<StageFronts> stages; ///< of all entries
 };
 
 /// What a cut comes to, each rank taking its least time that fits (the first

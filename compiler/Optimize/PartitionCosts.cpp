@@ -1,9 +1,11 @@
 #include "compiler/Optimize/PartitionCosts.h"
 
+#include "compiler/Optimize/ChoiceSearch.h"
 #include "compiler/Optimize/StageFronts.h"
 #include "compiler/Optimize/UniformChoices.h"
 
 #include <algorithm>
+#include <limits>
 #include <map>
 #include <numeric>
 #include <utility>
@@ -17,6 +19,9 @@ std::vector<int64_t> beginsOf(const std::vector<int64_t> &counts) {
 }
 
 namespace {
+
+/// Of what a rank takes, what its choices have to cost for a search.
+constexpr int64_t kWorthASearch = 1000;
 
 /// Gives layers their first option, which keeps everything, as long as that
 /// fits and takes no more time: what seems to cost nothing still uses links and
@@ -83,8 +88,7 @@ int64_t workNs(const PartitionProblem &problem, const PolicyProblem &choice) {
 } // namespace
 
 std::shared_ptr<const RankFronts::Entry>
-RankFronts::of(const std::vector<int64_t> &rankAndBlocks, int64_t copyPrice,
-               Effort effort,
+RankFronts::of(const std::vector<int64_t> &rankAndBlocks, Effort effort,
                const std::function<PolicyProblem()> &makeProblem) {
   auto make = [&](std::shared_ptr<StageFronts> shared) {
     PolicyProblem problem = makeProblem();
@@ -96,12 +100,21 @@ RankFronts::of(const std::vector<int64_t> &rankAndBlocks, int64_t copyPrice,
     return make(nullptr);
   std::shared_ptr<const Entry> &known = entries[rankAndBlocks];
   if (!known) {
-    std::shared_ptr<StageFronts> &shared = stages[copyPrice];
-    if (!shared)
-      shared = std::make_shared<StageFronts>();
-    known = make(shared);
+    if (!stages)
+      stages = std::make_shared<StageFronts>();
+    known = make(stages);
   }
   return known;
+}
+
+const std::optional<Choices> &
+RankFronts::quicker(const std::vector<int64_t> &rankAndBlocks,
+                    int64_t capacityBytes,
+                    const std::function<std::optional<Choices>()> &find) {
+  auto [known, isNew] = found.try_emplace({rankAndBlocks, capacityBytes});
+  if (isNew)
+    known->second = find();
+  return known->second;
 }
 
 RankCosts::RankCosts(const PartitionProblem &problem, Effort effort,
@@ -119,8 +132,7 @@ RankKey RankCosts::keyOf(int64_t rank,
   RankKey key = {rank,
                  problem.hostCapacityBytes.empty()
                      ? kUnlimitedBytes
-                     : problem.hostCapacityBytes[static_cast<size_t>(rank)],
-                 problem.copyPrice(rank)};
+                     : problem.hostCapacityBytes[static_cast<size_t>(rank)]};
   for (int64_t stage : stagesOf[static_cast<size_t>(rank)]) {
     key.push_back(-1);
     key.insert(key.end(),
@@ -153,34 +165,62 @@ int64_t RankCosts::leastNs(int64_t rank, const std::vector<int64_t> &counts) {
 
 RankCost RankCosts::workOut(int64_t rank, const std::vector<int64_t> &counts,
                             const RankKey &key) {
-  std::shared_ptr<const RankFronts::Entry> known =
-      fronts.of(key, problem.copyPrice(rank), effort,
-                [&] { return rankProblem(problem, counts, rank); });
+  std::shared_ptr<const RankFronts::Entry> known = fronts.of(
+      key, effort, [&] { return rankProblem(problem, counts, rank); });
   const PolicyFront &front = known->front;
   int64_t capacity = problem.capacityBytes[static_cast<size_t>(rank)];
   const PolicyFront::Point *point = front.within(capacity);
   PolicyFront::Point taken = point ? *point : front.points().front();
-  RankCost cost;
-  cost.choices = front.choices(point ? *point : front.points().front());
+  Choices choices = front.choices(point ? *point : front.points().front());
   // A front that was thinned may have lost what needs least.
   if (!point && !front.isExact()) {
     Choices uniform = uniformChoices(known->problem, capacity);
     PolicyOutcome outcome = evaluate(known->problem, uniform);
     if (outcome.hostBytes <= known->problem.hostCapacityBytes &&
         outcome.peakBytes < taken.peakBytes) {
-      cost.choices = std::move(uniform);
+      choices = std::move(uniform);
       taken = {outcome.peakBytes, outcome.extraNs};
     }
   }
-  if (taken.peakBytes <= capacity) {
-    relax(known->problem, capacity, taken, cost.choices);
-    arrange(known->problem, capacity, taken, cost.choices);
-  }
-  cost.ns = workNs(problem, known->problem) + taken.extraNs;
-  cost.peakBytes = taken.peakBytes;
-  cost.excessBytes = std::max<int64_t>(0, taken.peakBytes - capacity);
+  RankCost cost = costOf(known->problem, capacity, taken, std::move(choices));
   cost.isExact = front.isExact();
   return cost;
+}
+
+RankCost RankCosts::costOf(const PolicyProblem &choice, int64_t capacity,
+                           PolicyFront::Point taken, Choices choices) const {
+  if (taken.peakBytes <= capacity) {
+    relax(choice, capacity, taken, choices);
+    arrange(choice, capacity, taken, choices);
+  }
+  RankCost cost;
+  cost.choices = std::move(choices);
+  cost.ns = workNs(problem, choice) + taken.extraNs;
+  cost.peakBytes = taken.peakBytes;
+  cost.excessBytes = std::max<int64_t>(0, taken.peakBytes - capacity);
+  return cost;
+}
+
+void RankCosts::sharpen(int64_t rank, const std::vector<int64_t> &counts) {
+  of(rank, counts);
+  const RankKey key = keyOf(rank, counts);
+  RankCost &cost = costs.at(key);
+  if (cost.isExact)
+    return;
+  const int64_t capacity = problem.capacityBytes[static_cast<size_t>(rank)];
+  const PolicyProblem choice = rankProblem(problem, counts, rank);
+  int64_t extraNs = cost.ns - workNs(problem, choice);
+  if (cost.excessBytes > 0) // whatever fits is better
+    extraNs = std::numeric_limits<int64_t>::max();
+  if (extraNs < cost.ns / kWorthASearch)
+    return;
+  const std::optional<Choices> &quicker = fronts.quicker(
+      key, capacity, [&] { return quickerChoices(choice, capacity, extraNs); });
+  if (!quicker)
+    return;
+  PolicyOutcome outcome = evaluate(choice, *quicker);
+  cost =
+      costOf(choice, capacity, {outcome.peakBytes, outcome.extraNs}, *quicker);
 }
 
 CutValue valueOf(const PartitionProblem &problem, RankCosts &costs,

@@ -37,6 +37,9 @@ public:
             RankFronts *fronts = nullptr);
 
   const RankCost &of(int64_t rank, const std::vector<int64_t> &counts);
+  /// From now on of() tells of the quickest choices that a search for the
+  /// rank's capacity finds (ChoiceSearch.h), where its front is not exact.
+  void sharpen(int64_t rank, const std::vector<int64_t> &counts);
   /// The time of `rank` is never less, by the linear relaxation; -1: nothing
   /// fits.
   int64_t leastNs(int64_t rank, const std::vector<int64_t> &counts);
@@ -48,6 +51,8 @@ private:
   RankKey keyOf(int64_t rank, const std::vector<int64_t> &counts) const;
   RankCost workOut(int64_t rank, const std::vector<int64_t> &counts,
                    const RankKey &key);
+  RankCost costOf(const PolicyProblem &choice, int64_t capacity,
+                  PolicyFront::Point taken, Choices choices) const;
 
   const PartitionProblem &problem;
   Effort effort;

@@ -8,6 +8,7 @@
 #include <array>
 #include <cassert>
 #include <map>
+#include <numeric>
 #include <set>
 
 namespace moe::optimize {
@@ -362,27 +363,34 @@ double bytesWithoutSharing(const plan::Plan &plan, const plan::Rank &rank) {
 
 } // namespace
 
-int64_t peakWithoutWaits(plan::Stage &stage, plan::Program &program) {
+std::vector<int64_t> liveWithoutWaits(plan::Stage &stage,
+                                      plan::Program &program,
+                                      const std::vector<bool> &ofOps) {
+  std::vector<bool> counts(stage.values.size(), ofOps.empty());
+  for (size_t i = 0; i < ofOps.size(); ++i)
+    for (plan::ValueIndex output : program.ops[i].outputs)
+      if (output != -1 && ofOps[i])
+        counts[output] = true;
   Context context{{{0, &program}}, issueProgram(stage, program)};
-  std::vector<int64_t> change(static_cast<size_t>(context.length()) + 1, 0);
+  std::vector<int64_t> live(static_cast<size_t>(context.length()) + 1, 0);
   auto add = [&](int64_t bytes, int64_t begin, int64_t end) {
-    change[static_cast<size_t>(begin)] += bytes;
-    change[static_cast<size_t>(end)] -= bytes;
+    live[static_cast<size_t>(begin)] += bytes;
+    live[static_cast<size_t>(end)] -= bytes;
   };
   ContextLifetimes(context, Reuse::withoutWaits, Sharing::fixed)
       .forEach(
           stage, 0,
           [&](plan::ValueIndex value, int64_t begin, int64_t end, bool, bool) {
-            if (!stage.values[value].isOnHost())
+            if (counts[value] && !stage.values[value].isOnHost())
               add(stage.values[value].bytes, begin, end);
           },
           [&](size_t op, int64_t begin, int64_t end) {
-            add(program.ops[op].scratchBytes, begin, end);
+            if (ofOps.empty())
+              add(program.ops[op].scratchBytes, begin, end);
           });
-  int64_t live = 0, most = 0;
-  for (int64_t each : change)
-    most = std::max(most, live += each);
-  return most;
+  std::partial_sum(live.begin(), live.end(), live.begin());
+  live.pop_back(); // behind all moments
+  return live;
 }
 
 Result<Arena> placeRank(plan::Plan &plan, int64_t rank, Reuse reuse) {

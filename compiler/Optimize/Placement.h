@@ -38,9 +38,13 @@ struct Arena {
 /// follows from the offsets (StreamWaits.h).
 Result<Arena> placeRank(plan::Plan &plan, int64_t rank, Reuse reuse);
 
-/// The most bytes of the device that are in use while a program of `stage`
-/// runs, of what it takes, makes and needs for its ops, where no stream waits
-/// for bytes that another one still uses. The stage is left as it is.
-int64_t peakWithoutWaits(plan::Stage &stage, plan::Program &program);
+/// Bytes of the device that are in use while a program of `stage` runs, of what
+/// it takes, makes and needs for its ops, where no stream waits for bytes that
+/// another one still uses: at two moments for each op, while it runs and before
+/// the next is issued. `ofOps`: for each op, whether what it makes counts; then
+/// nothing else does. The stage is left as it is.
+std::vector<int64_t> liveWithoutWaits(plan::Stage &stage,
+                                      plan::Program &program,
+                                      const std::vector<bool> &ofOps = {});
 
 } // namespace moe::optimize

@@ -48,12 +48,13 @@ Status PolicyProblem::check() const {
     if (options.empty())
       return Error{"policies: a kind of layer without options"};
     for (const LayerOption &option : options) {
-      if (option.extraNs < 0 || option.keptBytes < 0 || option.hostBytes < 0 ||
+      if (std::min({option.extraNs, option.keptBytes, option.hostBytes,
+                    option.aheadBytes, option.latePeakBytes}) < 0 ||
           option.peakBytes < option.keptBytes)
-        return Error{"policies: an option needs 0 <= extraNs, 0 <= hostBytes "
-                     "and 0 <= keptBytes <= peakBytes"};
-      if (std::max({option.extraNs, option.peakBytes, option.hostBytes}) >=
-          each)
+        return Error{"policies: an option needs 0 <= keptBytes <= peakBytes, "
+                     "and no other figure below 0"};
+      if (std::max({option.extraNs, option.peakBytes, option.hostBytes,
+                    option.aheadBytes, option.latePeakBytes}) >= each)
         return Error{"policies: sums over layers and microbatches exceed 2^62"};
     }
     if (hostCapacityBytes < kUnlimitedBytes &&
@@ -90,7 +91,7 @@ int64_t loadOf(const Moment &moment, size_t stage, const StageSums &sums) {
 size_t mostPoints(const PolicyProblem &problem, Effort effort) {
   if (effort == Effort::exact)
     return size_t{1} << 16;
-  return problem.stages.size() == 1 ? 512 : 128;
+  return problem.stages.size() == 1 ? 256 : 128;
 }
 
 /// Combinations of two fronts that are weighed in the exact mode, and those
@@ -403,7 +404,11 @@ int64_t leastExtraNs(const PolicyProblem &problem, int64_t capacityBytes) {
   int64_t bound = 0;
   for (const Moment &moment : binding(problem.moments)) {
     auto running = static_cast<size_t>(moment.running);
-    for (size_t row = 0; row < problem.stages[running].size(); ++row) {
+    // Each layer twice: before the one below it has bytes ahead, and then.
+    for (size_t number = 0; number < 2 * problem.stages[running].size();
+         ++number) {
+      const size_t row = number / 2;
+      const bool isLate = number % 2 == 1;
       std::vector<Hull> hulls;
       for (size_t s = 0; s < problem.stages.size(); ++s)
         for (size_t l = 0; l < problem.stages[s].size(); ++l) {
@@ -413,8 +418,10 @@ int64_t leastExtraNs(const PolicyProblem &problem, int64_t capacityBytes) {
             int64_t bytes = moment.held[s] * option.keptBytes;
             if (s == running && l < row)
               bytes += option.keptBytes;
+            if (s == running && l + 1 == row && isLate)
+              bytes += option.aheadBytes;
             if (s == running && l == row)
-              bytes += option.peakBytes;
+              bytes += isLate ? option.latePeakBytes : option.peakBytes;
             corners.push_back({bytes, option.extraNs});
           }
           hulls.emplace_back(std::move(corners));

@@ -31,6 +31,12 @@ struct LayerOption {
   int64_t peakBytes = 0;
   /// Held on the host by a microbatch from its forward to its backward.
   int64_t hostBytes = 0;
+  /// Back from the host, or made again, while the layer above it on the stage
+  /// still runs.
+  int64_t aheadBytes = 0;
+  /// As peakBytes, of the time at which the layer below has its aheadBytes,
+  /// which are not counted.
+  int64_t latePeakBytes = 0;
   bool operator==(const LayerOption &) const = default;
 };
 
@@ -83,7 +89,8 @@ struct PolicyOutcome {
 /// layers below it hold their keptBytes, those above it have given theirs back
 /// (backward) or not taken them yet (forward):
 ///   peak = max over moments of otherBytes + sum over stages of held * kept
-///          + max over l of (kept of layers below l + peakBytes of l).
+///          + max over l of (kept of layers below l + the larger of
+///              peakBytes of l, and latePeakBytes of l + aheadBytes below l).
 /// On the host a microbatch that runs counts in full:
 ///   host = max over moments of sum over stages of
 ///          (held + 1 if it runs + 1 if it is overlapped) * hostBytes.

@@ -18,9 +18,10 @@ std::vector<int64_t> StageFront::choices(size_t point) const {
   return chosen;
 }
 
-/// Drops every node that another one is no worse than in time, kept bytes, peak
-/// and bytes on the host, these in parts of `hostPart`. O(n log n) for each
-/// part that occurs.
+/// Drops every node that another one is no worse than in time, kept bytes,
+/// peak, what its last layer has ahead, and bytes on the host, these in parts
+/// of `hostPart`. O(n log n) for each part and each number of bytes ahead that
+/// occur together.
 void StageFront::dropDominated(std::vector<Node> &nodes, int64_t hostPart) {
   std::sort(nodes.begin(), nodes.end(), [](const Node &a, const Node &b) {
     if (a.sums.extraNs != b.sums.extraNs)
@@ -29,16 +30,21 @@ void StageFront::dropDominated(std::vector<Node> &nodes, int64_t hostPart) {
       return a.sums.kept < b.sums.kept;
     if (a.sums.peak != b.sums.peak)
       return a.sums.peak < b.sums.peak;
+    if (a.sums.ahead != b.sums.ahead)
+      return a.sums.ahead < b.sums.ahead;
     return a.sums.host != b.sums.host ? a.sums.host < b.sums.host
                                       : a.name() < b.name();
   });
   using Stairs = std::map<int64_t, int64_t>; // kept -> peak, falling
-  std::map<int64_t, Stairs> least;           // by part of the host
+  // By part of the host, and by bytes ahead.
+  std::map<std::pair<int64_t, int64_t>, Stairs> least;
   std::erase_if(nodes, [&](const Node &node) {
-    const int64_t part = node.sums.host / hostPart;
+    const std::pair part(node.sums.host / hostPart, node.sums.ahead);
     for (auto &[other, stairs] : least) {
       if (other > part)
         break;
+      if (other.second > part.second)
+        continue;
       auto behind = stairs.upper_bound(node.sums.kept);
       if (behind != stairs.begin() &&
           std::prev(behind)->second <= node.sums.peak)
@@ -65,7 +71,10 @@ void StageFront::thin(std::vector<Node> &nodes, int64_t weight, size_t most) {
       },
       most / 2);
   keepFront(
-      later, [&](const Node &node) { return (weight + 1) * node.sums.kept; },
+      later,
+      [&](const Node &node) {
+        return (weight + 1) * node.sums.kept + node.sums.ahead;
+      },
       most / 2);
   nodes.insert(nodes.end(), later.begin(), later.end());
   dropDominated(nodes, kUnlimitedBytes); // equal ones, too

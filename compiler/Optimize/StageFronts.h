@@ -24,11 +24,14 @@ struct StageSums {
   /// The most while one of them runs, beyond what other microbatches hold.
   int64_t peak = 0;
   int64_t extraNs = 0;
-  int64_t host = 0; ///< on the host, of all layers
+  int64_t host = 0;  ///< on the host, of all layers
+  int64_t ahead = 0; ///< aheadBytes of the last layer
 
   void add(const LayerOption &option) {
-    peak = std::max(peak, kept + option.peakBytes);
+    peak = std::max(
+        {peak, kept + option.peakBytes, kept + ahead + option.latePeakBytes});
     kept += option.keptBytes;
+    ahead = option.aheadBytes;
     extraNs += option.extraNs;
     host += option.hostBytes;
   }

@@ -56,9 +56,6 @@ static BlockFigures figuresOf(plan::Stage &stage) {
   for (const plan::Op &op : forward.ops)
     if (op.stream == plan::Stream::copy_out)
       figures.copyOutNs += op.timeNs;
-  for (const plan::Op &op : backward.ops)
-    if (op.stream == plan::Stream::copy_in)
-      figures.reloadedBytes += stage.values[op.outputs.front()].bytes;
   llvm::SmallDenseSet<plan::ValueIndex> taken(backward.inputs.begin(),
                                               backward.inputs.end());
   for (plan::ValueIndex value : forward.outputs)
@@ -66,10 +63,26 @@ static BlockFigures figuresOf(plan::Stage &stage) {
       (stage.values[value].isOnHost() ? figures.hostBytes
                                       : figures.keptBytes) +=
           stage.values[value].bytes;
-  figures.peakBytes =
-      std::max({figures.keptBytes, optimize::peakWithoutWaits(stage, forward),
-                optimize::peakWithoutWaits(stage, backward)});
   return figures;
+}
+
+static bool isCopy(const plan::Op &op) {
+  return op.stream == plan::Stream::copy_out ||
+         op.stream == plan::Stream::copy_in;
+}
+
+/// For each op of a region, the block that it is of by its name; the number of
+/// blocks for those of the head and the embedding, whose names have no prefix.
+static std::vector<size_t> blocksOf(Region &region,
+                                    ArrayRef<std::string> prefixes) {
+  std::vector<size_t> blocks;
+  for (Operation &op : region.front().without_terminator()) {
+    auto *prefix = llvm::find_if(prefixes, [&](const std::string &each) {
+      return getOpName(&op).starts_with(each);
+    });
+    blocks.push_back(std::distance(prefixes.begin(), prefix));
+  }
+  return blocks;
 }
 
 /// A module with the parameters of `blocks` and one stage made of them, with
@@ -161,7 +174,57 @@ BlockBench::treated(llvm::function_ref<optimize::Treatment(const Kept &)> how) {
   FailureOr<plan::Stage> built = buildStageFigures(stage, timing, known);
   if (failed(built))
     return failure();
-  return figuresOf(*built);
+  BlockFigures figures = figuresOf(*built);
+  setPeaks(stage, *built, figures);
+  return figures;
+}
+
+void BlockBench::setPeaks(pipe::StageOp stage, plan::Stage &built,
+                          BlockFigures &figures) const {
+  const size_t count = prefixes.size();
+  figures.peakBytes.assign(count, 0);
+  for (plan::Program &program : built.programs) {
+    const bool isForward = program.phase == plan::Phase::forward;
+    const std::vector<size_t> blocks = blocksOf(
+        stage.getRegion(static_cast<pipe::Phase>(program.phase)), prefixes);
+    // Blocks run upwards, or downwards. One has its turn from its first op on
+    // that is no copy.
+    std::vector<size_t> turns(count + 1, 2 * blocks.size());
+    auto blockAt = [&](size_t place) {
+      return isForward ? place : count - 1 - place;
+    };
+    turns[0] = 0;
+    for (size_t place = 1; place < count; ++place)
+      for (size_t op = 0; op < blocks.size(); ++op)
+        if (blocks[op] == blockAt(place) && !isCopy(program.ops[op])) {
+          turns[place] = 2 * op;
+          break;
+        }
+    const std::vector<int64_t> live =
+        optimize::liveWithoutWaits(built, program);
+    for (size_t place = 0; place < count; ++place)
+      for (size_t at = turns[place];
+           at < std::min(turns[place + 1], live.size()); ++at) {
+        int64_t &peak = figures.peakBytes[blockAt(place)];
+        peak = std::max(peak, live[at]);
+      }
+    if (isForward || count == 1)
+      continue;
+    std::vector<bool> isOfLowest;
+    for (size_t block : blocks)
+      isOfLowest.push_back(block == 0);
+    auto begin = live.begin() + static_cast<ptrdiff_t>(turns[count - 2]);
+    auto end = live.begin() + static_cast<ptrdiff_t>(turns[count - 1]);
+    if (begin < end)
+      figures.aheadBytes = optimize::liveWithoutWaits(
+          built, program, isOfLowest)[static_cast<size_t>(
+          std::max_element(begin, end) - live.begin())];
+    auto last = std::find_if(blocks.rbegin(), blocks.rend(),
+                             [&](size_t block) { return block > count - 2; });
+    const auto left = static_cast<size_t>(2 * (blocks.rend() - last));
+    for (size_t at = turns[1]; at < std::min(left, turns[2]); ++at)
+      figures.leftPeakBytes = std::max(figures.leftPeakBytes, live[at]);
+  }
 }
 
 BlockBench::Output BlockBench::output() {

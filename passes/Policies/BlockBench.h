@@ -23,11 +23,17 @@ mlir::FailureOr<plan::Stage> buildBlockStage(BlockOp block,
 /// What the programs of a stage come to.
 struct BlockFigures {
   int64_t forwardNs = 0, backwardNs = 0;
-  int64_t keptBytes = 0, peakBytes = 0;
+  int64_t keptBytes = 0;
+  /// The most that lives while each of the blocks runs, forward or backward.
+  llvm::SmallVector<int64_t, 3> peakBytes;
+  /// Of the lowest block, when most lives while the one above it runs backward:
+  /// what is back from the host, or made again.
+  int64_t aheadBytes = 0;
+  /// The most that lives while the block below the highest one runs backward
+  /// and ops of the highest are still to come.
+  int64_t leftPeakBytes = 0;
   int64_t hostBytes = 0; ///< kept there
   int64_t copyOutNs = 0; ///< of the copies that bring it there
-  /// On the device before its block runs, where there is one before it.
-  int64_t reloadedBytes = 0;
 };
 
 /// Neighbouring blocks as the one stage of a module of its own, with one
@@ -65,6 +71,9 @@ public:
 
 private:
   std::string partOf(const std::string &name) const;
+  /// Sets what lives while blocks run. `stage`: what `built` is made of.
+  void setPeaks(pipe::StageOp stage, plan::Stage &built,
+                BlockFigures &figures) const;
 
   const TimingInputs &timing;
   mlir::OwningOpRef<mlir::ModuleOp> module; ///< the stage and its parameters

@@ -2,6 +2,7 @@
 
 #include "passes/Policies/BlockOptions.h"
 
+#include "compiler/Cost/Cost.h"
 #include "compiler/Cost/StageCosts.h"
 #include "compiler/Optimize/LayerOptions.h"
 #include "passes/Policies/BlockBench.h"
@@ -76,21 +77,73 @@ private:
   DenseMap<Value, int64_t> numbers;
 };
 
+bool isDecoder(BlockOp block) { return block.getKind() == BlockKind::decoder; }
+
+/// A block of a kind and what lies around it.
+struct Neighbours {
+  BlockOp block;
+  BlockOp above = {}; ///< null: the block is measured alone
+  /// Of the same kind as the one above, or a decoder where there is none above;
+  /// null: there is none.
+  BlockOp below = {};
+  bool isOfOneKind = true;
+};
+
+/// A block of `kind` with as many neighbours of its kind as there are, else of
+/// another one.
+Neighbours findNeighbours(ArrayRef<BlockOp> blocks, ArrayRef<int64_t> kinds,
+                          int64_t kind) {
+  Neighbours best;
+  int64_t most = -1;
+  for (size_t b = 0; b < blocks.size(); ++b) {
+    if (kinds[b] != kind)
+      continue;
+    Neighbours found{blocks[b]};
+    if (b + 1 < blocks.size() &&
+        (kinds[b + 1] == kind ||
+         (isDecoder(blocks[b]) && isDecoder(blocks[b + 1])))) {
+      found.above = blocks[b + 1];
+      found.isOfOneKind = kinds[b + 1] == kind;
+      if (b > 0 && kinds[b - 1] == kinds[b + 1])
+        found.below = blocks[b - 1];
+    } else if (b > 0 && isDecoder(blocks[b - 1])) {
+      found.below = blocks[b - 1];
+    }
+    const int64_t count =
+        (found.above ? 1 + 2 * found.isOfOneKind : 0) + (found.below ? 1 : 0);
+    if (count > most) {
+      best = found;
+      most = count;
+    }
+  }
+  return best;
+}
+
 /// A kind of block under treatments: alone, as the last of a stage is, and
 /// followed by another one, of its kind where the model has such neighbours.
 /// What the pair takes longer than the second alone is what a block takes
 /// inside a stage, where exchanges, weight gradients and copies of neighbours
-/// fill each other's gaps.
+/// fill each other's gaps. What is live while a block runs that has such
+/// neighbours on both sides, three of them tell.
 class KindBench {
 public:
-  /// `next`: the block behind it; null: none. `isSame`: of its kind.
-  KindBench(BlockOp block, BlockOp next, bool isSame,
-            const SymbolTable &symbols, const TimingInputs &timing)
-      : alone(block, symbols, timing) {
-    if (next)
-      pair.emplace(ArrayRef<BlockOp>{block, next}, symbols, timing);
-    if (next && !isSame)
-      second.emplace(next, symbols, timing);
+  KindBench(const Neighbours &neighbours, const SymbolTable &symbols,
+            const TimingInputs &timing)
+      : alone(neighbours.block, symbols, timing) {
+    if (!neighbours.above) {
+      if (neighbours.below)
+        onDecoder.emplace(ArrayRef<BlockOp>{neighbours.below, neighbours.block},
+                          symbols, timing);
+      return;
+    }
+    pair.emplace(ArrayRef<BlockOp>{neighbours.block, neighbours.above}, symbols,
+                 timing);
+    if (!neighbours.isOfOneKind)
+      other.emplace(neighbours.above, symbols, timing);
+    if (neighbours.below)
+      three.emplace(ArrayRef<BlockOp>{neighbours.below, neighbours.block,
+                                      neighbours.above},
+                    symbols, timing);
   }
   static optimize::Treatment keep(const BlockBench::Kept &) {
     return optimize::Treatment::keep;
@@ -107,22 +160,13 @@ public:
     optimize::LayerOptionsProblem problem = makeProblem(techniques);
     bool failedOnce = false;
     problem.evaluate = [&](const optimize::LayerTreatment &treatment) {
-      std::map<std::string, optimize::Treatment> byPart;
-      // Between the blocks of a pair, one's input is the other's output.
-      for (auto [each, how] : llvm::zip(alone.kept(), treatment)) {
-        byPart[each.part] = how;
-        if (each.isInput)
-          byPart[alone.output().part] = how;
-      }
-      FailureOr<Measured> made = measure([&](const BlockBench::Kept &kept) {
-        auto known = byPart.find(kept.part);
-        return known == byPart.end() ? optimize::Treatment::keep
-                                     : known->second;
-      });
+      FailureOr<Measured> made = measure(ByPart(alone, treatment));
       failedOnce |= failed(made);
       return failed(made) ? optimize::LayerFigures{} : relative(*made);
     };
     optimize::LayerOptions found = optimize::findOptions(problem);
+    for (auto [treatment, figures] : llvm::zip(found.treatments, found.figures))
+      failedOnce |= failed(refine(treatment, figures));
     if (failedOnce)
       return failure();
 
@@ -155,9 +199,32 @@ public:
   BlockBench::Output output() { return alone.output(); }
 
 private:
+  /// A treatment of the values of one block for those of its neighbours, too.
+  class ByPart {
+  public:
+    ByPart(BlockBench &bench, const optimize::LayerTreatment &treatment) {
+      // Between blocks, one's input is the other's output.
+      for (auto [each, how] : llvm::zip(bench.kept(), treatment)) {
+        known[each.part] = how;
+        if (each.isInput)
+          known[bench.output().part] = how;
+      }
+    }
+    optimize::Treatment operator()(const BlockBench::Kept &kept) const {
+      auto found = known.find(kept.part);
+      return found == known.end() ? optimize::Treatment::keep : found->second;
+    }
+
+  private:
+    std::map<std::string, optimize::Treatment> known;
+  };
+
   struct Measured {
     BlockFigures alone;
-    BlockFigures inside; ///< times and peak only
+    BlockFigures inside; ///< times, peak and aheadBytes only
+    /// Of the last block at the time at which what the block below it has moved
+    /// is back, which is not counted.
+    int64_t latePeakBytes = 0;
   };
 
   FailureOr<Measured> measure(
@@ -165,26 +232,56 @@ private:
     FailureOr<BlockFigures> single = alone.treated(how);
     if (failed(single))
       return failure();
-    Measured measured{*single, *single};
+    Measured measured{*single, *single, 0};
     if (!pair)
       return measured;
     FailureOr<BlockFigures> both = pair->treated(how);
-    FailureOr<BlockFigures> behind = second ? second->treated(how) : single;
+    FailureOr<BlockFigures> behind = other ? other->treated(how) : single;
     if (failed(both) || failed(behind))
       return failure();
-    // While the second runs, the first holds what it keeps. What exceeds that
-    // is live while the first runs.
-    bool isOfFirst =
-        both->peakBytes > measured.alone.keptBytes + behind->peakBytes;
-    measured.inside.peakBytes =
-        isOfFirst ? both->peakBytes
-                  : std::min(both->peakBytes, measured.alone.peakBytes +
-                                                  measured.alone.reloadedBytes);
+    measured.inside.peakBytes = {both->peakBytes.front()};
+    measured.inside.aheadBytes = both->aheadBytes;
+    if (!other)
+      measured.latePeakBytes =
+          lateOf(both->peakBytes.back(), single->keptBytes, both->aheadBytes);
     measured.inside.forwardNs =
         std::max<int64_t>(0, both->forwardNs - behind->forwardNs);
     measured.inside.backwardNs =
         std::max<int64_t>(0, both->backwardNs - behind->backwardNs);
     return measured;
+  }
+
+  /// What a block has live besides what the one below it keeps and has ahead,
+  /// if both together have `bytes`.
+  static int64_t lateOf(int64_t bytes, int64_t kept, int64_t ahead) {
+    return std::max<int64_t>(0, bytes - kept - ahead);
+  }
+
+  /// Tells of a block between others what it has live at the time at which what
+  /// the block below it has moved is back; and of one that nothing follows what
+  /// its deferred weight gradients hold while the block below it runs.
+  LogicalResult refine(const optimize::LayerTreatment &treatment,
+                       optimize::LayerFigures &figures) {
+    const ByPart how(alone, treatment);
+    if (onDecoder) {
+      FailureOr<BlockFigures> both = onDecoder->treated(how);
+      if (failed(both))
+        return failure();
+      optimize::LayerOption &last = figures.last;
+      last.peakBytes =
+          std::max(last.peakBytes,
+                   both->leftPeakBytes - (both->keptBytes - last.keptBytes));
+      return success();
+    }
+    if (!three)
+      return success();
+    FailureOr<BlockFigures> all = three->treated(how);
+    FailureOr<BlockFigures> below = (other ? *other : alone).treated(how);
+    if (failed(all) || failed(below))
+      return failure();
+    figures.inside.latePeakBytes =
+        lateOf(all->peakBytes[1], below->keptBytes, all->aheadBytes);
+    return success();
   }
 
   /// What `figures` take longer than `base`, both ways together.
@@ -206,11 +303,14 @@ private:
 
   optimize::LayerFigures relative(const Measured &measured) const {
     const BlockFigures &figures = measured.alone;
-    return {{longer(measured.inside, base.inside), figures.keptBytes,
-             measured.inside.peakBytes + (stageLayers - 1) * lagOf(figures),
-             figures.hostBytes},
-            {longer(figures, base.alone), figures.keptBytes, figures.peakBytes,
-             figures.hostBytes}};
+    const int64_t peak =
+        std::max(figures.keptBytes, measured.inside.peakBytes.front()) +
+        (stageLayers - 1) * lagOf(figures);
+    return {{longer(measured.inside, base.inside), figures.keptBytes, peak,
+             figures.hostBytes, measured.inside.aheadBytes, peak},
+            {longer(figures, base.alone), figures.keptBytes,
+             std::max(figures.keptBytes, figures.peakBytes.front()),
+             figures.hostBytes, 0, measured.latePeakBytes}};
   }
 
   optimize::LayerOptionsProblem makeProblem(Techniques techniques) const {
@@ -241,8 +341,9 @@ private:
 
   BlockBench alone;
   std::optional<BlockBench> pair;
-  std::optional<BlockBench> second; ///< of the pair, where its kind is another
-  BlockFigures behind;              ///< the second alone, everything kept
+  std::optional<BlockBench> other; ///< the neighbour, where its kind is another
+  std::optional<BlockBench> three;
+  std::optional<BlockBench> onDecoder; ///< where nothing is above
   Measured base;
   int64_t stageLayers = 1; ///< Techniques::stageLayers
 };
@@ -254,38 +355,23 @@ FailureOr<ModelOptions> moe::findModelOptions(ModuleOp module,
                                               Techniques techniques) {
   SymbolTable symbols(module);
   ModelOptions options;
+  options.hostBytesPerNs =
+      cost::hostLink(timing.machine, cost::HostCopy::to_host, false)
+          .bytesPerSecond /
+      1e9;
   auto blocks = llvm::to_vector(module.getOps<BlockOp>());
   llvm::StringMap<int64_t> known;
-  std::vector<BlockOp> firstOfKind, nextOfKind;
   for (BlockOp block : blocks) {
-    auto [entry, isNew] =
-        known.try_emplace(Fingerprint(symbols).run(block), firstOfKind.size());
-    int64_t kind = entry->second;
-    if (isNew) {
-      firstOfKind.push_back(block);
-      nextOfKind.push_back(nullptr);
-    } else if (!nextOfKind[kind] && options.blocks.back() == kind) {
-      nextOfKind[kind] = block;
-      firstOfKind[kind] = blocks[options.blocks.size() - 1];
-    }
-    options.blocks.push_back(kind);
+    auto entry =
+        known.try_emplace(Fingerprint(symbols).run(block), known.size());
+    options.blocks.push_back(entry.first->second);
     options.names.push_back(block.getSymName().str());
   }
-  auto isDecoder = [](BlockOp block) {
-    return block.getKind() == BlockKind::decoder;
-  };
-  std::vector<bool> hasOther(firstOfKind.size(), false);
-  for (size_t b = 0; b + 1 < blocks.size(); ++b) {
-    auto kind = static_cast<size_t>(options.blocks[b]);
-    if (nextOfKind[kind] || !isDecoder(blocks[b]) || !isDecoder(blocks[b + 1]))
-      continue;
-    firstOfKind[kind] = blocks[b];
-    nextOfKind[kind] = blocks[b + 1];
-    hasOther[kind] = true;
-  }
-  for (auto [block, next, other] :
-       llvm::zip(firstOfKind, nextOfKind, hasOther)) {
-    KindBench bench(block, next, !other, symbols, timing);
+  for (size_t kind = 0; kind < known.size(); ++kind) {
+    const Neighbours neighbours =
+        findNeighbours(blocks, options.blocks, static_cast<int64_t>(kind));
+    BlockOp block = neighbours.block;
+    KindBench bench(neighbours, symbols, timing);
     FailureOr<plan::Stage> whole = buildBlockStage(block, symbols, timing);
     if (failed(whole))
       return failure();

@@ -36,6 +36,7 @@ struct ModelOptions {
   std::vector<int64_t> blocks;    ///< in model order, their kinds
   std::vector<std::string> names; ///< "embedding", "layers.0", ...
   int64_t boundaryBytes = 0;      ///< of what blocks hand on
+  double hostBytesPerNs = 0;      ///< of a copy to the host, by itself
 };
 
 /// What may be done about kept values.

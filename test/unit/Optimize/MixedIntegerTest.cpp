@@ -57,8 +57,9 @@ public:
       for (size_t row = 0;
            row < problem.stages[static_cast<size_t>(moment.running)].size();
            ++row)
-        addCapacity(program, bytesAt(moment, row),
-                    capacity - moment.otherBytes);
+        for (bool isLate : {false, true})
+          addCapacity(program, bytesAt(moment, row, isLate),
+                      capacity - moment.otherBytes);
   }
 
   /// The least extra time; -1: nothing fits.
@@ -83,8 +84,9 @@ private:
     return problem.kinds[static_cast<size_t>(kind)];
   }
 
-  /// While the layer `row` of the running stage runs.
-  Entries bytesAt(const Moment &moment, size_t row) const {
+  /// While the layer `row` of the running stage runs; late: what the one below
+  /// it has ahead is there.
+  Entries bytesAt(const Moment &moment, size_t row, bool isLate) const {
     Entries bytes;
     auto running = static_cast<size_t>(moment.running);
     for (size_t s = 0; s < columns.size(); ++s)
@@ -95,8 +97,10 @@ private:
           int64_t amount = moment.held[s] * options[o].keptBytes;
           if (s == running && l < row)
             amount += options[o].keptBytes;
+          if (s == running && l + 1 == row && isLate)
+            amount += options[o].aheadBytes;
           if (s == running && l == row)
-            amount += options[o].peakBytes;
+            amount += isLate ? options[o].latePeakBytes : options[o].peakBytes;
           bytes.emplace_back(columns[s][l][o], amount);
         }
       }
@@ -328,8 +332,13 @@ TEST_P(RanksAgainstProgram, ExactIsTheOptimumAndFastIsNear) {
   Random random(static_cast<uint64_t>(GetParam()) + 1000);
   PolicyProblem problem;
   constexpr int64_t workNs = 3000; // of a layer, both ways
-  for (int kind = 0; kind < 2; ++kind)
+  for (int kind = 0; kind < 2; ++kind) {
     problem.kinds.push_back(randomOptions(random, random(4, 8), workNs));
+    for (LayerOption &option : problem.kinds.back()) {
+      option.latePeakBytes = random(0, option.peakBytes);
+      option.aheadBytes = random(0, 1) * random(0, 300);
+    }
+  }
   int64_t stages = 1 + GetParam() % 2, layers = random(8, 11) / stages;
   for (int64_t s = 0; s < stages; ++s) {
     auto &stage = problem.stages.emplace_back();

@@ -176,35 +176,6 @@ TEST(Partition, UniformIsEven) {
   EXPECT_EQ(*std::max_element(found->rankNs.begin(), found->rankNs.end()), 90);
 }
 
-// Whatever a rank's copies get for a price, it chooses by time and price
-// together; without one the choice on the host is the quicker one.
-TEST(Partition, CopiesHaveThePriceOfTheirRank) {
-  PartitionProblem problem;
-  LayerOption onHost{0, 10, 10, int64_t{8} << 20}, madeAgain{100, 10, 10, 0};
-  problem.kinds = {{.forwardNs = 1000,
-                    .backwardNs = 2000,
-                    .options = {{0, 100, 100, 0}, onHost, madeAgain}}};
-  problem.blocks = {0, 0};
-  problem.rankOf = {0, 1};
-  problem.moments.assign(2, {{{0}, {0}, 0}});
-  problem.otherBytes.assign(2, 0);
-  problem.capacityBytes.assign(2, 50);
-  for (Effort effort : {Effort::fast, Effort::exact}) {
-    problem.copyPrices = {12, 13}; // 8 MiB: 96 and 104
-    ASSERT_TRUE(problem.check().ok());
-    std::optional<Partition> found = partition(problem, effort);
-    ASSERT_TRUE(found.has_value());
-    EXPECT_THAT(found->choices,
-                testing::ElementsAre(Choices{{1}}, Choices{{2}}));
-    EXPECT_THAT(found->rankNs, testing::ElementsAre(3096, 3100));
-    EXPECT_EQ(evaluate(rankProblem(problem, {1, 1}, 0), {{1}}).extraNs, 96);
-  }
-  problem.copyPrices = {12, -1};
-  EXPECT_FALSE(problem.check().ok());
-  problem.copyPrices = {12};
-  EXPECT_FALSE(problem.check().ok());
-}
-
 TEST(Partition, SaysWhatIsWrong) {
   PartitionProblem problem;
   EXPECT_FALSE(problem.check().ok());

@@ -48,6 +48,8 @@ PolicyProblem randomProblem(Random &random, bool isAligned) {
       option.extraNs = options.empty() ? 0 : random(0, 1000);
       option.keptBytes = unit * random(options.empty() ? 600 : 10, 1000);
       option.peakBytes = option.keptBytes + unit * random(0, 400);
+      option.latePeakBytes = random(0, 1) * unit * random(0, 1200);
+      option.aheadBytes = random(0, 1) * unit * random(0, 500);
       options.push_back(option);
     }
   }
@@ -163,6 +165,7 @@ TEST_P(AgainstBruteForce, FrontsWithinTheHost) {
         all.push_back(outcome);
     });
     PolicyFront exact(problem, Effort::exact), fast(problem, Effort::fast);
+    judged += exact.isExact();
     for (const PolicyOutcome &budget : all) {
       int64_t optimum = kNothing;
       for (const PolicyOutcome &outcome : all)
@@ -170,10 +173,8 @@ TEST_P(AgainstBruteForce, FrontsWithinTheHost) {
           optimum = std::min(optimum, outcome.extraNs);
       const PolicyFront::Point *found = exact.within(budget.peakBytes);
       ASSERT_NE(found, nullptr);
-      if (exact.isExact()) {
+      if (exact.isExact())
         EXPECT_EQ(found->extraNs, optimum) << "trial " << trial;
-        ++judged;
-      }
       limited += found->extraNs > leastExtraNs(problem, budget.peakBytes);
       EXPECT_LE(leastExtraNs(problem, budget.peakBytes), optimum);
     }
@@ -194,7 +195,7 @@ TEST_P(AgainstBruteForce, FrontsWithinTheHost) {
                   1.02 * static_cast<double>(3000 * layers + point.extraNs))
             << "trial " << trial;
   }
-  EXPECT_GT(judged, 1000);
+  EXPECT_GE(judged, 40);
   EXPECT_GT(limited, 100);
 }
 

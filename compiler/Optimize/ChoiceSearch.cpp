@@ -1,0 +1,240 @@
+#include "compiler/Optimize/ChoiceSearch.h"
+
+#include "compiler/Optimize/StageFronts.h"
+
+#include <algorithm>
+#include <cmath>
+#include <cstddef>
+#include <limits>
+#include <tuple>
+
+namespace moe::optimize {
+namespace {
+
+/// States that go on to the next layer.
+constexpr size_t kMostStates = 256;
+/// Prices of bytes that are tried, and those that bounds go by.
+constexpr size_t kPrices = 24, kMostBounds = 16;
+
+/// Of a microbatch that runs while so many are held, with what else lives.
+struct Load {
+  int64_t held, otherBytes;
+};
+
+/// No choice for the layers from one on takes less than
+///   timeOf[layer] + price * (held bytes - capacity),
+/// where what is held counts as `row` says: the layers below it, `held` + 1
+/// times each, or all of them `held` times besides the peak that was.
+struct Bound {
+  double price = 0;
+  size_t row = 0; ///< of the peak; behind the last layer: it was already
+  Load load{};
+  std::vector<double> timeOf; ///< by layer, and 0 behind the last
+};
+
+struct State {
+  StageSums sums;
+  double bound = 0;
+  uint32_t parent = 0, option = 0;
+
+  bool isNoWorseThan(const State &other) const {
+    return sums.extraNs <= other.sums.extraNs && sums.kept <= other.sums.kept &&
+           sums.peak <= other.sums.peak && sums.ahead <= other.sums.ahead &&
+           sums.host <= other.sums.host;
+  }
+};
+
+class ChoiceSearch {
+public:
+  ChoiceSearch(const PolicyProblem &problem, int64_t capacity, int64_t known)
+      : problem(problem), layers(problem.stages.front()), capacity(capacity),
+        known(known) {
+    int64_t hosted = 0;
+    for (const Moment &moment : problem.moments) {
+      loads.push_back({moment.held.front(), moment.otherBytes});
+      hosted =
+          std::max(hosted, moment.held.front() + 1 + (moment.overlapped >= 0));
+    }
+    if (problem.hostCapacityBytes < kUnlimitedBytes)
+      hostBytes = problem.hostCapacityBytes / hosted;
+    // What is no more than another one in both says nothing.
+    std::sort(loads.begin(), loads.end(), [](const Load &a, const Load &b) {
+      return std::tie(a.held, a.otherBytes) > std::tie(b.held, b.otherBytes);
+    });
+    int64_t most = -1;
+    std::erase_if(loads, [&](const Load &load) {
+      if (load.otherBytes <= most)
+        return true;
+      most = load.otherBytes;
+      return false;
+    });
+  }
+
+  std::optional<Choices> run() {
+    findBounds();
+    std::vector<std::vector<State>> levels = {{State{}}};
+    for (size_t layer = 0; layer < layers.size(); ++layer) {
+      std::vector<State> next = extend(levels.back(), layer);
+      if (next.empty())
+        return std::nullopt;
+      levels.push_back(std::move(next));
+    }
+    // By rising bounds, which are times now.
+    std::vector<int64_t> options(layers.size());
+    uint32_t at = 0;
+    for (size_t layer = layers.size(); layer > 0; --layer) {
+      options[layer - 1] = levels[layer][at].option;
+      at = levels[layer][at].parent;
+    }
+    return Choices{std::move(options)};
+  }
+
+private:
+  const std::vector<LayerOption> &optionsOf(size_t layer) const {
+    return problem.kinds[static_cast<size_t>(layers[layer])];
+  }
+
+  /// The least of a layer's times with its bytes at a price.
+  template <typename Bytes>
+  double leastOf(size_t layer, double price, Bytes bytesOf) const {
+    double least = std::numeric_limits<double>::max();
+    for (const LayerOption &option : optionsOf(layer))
+      least = std::min(least, static_cast<double>(option.extraNs) +
+                                  price * static_cast<double>(bytesOf(option)));
+    return least;
+  }
+
+  Bound boundOf(double price, size_t row, const Load &load) const {
+    Bound bound{price, row, load, std::vector<double>(layers.size() + 1, 0)};
+    for (size_t layer = layers.size(); layer > 0; --layer) {
+      const size_t l = layer - 1;
+      const int64_t held = load.held + (row < layers.size() && l < row ? 1 : 0);
+      bound.timeOf[l] =
+          bound.timeOf[layer] +
+          leastOf(l, price, [&](const LayerOption &option) {
+            return held * option.keptBytes + (l == row ? option.peakBytes : 0);
+          });
+    }
+    return bound;
+  }
+
+  /// Of a state with the layers below `layer`.
+  double timeBy(const Bound &bound, const StageSums &sums, size_t layer) const {
+    const bool isAhead = bound.row < layers.size();
+    const int64_t bytes = bound.load.otherBytes + bound.load.held * sums.kept +
+                          (isAhead ? sums.kept : sums.peak);
+    return static_cast<double>(sums.extraNs) + bound.timeOf[layer] +
+           bound.price * static_cast<double>(bytes - capacity);
+  }
+
+  /// Those that say most to begin with, and one of each row for what comes
+  /// later.
+  void findBounds() {
+    // Nanoseconds per byte, as far as options differ.
+    double steepest = 0, flattest = std::numeric_limits<double>::max();
+    for (size_t layer = 0; layer < layers.size(); ++layer)
+      for (const LayerOption &option : optionsOf(layer)) {
+        const LayerOption &all = optionsOf(layer).front();
+        const int64_t bytes = all.keptBytes - option.keptBytes;
+        if (option.extraNs <= 0 || bytes <= 0)
+          continue;
+        const double slope =
+            static_cast<double>(option.extraNs) / static_cast<double>(bytes);
+        steepest = std::max(steepest, slope);
+        flattest = std::min(flattest, slope);
+      }
+    if (steepest == 0)
+      return;
+    // A byte kept by all microbatches counts more than once.
+    int64_t most = 1;
+    for (const Load &load : loads)
+      most = std::max(most, load.held + 1);
+    flattest /= static_cast<double>(most);
+    struct Candidate {
+      double time;
+      size_t number;
+      Bound bound;
+    };
+    std::vector<Candidate> all;
+    double price = flattest;
+    const double factor =
+        std::pow(2 * steepest / flattest, 1.0 / (kPrices - 1));
+    for (size_t p = 0; p < kPrices; ++p, price *= factor)
+      for (size_t row = 0; row <= layers.size(); ++row)
+        for (const Load &load : loads) {
+          Bound bound = boundOf(price, row, load);
+          const double time = timeBy(bound, {}, 0);
+          all.push_back({time, all.size(), std::move(bound)});
+        }
+    std::sort(
+        all.begin(), all.end(), [](const Candidate &a, const Candidate &b) {
+          return std::pair(-a.time, a.number) < std::pair(-b.time, b.number);
+        });
+    std::vector<bool> hasRow(layers.size() + 1, false);
+    for (Candidate &candidate : all) {
+      const bool isFirst = !hasRow[candidate.bound.row];
+      if (bounds.size() >= kMostBounds && !isFirst)
+        continue;
+      hasRow[candidate.bound.row] = true;
+      bounds.push_back(std::move(candidate.bound));
+    }
+  }
+
+  bool mayFit(const StageSums &sums) const {
+    return sums.host <= hostBytes &&
+           std::all_of(loads.begin(), loads.end(), [&](const Load &load) {
+             return load.otherBytes + load.held * sums.kept + sums.peak <=
+                    capacity;
+           });
+  }
+
+  std::vector<State> extend(const std::vector<State> &states, size_t layer) {
+    std::vector<State> next;
+    for (uint32_t parent = 0; parent < states.size(); ++parent)
+      for (uint32_t option = 0; option < optionsOf(layer).size(); ++option) {
+        State state{states[parent].sums, 0, parent, option};
+        state.sums.add(optionsOf(layer)[option]);
+        if (!mayFit(state.sums))
+          continue;
+        state.bound = static_cast<double>(state.sums.extraNs);
+        for (const Bound &bound : bounds)
+          if (bound.row > layer)
+            state.bound =
+                std::max(state.bound, timeBy(bound, state.sums, layer + 1));
+        if (state.bound < static_cast<double>(known))
+          next.push_back(state);
+      }
+    std::sort(next.begin(), next.end(), [](const State &a, const State &b) {
+      return std::tuple(a.bound, a.sums.kept, a.sums.peak, a.parent, a.option) <
+             std::tuple(b.bound, b.sums.kept, b.sums.peak, b.parent, b.option);
+    });
+    std::vector<State> chosen;
+    for (const State &state : next) {
+      if (chosen.size() == kMostStates)
+        break;
+      if (std::none_of(chosen.begin(), chosen.end(), [&](const State &other) {
+            return other.isNoWorseThan(state);
+          }))
+        chosen.push_back(state);
+    }
+    return chosen;
+  }
+
+  const PolicyProblem &problem;
+  const std::vector<int64_t> &layers; ///< their kinds
+  int64_t capacity, known;
+  int64_t hostBytes = kUnlimitedBytes; ///< of a microbatch
+  std::vector<Load> loads;
+  std::vector<Bound> bounds;
+};
+
+} // namespace
+
+std::optional<Choices> quickerChoices(const PolicyProblem &problem,
+                                      int64_t capacityBytes, int64_t knownNs) {
+  if (problem.stages.size() != 1)
+    return std::nullopt;
+  return ChoiceSearch(problem, capacityBytes, knownNs).run();
+}
+
+} // namespace moe::optimize
