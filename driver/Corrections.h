@@ -17,7 +17,7 @@ inline constexpr int64_t kUnlimited = int64_t{1} << 60;
 
 /// What is left of a rank's memory where its account was wrong: other choices
 /// are wrong by another amount.
-constexpr int64_t slackOf(int64_t bytes) { return bytes / 512; }
+constexpr int64_t slackOf(int64_t bytes) { return bytes / 1024; }
 
 /// Where ranks exceed a host of `host` bytes, they get that much less of it
 /// than the account thought.
