@@ -34,8 +34,9 @@ struct LayerOptionsProblem {
   std::vector<int64_t> valueBytes;
   /// Values that can be computed again, and moved.
   std::vector<bool> mayRecompute, mayOffload;
-  /// Sets of values that are named together ("norm", "moe_act"): all unions of
-  /// them are considered, of the first kMostTargets.
+  /// Sets of values that are named together ("norm", "moe_act"): unions of them
+  /// are considered, of the first kMostTargets, but for those that leave a far
+  /// better bargain out than one that they have.
   std::vector<std::vector<size_t>> targets;
   /// What a treatment comes to. Called some hundred times.
   std::function<LayerFigures(const LayerTreatment &)> evaluate;

@@ -437,6 +437,32 @@ Partition evaluate(const PartitionProblem &problem,
 
 namespace {
 
+/// Considers the cuts in which the slowest rank, where it pays for memory, has
+/// a block less and another one has it instead. Says whether one was better.
+bool moveFromSlowest(
+    const PartitionProblem &problem, RankCosts &costs,
+    const std::vector<int64_t> &cut,
+    const std::function<bool(const std::vector<int64_t> &)> &consider) {
+  const std::vector<int64_t> from = cut;
+  size_t slowest = 0;
+  for (size_t stage = 0; stage < from.size(); ++stage)
+    if (costs.of(problem.rankOf[stage], from).ns >
+        costs.of(problem.rankOf[slowest], from).ns)
+      slowest = stage;
+  const RankCost cost = costs.of(problem.rankOf[slowest], from);
+  if (cost.extraNs < cost.ns / RankCosts::kWorthASearch)
+    return false;
+  bool isBetter = false;
+  for (size_t stage = 0; stage < from.size(); ++stage) {
+    std::vector<int64_t> moved = from;
+    --moved[slowest];
+    ++moved[stage];
+    if (stage != slowest && isLegal(problem, moved))
+      isBetter |= consider(moved);
+  }
+  return isBetter;
+}
+
 std::optional<Partition> quickPartition(const PartitionProblem &problem,
                                         RankFronts *fronts) {
   std::vector<int64_t> start = legalCut(problem);
@@ -456,15 +482,27 @@ std::optional<Partition> quickPartition(const PartitionProblem &problem,
     cuts.push_back(search(problem, costs, start));
     cuts.push_back(search(problem, costs, descend(unlimited, quickest, start)));
   }
-  for (const std::vector<int64_t> &cut : cuts)
+  auto value = [&](const std::vector<int64_t> &cut) {
     for (int64_t rank = 0; rank < problem.ranks(); ++rank)
       costs.sharpen(rank, cut);
-  auto better = [&](const std::vector<int64_t> &a,
-                    const std::vector<int64_t> &b) {
-    return valueOf(problem, costs, a) < valueOf(problem, costs, b);
+    return valueOf(problem, costs, cut);
   };
-  return describe(problem, costs,
-                  *std::min_element(cuts.begin(), cuts.end(), better));
+  std::vector<int64_t> best = cuts.front();
+  CutValue least = value(best);
+  auto consider = [&](const std::vector<int64_t> &cut) {
+    CutValue found = value(cut);
+    if (found >= least)
+      return false;
+    least = found;
+    best = cut;
+    return true;
+  };
+  for (const std::vector<int64_t> &cut : cuts)
+    consider(cut);
+  if (problem.stages() == problem.ranks())
+    while (moveFromSlowest(problem, costs, best, consider))
+      ;
+  return describe(problem, costs, best);
 }
 
 } // namespace

@@ -20,9 +20,6 @@ std::vector<int64_t> beginsOf(const std::vector<int64_t> &counts) {
 
 namespace {
 
-/// Of what a rank takes, what its choices have to cost for a search.
-constexpr int64_t kWorthASearch = 1000;
-
 /// Gives layers their first option, which keeps everything, as long as that
 /// fits and takes no more time: what seems to cost nothing still uses links and
 /// the host.
@@ -196,6 +193,7 @@ RankCost RankCosts::costOf(const PolicyProblem &choice, int64_t capacity,
   RankCost cost;
   cost.choices = std::move(choices);
   cost.ns = workNs(problem, choice) + taken.extraNs;
+  cost.extraNs = taken.extraNs;
   cost.peakBytes = taken.peakBytes;
   cost.excessBytes = std::max<int64_t>(0, taken.peakBytes - capacity);
   return cost;
@@ -209,7 +207,7 @@ void RankCosts::sharpen(int64_t rank, const std::vector<int64_t> &counts) {
     return;
   const int64_t capacity = problem.capacityBytes[static_cast<size_t>(rank)];
   const PolicyProblem choice = rankProblem(problem, counts, rank);
-  int64_t extraNs = cost.ns - workNs(problem, choice);
+  int64_t extraNs = cost.extraNs;
   if (cost.excessBytes > 0) // whatever fits is better
     extraNs = std::numeric_limits<int64_t>::max();
   if (extraNs < cost.ns / kWorthASearch)

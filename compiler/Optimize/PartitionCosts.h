@@ -18,7 +18,8 @@ std::vector<int64_t> beginsOf(const std::vector<int64_t> &counts);
 
 /// A rank with the blocks that it has.
 struct RankCost {
-  int64_t ns = 0; ///< of a microbatch, both ways
+  int64_t ns = 0;      ///< of a microbatch, both ways
+  int64_t extraNs = 0; ///< of that, what its choices take
   int64_t peakBytes = 0;
   int64_t excessBytes = 0;
   Choices choices;
@@ -40,6 +41,9 @@ public:
   /// From now on of() tells of the quickest choices that a search for the
   /// rank's capacity finds (ChoiceSearch.h), where its front is not exact.
   void sharpen(int64_t rank, const std::vector<int64_t> &counts);
+
+  /// Of what a rank takes, what its choices have to cost for a search.
+  static constexpr int64_t kWorthASearch = 1000;
   /// The time of `rank` is never less, by the linear relaxation; -1: nothing
   /// fits.
   int64_t leastNs(int64_t rank, const std::vector<int64_t> &counts);
