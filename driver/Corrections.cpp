@@ -7,7 +7,7 @@
 namespace moe::driver {
 
 /// Of a rank, before it does without copies.
-static constexpr int kMostFailures = 2;
+static constexpr int kMostFailures = 3;
 /// Of what a rank takes, what its choices have to cost for another draft.
 static constexpr int64_t kWorthADraft = 50;
 /// What a rank takes longer than its account says counts from this part on.

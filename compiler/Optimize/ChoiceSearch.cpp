@@ -49,7 +49,7 @@ public:
   ChoiceSearch(const PolicyProblem &problem, int64_t capacity, int64_t known)
       : problem(problem), layers(problem.stages.front()), capacity(capacity),
         known(known) {
-    int64_t hosted = 0;
+    int64_t hosted = 1;
     for (const Moment &moment : problem.moments) {
       loads.push_back({moment.held.front(), moment.otherBytes});
       hosted =

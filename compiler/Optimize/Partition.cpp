@@ -441,9 +441,8 @@ namespace {
 /// a block less and another one has it instead. Says whether one was better.
 bool moveFromSlowest(
     const PartitionProblem &problem, RankCosts &costs,
-    const std::vector<int64_t> &cut,
+    std::vector<int64_t> from,
     const std::function<bool(const std::vector<int64_t> &)> &consider) {
-  const std::vector<int64_t> from = cut;
   size_t slowest = 0;
   for (size_t stage = 0; stage < from.size(); ++stage)
     if (costs.of(problem.rankOf[stage], from).ns >
@@ -453,9 +452,9 @@ bool moveFromSlowest(
   if (cost.extraNs < cost.ns / RankCosts::kWorthASearch)
     return false;
   bool isBetter = false;
+  --from[slowest];
   for (size_t stage = 0; stage < from.size(); ++stage) {
     std::vector<int64_t> moved = from;
-    --moved[slowest];
     ++moved[stage];
     if (stage != slowest && isLegal(problem, moved))
       isBetter |= consider(moved);

@@ -136,12 +136,13 @@ std::vector<int64_t> uniformCounts(const PartitionProblem &problem);
 
 /// The best cut: least excess, then least objective. With one stage a rank the
 /// optimum under the fronts of the ranks (a dynamic program for each possible
-/// time of the slowest rank); with more, a local search that starts from the
-/// uniform cut and from the one that is best without memory. Effort::exact
-/// follows every undominated choice, and with several stages a rank goes on
-/// through all cuts that a bound leaves, up to some millions. `nullopt`: the
-/// pins leave no legal cut. `fronts`: of calls for other capacities, null: of
-/// this call only.
+/// time of the slowest rank), and from there on cuts in which the slowest has a
+/// block less, by what a search finds for the capacities; with more, a local
+/// search that starts from the uniform cut and from the one that is best
+/// without memory. Effort::exact follows every undominated choice, and with
+/// several stages a rank goes on through all cuts that a bound leaves, up to
+/// some millions. `nullopt`: the pins leave no legal cut. `fronts`: of calls
+/// for other capacities, null: of this call only.
 std::optional<Partition> partition(const PartitionProblem &problem,
                                    Effort effort = Effort::fast,
                                    RankFronts *fronts = nullptr);
