@@ -137,14 +137,18 @@ private:
   /// that promises more than drafts keep, even ones may be better.
   Status tryBudget(int64_t whole, std::optional<Taken> &best) {
     int64_t found = 0;
-    MOE_RETURN_IF_ERROR(tryShares(whole, false, found, best));
-    return chooser.couldBeEven() ? tryShares(whole, true, found, best)
-                                 : Status();
+    std::optional<Attempt> quickest;
+    MOE_RETURN_IF_ERROR(tryShares(whole, false, found, quickest, best));
+    if (chooser.couldBeEven())
+      MOE_RETURN_IF_ERROR(tryShares(whole, true, found, quickest, best));
+    return quickest ? take(*quickest, whole, best) : Status();
   }
 
   /// `found`: the step of the quickest draft that fits without waits so far, 0:
   /// none. With even shares only as long as less is to be expected.
+  /// `quickest`: of all drafts that fit so far.
   Status tryShares(int64_t whole, bool isEven, int64_t &found,
+                   std::optional<Attempt> &quickest,
                    std::optional<Taken> &best) {
     // At first as if memory were free: where that fits nothing is quicker.
     // Where the account is far from it, no draft needs to say so.
@@ -188,14 +192,12 @@ private:
     MOE_RETURN_IF_ERROR(combine(fitting, whole, free));
     if (!free && !tried.empty())
       MOE_RETURN_IF_ERROR(tryLean(whole, tried.back().counts, fitting, best));
-    // Waits may cost less than what it takes to do without.
-    Attempt *quickest = free ? &*free : nullptr;
-    if (waiting && (!quickest || waiting->stepNs < quickest->stepNs))
-      quickest = &*waiting;
-    if (quickest && (found == 0 || quickest->stepNs < found))
-      MOE_RETURN_IF_ERROR(take(*quickest, whole, best));
     if (free && (found == 0 || free->stepNs < found))
       found = free->stepNs;
+    // Waits may cost less than what it takes to do without.
+    for (std::optional<Attempt> *each : {&free, &waiting})
+      if (*each && (!quickest || (*each)->stepNs < quickest->stepNs))
+        quickest = std::move(*each);
     return {};
   }
 
