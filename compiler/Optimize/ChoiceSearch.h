@@ -18,7 +18,7 @@ namespace moe::optimize {
 /// with the few hundred choices so far of which a bound promises most. The
 /// bound is that of a Lagrangian relaxation: the least time of the layers
 /// above, with their bytes at a price, for the prices that say most. O(layers
-/// (n + layers) s) for n options and s states.
+/// n s (layers + s)) for n options and s states.
 std::optional<Choices> quickerChoices(const PolicyProblem &problem,
                                       int64_t capacityBytes, int64_t knownNs);
 

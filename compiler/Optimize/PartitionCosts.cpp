@@ -139,14 +139,14 @@ RankKey RankCosts::keyOf(int64_t rank,
   return key;
 }
 
-const RankCost &RankCosts::of(int64_t rank,
-                              const std::vector<int64_t> &counts) {
+std::pair<const RankKey, RankCost> &
+RankCosts::at(int64_t rank, const std::vector<int64_t> &counts) {
   auto [known, isNew] = costs.try_emplace(keyOf(rank, counts));
   if (isNew) {
     known->second = workOut(rank, counts, known->first);
     exact &= known->second.isExact;
   }
-  return known->second;
+  return *known;
 }
 
 int64_t RankCosts::leastNs(int64_t rank, const std::vector<int64_t> &counts) {
@@ -200,10 +200,8 @@ RankCost RankCosts::costOf(const PolicyProblem &choice, int64_t capacity,
 }
 
 void RankCosts::sharpen(int64_t rank, const std::vector<int64_t> &counts) {
-  of(rank, counts);
-  const RankKey key = keyOf(rank, counts);
-  RankCost &cost = costs.at(key);
-  if (cost.isExact)
+  auto &[key, cost] = at(rank, counts);
+  if (cost.isExact || std::exchange(cost.isSharp, true))
     return;
   const int64_t capacity = problem.capacityBytes[static_cast<size_t>(rank)];
   const PolicyProblem choice = rankProblem(problem, counts, rank);
@@ -219,6 +217,7 @@ void RankCosts::sharpen(int64_t rank, const std::vector<int64_t> &counts) {
   PolicyOutcome outcome = evaluate(choice, *quicker);
   cost =
       costOf(choice, capacity, {outcome.peakBytes, outcome.extraNs}, *quicker);
+  cost.isSharp = true;
 }
 
 CutValue valueOf(const PartitionProblem &problem, RankCosts &costs,

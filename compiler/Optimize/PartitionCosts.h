@@ -25,6 +25,7 @@ struct RankCost {
   Choices choices;
   /// Whether no choices that fit take less, and none need less memory.
   bool isExact = false;
+  bool isSharp = false; ///< sharpen() is done with it
 };
 
 /// A rank, what it may have on the host, and its blocks.
@@ -37,7 +38,9 @@ public:
   RankCosts(const PartitionProblem &problem, Effort effort,
             RankFronts *fronts = nullptr);
 
-  const RankCost &of(int64_t rank, const std::vector<int64_t> &counts);
+  const RankCost &of(int64_t rank, const std::vector<int64_t> &counts) {
+    return at(rank, counts).second;
+  }
   /// From now on of() tells of the quickest choices that a search for the
   /// rank's capacity finds (ChoiceSearch.h), where its front is not exact.
   void sharpen(int64_t rank, const std::vector<int64_t> &counts);
@@ -52,6 +55,8 @@ public:
   bool areExact() const { return exact; }
 
 private:
+  std::pair<const RankKey, RankCost> &at(int64_t rank,
+                                         const std::vector<int64_t> &counts);
   RankKey keyOf(int64_t rank, const std::vector<int64_t> &counts) const;
   RankCost workOut(int64_t rank, const std::vector<int64_t> &counts,
                    const RankKey &key);

@@ -85,7 +85,7 @@ int64_t loadOf(const Moment &moment, size_t stage, const StageSums &sums) {
          (moment.running == static_cast<int64_t>(stage) ? sums.peak : 0);
 }
 
-/// Points of the front of a stage. Fast: steps of 0.2 % of the range for a rank
+/// Points of the front of a stage. Fast: steps of 0.8 % of the range for a rank
 /// of one stage; where points of several stages meet, fewer. Exact: what some
 /// seconds allow.
 size_t mostPoints(const PolicyProblem &problem, Effort effort) {

@@ -1,0 +1,77 @@
+#include "compiler/Optimize/StageFronts.h"
+
+#include "test/unit/Optimize/Dice.h"
+
+#include <gtest/gtest.h>
+
+namespace moe::optimize {
+namespace {
+
+// By hand: while a layer runs, those below it keep, and the one right below it
+// has bytes ahead, which count beside the late peak only.
+TEST(StageSums, CountWhatTheLayerBelowHasAhead) {
+  StageSums sums;
+  LayerOption lower{5, 100, 150, 30, 40, 0};
+  LayerOption upper{7, 10, 60, 0, 0, 50};
+  sums.add(lower);
+  EXPECT_EQ(sums.peak, 150);
+  sums.add(upper);
+  EXPECT_EQ(sums.peak, 190); // 100 kept, 40 ahead, 50 late
+  EXPECT_EQ(sums.kept, 110);
+  EXPECT_EQ(sums.extraNs, 12);
+  EXPECT_EQ(sums.host, 30);
+  upper.latePeakBytes = 0;
+  StageSums early;
+  early.add(lower);
+  early.add(upper);
+  EXPECT_EQ(early.peak, 160); // 100 kept, its own 60
+  sums.add(lower);
+  EXPECT_EQ(sums.peak, 260); // nothing is ahead of the upper one
+}
+
+// All choices of 200 random stages: a front that was not thinned has, for each
+// of them, one that is no worse in anything that layers above can tell.
+TEST(StageFronts, HaveSomethingNoWorseThanAnyChoice) {
+  Random random(3);
+  for (int trial = 0; trial < 200; ++trial) {
+    PolicyProblem problem;
+    std::vector<LayerOption> &options = problem.kinds.emplace_back();
+    for (int64_t i = random(2, 4); i > 0; --i) {
+      LayerOption option;
+      option.extraNs = random(0, 20);
+      option.keptBytes = random(0, 20);
+      option.peakBytes = option.keptBytes + random(0, 20);
+      option.aheadBytes = random(0, 10);
+      option.latePeakBytes = random(0, 40);
+      options.push_back(option);
+    }
+    problem.stages = {std::vector<int64_t>(4, 0)};
+    StageFronts fronts;
+    const StageFront &front =
+        fronts.of(problem, 0, {3, kUnlimitedBytes, size_t{1} << 20});
+    EXPECT_TRUE(front.isExact());
+    const auto count = static_cast<int64_t>(options.size());
+    for (int64_t number = 0; number < count * count * count * count; ++number) {
+      StageSums sums;
+      for (int64_t left = number, layer = 0; layer < 4; ++layer, left /= count)
+        sums.add(options[static_cast<size_t>(left % count)]);
+      bool isCovered = false;
+      for (size_t point = 0; point < front.size() && !isCovered; ++point) {
+        const StageSums &other = front.sums(point);
+        isCovered = other.extraNs <= sums.extraNs && other.kept <= sums.kept &&
+                    other.peak <= sums.peak && other.ahead <= sums.ahead;
+      }
+      EXPECT_TRUE(isCovered) << "trial " << trial << ", choice " << number;
+    }
+    for (size_t point = 0; point < front.size(); ++point) {
+      StageSums sums;
+      for (int64_t option : front.choices(point))
+        sums.add(options[static_cast<size_t>(option)]);
+      EXPECT_EQ(sums.peak, front.sums(point).peak);
+      EXPECT_EQ(sums.extraNs, front.sums(point).extraNs);
+    }
+  }
+}
+
+} // namespace
+} // namespace moe::optimize
