@@ -142,8 +142,10 @@ public:
     StreamPositions done = clocks.next(stream, issued.waits);
     std::vector<int64_t> waits;
     // The latest first: it may be behind the others.
-    for (size_t round = 0; round < needed.size(); ++round) {
+    for (;;) {
       int64_t &latest = *std::max_element(needed.begin(), needed.end());
+      if (latest == -1)
+        break;
       auto of = static_cast<size_t>(&latest - needed.data());
       if (latest > done[of]) {
         waits.push_back(latest);

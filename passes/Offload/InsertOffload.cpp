@@ -47,17 +47,17 @@ bool isCopy(Operation *op) { return isa<pipe::OffloadOp, pipe::ReloadOp>(op); }
 Operation *reloadPoint(Operation *user, const OffloadLead &lead) {
   Operation *point = user;
   int64_t left = lead.ops;
-  llvm::StringSet<> passed;
-  passed.insert(blockOf(user));
+  SmallVector<StringRef, 2> passed = {blockOf(user)};
   while (Operation *before = point->getPrevNode()) {
     if (!isCopy(before)) {
       if (lead.ops > 0) {
         if (left-- == 0)
           break;
-      } else if (!passed.contains(blockOf(before))) {
+      } else if (StringRef block = blockOf(before);
+                 !llvm::is_contained(passed, block)) {
         if (static_cast<int64_t>(passed.size()) > lead.layers)
           break;
-        passed.insert(blockOf(before));
+        passed.push_back(block);
       }
     }
     point = before;
@@ -347,6 +347,13 @@ struct InsertOffload : public moe::impl::InsertOffloadBase<InsertOffload> {
 
 } // namespace
 
+LogicalResult moe::offloadValues(pipe::StageOp stage,
+                                 ArrayRef<CoveredValue> values,
+                                 ArrayRef<policy::Choice> choices,
+                                 const OffloadLead &lead, bool isTurning) {
+  return StageOffload(stage, lead, isTurning, choices).run(values);
+}
+
 LogicalResult moe::insertOffload(ModuleOp module,
                                  ArrayRef<policy::Choice> choices,
                                  const OffloadLead &lead,
@@ -364,9 +371,8 @@ LogicalResult moe::insertOffload(ModuleOp module,
     valuesOf[each.stage].push_back(each);
   for (auto &[op, values] : valuesOf) {
     auto stage = cast<pipe::StageOp>(op);
-    if (failed(StageOffload(stage, lead, turning.contains(stage.getSymName()),
-                            choices)
-                   .run(values)))
+    if (failed(offloadValues(stage, values, choices, lead,
+                             turning.contains(stage.getSymName()))))
       return failure();
   }
   return success();

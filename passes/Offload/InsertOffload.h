@@ -2,6 +2,8 @@
 #pragma once
 
 #include "compiler/Optimize/PolicyText.h"
+#include "passes/Policies/Targets.h"
+
 #include "mlir/IR/BuiltinOps.h"
 #include "llvm/ADT/StringSet.h"
 
@@ -32,6 +34,14 @@ mlir::LogicalResult insertOffload(mlir::ModuleOp module,
                                   mlir::ArrayRef<policy::Choice> choices,
                                   const OffloadLead &lead,
                                   const llvm::StringSet<> &turning = {});
+
+/// The same for values of one stage, in the order in which it keeps them, each
+/// with the index of the choice that it belongs to.
+mlir::LogicalResult offloadValues(pipe::StageOp stage,
+                                  mlir::ArrayRef<CoveredValue> values,
+                                  mlir::ArrayRef<policy::Choice> choices,
+                                  const OffloadLead &lead,
+                                  bool isTurning = false);
 
 /// The same for choices as users write them; also fails for text that is no
 /// list.

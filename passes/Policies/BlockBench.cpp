@@ -128,7 +128,7 @@ BlockBench::BlockBench(ArrayRef<BlockOp> blocks, const SymbolTable &symbols,
   pipe::StageOp stage = stageOf(*module);
   dropSplitBackward(stage);
   stage->walk([&](KernelOpInterface kernel) {
-    times.push_back({kernel, estimateNs(kernel, timing)});
+    figuresOfOps.push_back({kernel, figuresOfOp(kernel, timing)});
   });
   for (Value value : keptBy(stage)) {
     Kept &each = values.emplace_back();
@@ -150,27 +150,30 @@ BlockBench::treated(llvm::function_ref<optimize::Treatment(const Kept &)> how) {
   auto stage = cast<pipe::StageOp>(builder.clone(*stageOf(*module), copies));
   llvm::scope_exit erase([&] { stage.erase(); });
   KnownOfOps known;
-  for (auto [op, ns] : times)
-    known.times[copies.lookup(op)] = ns;
+  known.figures.reserve(2 * figuresOfOps.size());
+  for (const auto &[op, figures] : figuresOfOps)
+    known.figures[copies.lookup(op)] = &figures;
   SmallVector<Value> dropped;
-  std::vector<policy::Choice> moved;
+  SmallVector<CoveredValue> moved;
   for (auto [value, each] : llvm::zip(keptBy(stage), values)) {
     optimize::Treatment treatment = how(each);
     if (treatment == optimize::Treatment::recompute)
       dropped.push_back(value);
     else if (treatment == optimize::Treatment::offload)
-      moved.push_back({each.planName, {}});
+      moved.push_back({stage, value, each.planName, 0, true});
   }
   if (!dropped.empty()) {
     ReplayOptions options;
-    insertReplays(stage, findReplays(stage, dropped, options), options);
+    insertReplays(stage, findReplays(stage, dropped, options), options,
+                  [&](Operation *original, Operation *copy) {
+                    known.figures[copy] = known.figures.lookup(original);
+                  });
   }
-  if (!moved.empty() && failed(insertOffload(*workbench, moved, {})))
+  if (!moved.empty() && failed(offloadValues(stage, moved, {{}}, {})))
     return failure();
   placeOverwrites(stage);
   for (pipe::Phase phase : stage.getPhases())
-    for (auto &[op, ended] : findReleases(stage.getRegion(phase).front()))
-      known.releases[op] = std::move(ended);
+    findReleases(stage.getRegion(phase).front(), known.releases);
   FailureOr<plan::Stage> built = buildStageFigures(stage, timing, known);
   if (failed(built))
     return failure();

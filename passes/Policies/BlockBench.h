@@ -80,8 +80,7 @@ private:
   /// Where copies of the stage are treated.
   mlir::OwningOpRef<mlir::ModuleOp> workbench;
   std::vector<std::string> prefixes; ///< of names inside each block
-  /// Of ops of the stage.
-  std::vector<std::pair<mlir::Operation *, int64_t>> times;
+  std::vector<std::pair<mlir::Operation *, OpFigures>> figuresOfOps;
   std::vector<Kept> values;
 };
 

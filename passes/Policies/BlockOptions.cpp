@@ -8,9 +8,7 @@
 #include "passes/Policies/BlockBench.h"
 #include "passes/Policies/Targets.h"
 
-#include "llvm/ADT/StringMap.h"
-#include "llvm/Support/raw_ostream.h"
-
+#include <cstdint>
 #include <map>
 #include <optional>
 
@@ -19,62 +17,75 @@ using namespace moe;
 
 namespace {
 
-/// All of a block but names, as text: equal texts are blocks of one kind.
+/// All of a block but names: blocks with equal ones are of one kind. Of types
+/// and attributes their addresses, since each exists once in a context; of
+/// lists first how long they are.
 class Fingerprint {
 public:
-  explicit Fingerprint(const SymbolTable &symbols)
-      : symbols(symbols), stream(text) {}
+  using Word = uintptr_t;
 
-  std::string run(BlockOp block) {
-    stream << block.getKind() << block.getInputs() << block.getOutputs()
-           << block.getDetached();
+  explicit Fingerprint(const SymbolTable &symbols) : symbols(symbols) {}
+
+  std::vector<Word> run(BlockOp block) {
+    add(block.getKindAttr());
+    add(block.getInputs());
+    add(block.getOutputs());
+    add(block.getDetachedAttr());
     for (Region &region : block->getRegions()) {
-      stream << '{';
+      words.push_back(region.getBlocks().size());
       for (Block &body : region)
         addBlock(body);
-      stream << '}';
     }
-    return text;
+    return std::move(words);
   }
 
 private:
   void addBlock(Block &body) {
-    for (BlockArgument argument : body.getArguments())
-      add(argument);
+    addAll(body.getArguments());
+    words.push_back(body.getOperations().size());
     for (Operation &op : body) {
-      stream << op.getName() << '(';
+      add(op.getName());
+      words.push_back(op.getNumOperands());
       for (Value operand : op.getOperands())
-        stream << numbers.lookup(operand) << ',';
-      stream << ')';
-      for (NamedAttribute attribute : op.getAttrs()) {
-        stream << attribute.getName().strref() << '=';
+        words.push_back(numbers.lookup(operand));
+      const auto attributes = llvm::to_vector(op.getAttrs());
+      words.push_back(attributes.size());
+      for (NamedAttribute attribute : attributes) {
+        add(attribute.getName());
         if (auto symbol = dyn_cast<FlatSymbolRefAttr>(attribute.getValue()))
           addParameter(symbol);
         else
-          stream << attribute.getValue();
-        stream << ',';
+          add(attribute.getValue());
       }
-      for (Value result : op.getResults())
-        add(result);
-      stream << ';';
+      addAll(op.getResults());
     }
   }
 
-  void add(Value value) {
-    numbers[value] = static_cast<int64_t>(numbers.size());
-    stream << value.getType() << ' ';
+  void addAll(ValueRange values) {
+    words.push_back(values.size());
+    for (Value value : values) {
+      numbers[value] = numbers.size();
+      add(value.getType());
+    }
   }
 
   void addParameter(FlatSymbolRefAttr symbol) {
-    if (auto parameter = symbols.lookup<ParameterOp>(symbol.getValue()))
-      stream << parameter.getType() << parameter.getReplication()
-             << parameter.getTrainable();
+    auto parameter = symbols.lookup<ParameterOp>(symbol.getValue());
+    if (!parameter)
+      return words.push_back(0);
+    add(parameter.getType());
+    words.push_back(static_cast<Word>(parameter.getReplication()));
+    words.push_back(parameter.getTrainable());
+  }
+
+  /// A handle of something that exists once.
+  template <typename Unique> void add(Unique unique) {
+    words.push_back(reinterpret_cast<Word>(unique.getAsOpaquePointer()));
   }
 
   const SymbolTable &symbols;
-  std::string text;
-  llvm::raw_string_ostream stream;
-  DenseMap<Value, int64_t> numbers;
+  std::vector<Word> words;
+  DenseMap<Value, Word> numbers;
 };
 
 bool isDecoder(BlockOp block) { return block.getKind() == BlockKind::decoder; }
@@ -360,7 +371,7 @@ FailureOr<ModelOptions> moe::findModelOptions(ModuleOp module,
           .bytesPerSecond /
       1e9;
   auto blocks = llvm::to_vector(module.getOps<BlockOp>());
-  llvm::StringMap<int64_t> known;
+  std::map<std::vector<Fingerprint::Word>, int64_t> known;
   for (BlockOp block : blocks) {
     auto entry =
         known.try_emplace(Fingerprint(symbols).run(block), known.size());

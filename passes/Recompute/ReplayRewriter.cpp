@@ -19,8 +19,11 @@ pipe::YieldOp yieldOf(Block &block) {
 /// forward region themselves instead of the arguments that stand for them.
 class ReplayRewriter {
 public:
-  ReplayRewriter(pipe::StageOp stage, const ReplayOptions &options)
-      : stage(stage), forward(stage.getForward().front()), options(options) {}
+  using OnCopy = llvm::function_ref<void(Operation *, Operation *)>;
+  ReplayRewriter(pipe::StageOp stage, const ReplayOptions &options,
+                 OnCopy onCopy)
+      : stage(stage), forward(stage.getForward().front()), options(options),
+        onCopy(onCopy) {}
 
   void run(const Replays &replays) {
     SmallVector<Value> kept;
@@ -174,6 +177,8 @@ private:
     }
     Operation *made = builder.clone(*op);
     made->setLoc(loc);
+    if (onCopy)
+      onCopy(op, made);
     for (auto [original, replayed] :
          llvm::zip(op->getResults(), made->getResults()))
       if (!isKept.contains(original))
@@ -183,12 +188,14 @@ private:
   pipe::StageOp stage;
   Block &forward;
   const ReplayOptions &options;
+  OnCopy onCopy;
   DenseSet<Value> isKept; ///< forward values that are kept from now on
 };
 
 } // namespace
 
 void moe::insertReplays(pipe::StageOp stage, const Replays &replays,
-                        const ReplayOptions &options) {
-  ReplayRewriter(stage, options).run(replays);
+                        const ReplayOptions &options,
+                        ReplayRewriter::OnCopy onCopy) {
+  ReplayRewriter(stage, options, onCopy).run(replays);
 }

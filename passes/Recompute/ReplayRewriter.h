@@ -8,8 +8,11 @@ namespace moe {
 /// Changes `stage` so that forward keeps what `replays` leaves, and each
 /// backward region runs again what `replays` says, every op right before the
 /// first that uses one of its results. The name of a replayed op is that of
-/// the original and ".replay".
-void insertReplays(pipe::StageOp stage, const Replays &replays,
-                   const ReplayOptions &options);
+/// the original and ".replay". `onCopy` is told of each that is a copy of its
+/// original.
+void insertReplays(
+    pipe::StageOp stage, const Replays &replays, const ReplayOptions &options,
+    llvm::function_ref<void(mlir::Operation *original, mlir::Operation *copy)>
+        onCopy = nullptr);
 
 } // namespace moe

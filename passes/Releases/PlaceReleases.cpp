@@ -48,17 +48,23 @@ SmallVector<Value> valuesEndingIn(Block &block) {
 }
 
 void placeBlockReleases(Block &block) {
-  for (auto &[op, values] : findReleases(block)) {
-    OpBuilder builder(block.getParentOp()->getContext());
-    if (!op)
-      builder.setInsertionPointToStart(&block);
-    else if (op == block.getTerminator())
-      builder.setInsertionPoint(op);
-    else
-      builder.setInsertionPointAfter(op);
-    for (Value value : values)
+  Releases releases;
+  findReleases(block, releases);
+  OpBuilder builder(block.getParentOp()->getContext());
+  auto release = [&](Operation *behind) {
+    for (Value value : releases.lookup(behind))
       pipe::ReleaseOp::create(builder, value.getLoc(), value);
+  };
+  Operation *terminator = block.getTerminator();
+  for (Operation &op : llvm::make_early_inc_range(block)) {
+    if (&op == terminator)
+      builder.setInsertionPoint(&op);
+    else
+      builder.setInsertionPointAfter(&op);
+    release(&op);
   }
+  builder.setInsertionPointToStart(&block);
+  release(nullptr);
 }
 
 struct PlaceReleases : public moe::impl::PlaceReleasesBase<PlaceReleases> {
@@ -78,12 +84,9 @@ struct PlaceReleases : public moe::impl::PlaceReleasesBase<PlaceReleases> {
 
 } // namespace
 
-llvm::MapVector<Operation *, SmallVector<Value>>
-moe::findReleases(Block &block) {
-  llvm::MapVector<Operation *, SmallVector<Value>> releasesBehind;
+void moe::findReleases(Block &block, Releases &releases) {
   for (Value value : valuesEndingIn(block))
-    releasesBehind[getEndOfUses(value)].push_back(value);
-  return releasesBehind;
+    releases[getEndOfUses(value)].push_back(value);
 }
 
 void moe::placeOverwrites(pipe::StageOp stage) {

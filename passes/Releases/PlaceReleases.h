@@ -3,7 +3,7 @@
 
 #include "dialects/Pipe/IR/Pipe.h"
 
-#include "llvm/ADT/MapVector.h"
+#include "llvm/ADT/DenseMap.h"
 
 namespace moe {
 
@@ -13,10 +13,13 @@ void placeReleases(pipe::StageOp stage, bool overwrite = true);
 /// Lets ops of a stage overwrite operands of which nothing is read later.
 void placeOverwrites(pipe::StageOp stage);
 
-/// What ends behind each op of `block`, in order: arguments and results that
-/// its terminator does not yield and no op overwrites. Null: at its front; the
-/// terminator: before it.
-llvm::MapVector<mlir::Operation *, llvm::SmallVector<mlir::Value>>
-findReleases(mlir::Block &block);
+/// What ends behind ops, in order. Null: at the front of a block; its
+/// terminator: before that.
+using Releases =
+    llvm::DenseMap<mlir::Operation *, llvm::SmallVector<mlir::Value, 4>>;
+
+/// Adds what ends in `block`: arguments and results that its terminator does
+/// not yield and no op overwrites.
+void findReleases(mlir::Block &block, Releases &releases);
 
 } // namespace moe

@@ -7,14 +7,8 @@
 
 using namespace mlir;
 
-static bool isExchange(Operation *op) {
-  auto stream = dyn_cast<moe::StreamOpInterface>(op);
-  return stream &&
-         stream.getStreamKind() == moe::StreamKind::expert_communication;
-}
-
 static Operation *getEndOfUse(Operation *user, moe::IsBefore isBefore) {
-  if (!isExchange(user))
+  if (!moe::isExchange(user))
     return user;
   Operation *waiter = nullptr;
   for (Operation *consumer : user->getUsers()) {

@@ -71,11 +71,6 @@ int64_t scratchOf(Operation *op) {
   return scratch ? plan::alignUp(scratch.getScratch().bytes) : 0;
 }
 
-bool isExchange(Operation *op) {
-  auto stream = dyn_cast<StreamOpInterface>(op);
-  return stream && stream.getStreamKind() == StreamKind::expert_communication;
-}
-
 /// Moves weight gradients behind exchanges, so that the compute stream has work
 /// while rows travel. What they read lives longer then; a move that would need
 /// more bytes than the region does anyway is not made.

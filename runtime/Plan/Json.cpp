@@ -4,6 +4,7 @@
 
 #include <nlohmann/json.hpp>
 
+#include <algorithm>
 #include <cmath>
 
 namespace moe::plan::json {
@@ -158,8 +159,18 @@ Result<Node> parse(std::string_view text) {
 
 void appendQuoted(std::string &out, std::string_view text) {
   static constexpr char kHex[] = "0123456789abcdef";
+  auto isSpecial = [](char c) {
+    return c == '"' || c == '\\' || static_cast<unsigned char>(c) < 0x20;
+  };
   out += '"';
-  for (char c : text) {
+  for (;;) {
+    const auto special = static_cast<size_t>(
+        std::find_if(text.begin(), text.end(), isSpecial) - text.begin());
+    out.append(text.substr(0, special));
+    if (special == text.size())
+      break;
+    const char c = text[special];
+    text.remove_prefix(special + 1);
     if (c == '"' || c == '\\') {
       out += '\\';
       out += c;
@@ -167,12 +178,10 @@ void appendQuoted(std::string &out, std::string_view text) {
       out += "\\n";
     } else if (c == '\t') {
       out += "\\t";
-    } else if (static_cast<unsigned char>(c) < 0x20) {
+    } else {
       out += "\\u00";
       out += kHex[c >> 4];
       out += kHex[c & 15];
-    } else {
-      out += c;
     }
   }
   out += '"';

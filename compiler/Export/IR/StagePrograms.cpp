@@ -274,23 +274,13 @@ private:
       for (NamedAttribute attribute : getKernelAttributes(each))
         made.attributes[attribute.getName().str()] =
             toAttribute(attribute.getValue());
-    if (auto stream = dyn_cast<StreamOpInterface>(each))
-      made.stream = toStream(stream.getStreamKind());
-    if (auto scratch = dyn_cast<ScratchOpInterface>(each)) {
-      Scratch needed = scratch.getScratch();
-      made.scratchBytes = plan::alignUp(needed.bytes);
-      if (made.scratchBytes)
-        made.scratchClass = *plan::parseMemoryClass(needed.memoryClass);
-    }
-    made.timeNs = timeOf(each);
+    const OpFigures *before = known ? known->figures.lookup(each) : nullptr;
+    const OpFigures figures = before ? *before : figuresOfOp(each, timing);
+    made.stream = figures.stream;
+    made.scratchBytes = figures.scratchBytes;
+    made.scratchClass = figures.scratchClass;
+    made.timeNs = figures.timeNs;
     return made;
-  }
-
-  int64_t timeOf(Operation *each) const {
-    if (known)
-      if (auto time = known->times.find(each); time != known->times.end())
-        return time->second;
-    return estimateNs(each, timing);
   }
 
   plan::ParameterIndex parameter(FlatSymbolRefAttr symbol) {
@@ -369,6 +359,20 @@ int64_t moe::estimateNs(Operation *each, const TimingInputs &timing) {
       break;
     }
   return cost::estimateNs(timing.machine, work, timing.expertRanks);
+}
+
+OpFigures moe::figuresOfOp(Operation *each, const TimingInputs &timing) {
+  OpFigures figures;
+  figures.timeNs = estimateNs(each, timing);
+  if (auto stream = dyn_cast<StreamOpInterface>(each))
+    figures.stream = toStream(stream.getStreamKind());
+  if (auto scratch = dyn_cast<ScratchOpInterface>(each)) {
+    Scratch needed = scratch.getScratch();
+    figures.scratchBytes = plan::alignUp(needed.bytes);
+    if (figures.scratchBytes)
+      figures.scratchClass = *plan::parseMemoryClass(needed.memoryClass);
+  }
+  return figures;
 }
 
 FailureOr<plan::Stage> moe::buildStageFigures(pipe::StageOp stage,

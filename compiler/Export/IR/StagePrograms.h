@@ -6,7 +6,6 @@
 #include "runtime/Plan/Plan.h"
 
 #include "llvm/ADT/DenseMap.h"
-#include "llvm/ADT/MapVector.h"
 
 namespace moe {
 
@@ -34,13 +33,22 @@ mlir::FailureOr<plan::Stage>
 buildStagePrograms(pipe::StageOp stage, const TimingInputs &timing,
                    StageDetail detail = StageDetail::whole);
 
+/// What interfaces of an op say of its run.
+struct OpFigures {
+  int64_t timeNs = 0; ///< estimateNs()
+  plan::Stream stream = plan::Stream::compute;
+  int64_t scratchBytes = 0; ///< aligned
+  plan::MemoryClass scratchClass = plan::MemoryClass::workspace;
+};
+OpFigures figuresOfOp(mlir::Operation *op, const TimingInputs &timing);
+
 /// What is known of the ops of a stage before its programs are built.
 struct KnownOfOps {
-  /// Times of some of them. Nanoseconds.
-  llvm::DenseMap<mlir::Operation *, int64_t> times;
+  /// Of some of them.
+  llvm::DenseMap<mlir::Operation *, const OpFigures *> figures;
   /// What is released behind ops, or by terminators behind all others, where
   /// the stage has no ops for that.
-  llvm::MapVector<mlir::Operation *, llvm::SmallVector<mlir::Value>> releases;
+  llvm::DenseMap<mlir::Operation *, llvm::SmallVector<mlir::Value, 4>> releases;
 };
 
 /// StageDetail::figures, less its parameters.

@@ -72,6 +72,8 @@ bool isReplay(mlir::Operation *op);
 inline constexpr llvm::StringLiteral kInPlaceName = "moe.in_place";
 /// AliasOpInterface::getAliasedOperand() of any op.
 std::optional<unsigned> getAliasedOperand(mlir::Operation *op, unsigned result);
+/// Whether `op` is on the stream of the expert-parallel group's collectives.
+bool isExchange(mlir::Operation *op);
 /// The location that carries a name.
 mlir::Location nameLoc(mlir::MLIRContext *context, const llvm::Twine &name);
 

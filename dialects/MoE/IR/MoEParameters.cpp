@@ -69,6 +69,13 @@ bool moe::isReplay(Operation *op) {
   return getOpName(op).ends_with(kReplaySuffix);
 }
 
+bool moe::isExchange(Operation *op) {
+  // Asked of every use of every value: by kind, which is quicker than by
+  // StreamOpInterface.
+  return isa<DispatchOp, DispatchInputGradOp, CombineOp, CombineInputGradOp>(
+      op);
+}
+
 Location moe::nameLoc(MLIRContext *context, const Twine &name) {
   return NameLoc::get(StringAttr::get(context, name));
 }

@@ -132,6 +132,7 @@ TEST_F(Interfaces, ExchangesAreCollectivesOnTheirOwnStream) {
     Operation *each = op;
     bool exchange = isa<DispatchOp, CombineOp>(each);
     EXPECT_EQ(cast<RecomputableOpInterface>(each).hasCollective(), exchange);
+    EXPECT_EQ(isExchange(each), exchange);
     EXPECT_EQ(cast<StreamOpInterface>(each).getStreamKind(),
               exchange ? StreamKind::expert_communication
                        : StreamKind::compute);
