@@ -222,11 +222,6 @@ void BlockBench::setPeaks(pipe::StageOp stage, plan::Stage &built,
       figures.aheadBytes = optimize::liveWithoutWaits(
           built, program, isOfLowest)[static_cast<size_t>(
           std::max_element(begin, end) - live.begin())];
-    auto last = std::find_if(blocks.rbegin(), blocks.rend(),
-                             [&](size_t block) { return block > count - 2; });
-    const auto left = static_cast<size_t>(2 * (blocks.rend() - last));
-    for (size_t at = turns[1]; at < std::min(left, turns[2]); ++at)
-      figures.leftPeakBytes = std::max(figures.leftPeakBytes, live[at]);
   }
 }
 

@@ -29,9 +29,6 @@ struct BlockFigures {
   /// Of the lowest block, when most lives while the one above it runs backward:
   /// what is back from the host, or made again.
   int64_t aheadBytes = 0;
-  /// The most that lives while the block below the highest one runs backward
-  /// and ops of the highest are still to come.
-  int64_t leftPeakBytes = 0;
   int64_t hostBytes = 0; ///< kept there
   int64_t copyOutNs = 0; ///< of the copies that bring it there
 };

@@ -93,11 +93,10 @@ bool isDecoder(BlockOp block) { return block.getKind() == BlockKind::decoder; }
 /// A block of a kind and what lies around it.
 struct Neighbours {
   BlockOp block;
-  BlockOp above = {}; ///< null: the block is measured alone
-  /// Of the same kind as the one above, or a decoder where there is none above;
-  /// null: there is none.
-  BlockOp below = {};
-  bool isOfOneKind = true;
+  BlockOp above = {};           ///< null: the block is measured alone
+  BlockOp below = {};           ///< null: there is none, or none above
+  bool isOfOneKind = true;      ///< with the one above
+  bool isBelowOfOneKind = true; ///< with the one below
 };
 
 /// A block of `kind` with as many neighbours of its kind as there are, else of
@@ -114,11 +113,9 @@ Neighbours findNeighbours(ArrayRef<BlockOp> blocks, ArrayRef<int64_t> kinds,
         (kinds[b + 1] == kind ||
          (isDecoder(blocks[b]) && isDecoder(blocks[b + 1])))) {
       found.above = blocks[b + 1];
-      found.isOfOneKind = kinds[b + 1] == kind;
+      found.isOfOneKind = found.isBelowOfOneKind = kinds[b + 1] == kind;
       if (b > 0 && kinds[b - 1] == kinds[b + 1])
         found.below = blocks[b - 1];
-    } else if (b > 0 && isDecoder(blocks[b - 1])) {
-      found.below = blocks[b - 1];
     }
     const int64_t count =
         (found.above ? 1 + 2 * found.isOfOneKind : 0) + (found.below ? 1 : 0);
@@ -128,6 +125,26 @@ Neighbours findNeighbours(ArrayRef<BlockOp> blocks, ArrayRef<int64_t> kinds,
     }
   }
   return best;
+}
+
+/// The layer below the head.
+std::optional<size_t> findTop(ArrayRef<BlockOp> blocks) {
+  for (size_t b = 1; b < blocks.size(); ++b)
+    if (isDecoder(blocks[b - 1]) && !isDecoder(blocks[b]))
+      return b - 1;
+  return std::nullopt;
+}
+
+/// It with the head above it.
+Neighbours findTopNeighbours(ArrayRef<BlockOp> blocks, ArrayRef<int64_t> kinds,
+                             size_t top) {
+  Neighbours found{blocks[top], blocks[top + 1]};
+  found.isOfOneKind = false;
+  if (top > 0 && isDecoder(blocks[top - 1])) {
+    found.below = blocks[top - 1];
+    found.isBelowOfOneKind = kinds[top - 1] == kinds[top];
+  }
+  return found;
 }
 
 /// A kind of block under treatments: alone, as the last of a stage is, and
@@ -141,37 +158,33 @@ public:
   KindBench(const Neighbours &neighbours, const SymbolTable &symbols,
             const TimingInputs &timing)
       : alone(neighbours.block, symbols, timing) {
-    if (!neighbours.above) {
-      if (neighbours.below)
-        onDecoder.emplace(ArrayRef<BlockOp>{neighbours.below, neighbours.block},
-                          symbols, timing);
+    if (!neighbours.above)
       return;
-    }
+    isBelowHead = !isDecoder(neighbours.above);
     pair.emplace(ArrayRef<BlockOp>{neighbours.block, neighbours.above}, symbols,
                  timing);
     if (!neighbours.isOfOneKind)
       other.emplace(neighbours.above, symbols, timing);
-    if (neighbours.below)
-      three.emplace(ArrayRef<BlockOp>{neighbours.below, neighbours.block,
-                                      neighbours.above},
-                    symbols, timing);
+    if (!neighbours.below)
+      return;
+    three.emplace(
+        ArrayRef<BlockOp>{neighbours.below, neighbours.block, neighbours.above},
+        symbols, timing);
+    if (!neighbours.isBelowOfOneKind)
+      lower.emplace(neighbours.below, symbols, timing);
   }
   static optimize::Treatment keep(const BlockBench::Kept &) {
     return optimize::Treatment::keep;
   }
 
-  /// `whole`: the block's stage, everything kept.
-  FailureOr<BlockOptions> run(const plan::Stage &whole, Techniques techniques) {
-    FailureOr<Measured> everything = measure(keep);
-    if (failed(everything))
+  /// The treatments worth having.
+  FailureOr<optimize::LayerOptions> find(Techniques techniques) {
+    if (failed(measureBase(techniques)))
       return failure();
-    base = *everything;
-    stageLayers = techniques.stageLayers;
-
     optimize::LayerOptionsProblem problem = makeProblem(techniques);
     bool failedOnce = false;
     problem.evaluate = [&](const optimize::LayerTreatment &treatment) {
-      FailureOr<Measured> made = measure(ByPart(alone, treatment));
+      FailureOr<Measured> made = measure(partsOf(treatment));
       failedOnce |= failed(made);
       return failed(made) ? optimize::LayerFigures{} : relative(*made);
     };
@@ -180,7 +193,29 @@ public:
       failedOnce |= failed(refine(treatment, figures));
     if (failedOnce)
       return failure();
+    return found;
+  }
 
+  /// What `found` comes to inside a stage here, where it was found elsewhere.
+  FailureOr<optimize::LayerOptions> measureAgain(optimize::LayerOptions found,
+                                                 Techniques techniques) {
+    if (failed(measureBase(techniques)))
+      return failure();
+    for (auto [treatment, figures] :
+         llvm::zip(found.treatments, found.figures)) {
+      FailureOr<Measured> made = measure(partsOf(treatment));
+      if (failed(made))
+        return failure();
+      figures.inside = relative(*made).inside;
+      if (failed(refine(treatment, figures)))
+        return failure();
+    }
+    return found;
+  }
+
+  /// `whole`: the block's stage, everything kept. After one of the above.
+  BlockOptions tell(const plan::Stage &whole,
+                    const optimize::LayerOptions &found) {
     schedule::StageCosts split = cost::stageCosts(whole);
     BlockOptions options;
     options.lastForwardNs = base.alone.forwardNs;
@@ -213,7 +248,10 @@ private:
   /// A treatment of the values of one block for those of its neighbours, too.
   class ByPart {
   public:
-    ByPart(BlockBench &bench, const optimize::LayerTreatment &treatment) {
+    /// `staying`: the plan name of a value that is kept in any case.
+    ByPart(BlockBench &bench, const optimize::LayerTreatment &treatment,
+           std::string staying)
+        : staying(std::move(staying)) {
       // Between blocks, one's input is the other's output.
       for (auto [each, how] : llvm::zip(bench.kept(), treatment)) {
         known[each.part] = how;
@@ -222,13 +260,29 @@ private:
       }
     }
     optimize::Treatment operator()(const BlockBench::Kept &kept) const {
+      if (kept.planName == staying)
+        return optimize::Treatment::keep;
       auto found = known.find(kept.part);
       return found == known.end() ? optimize::Treatment::keep : found->second;
     }
 
   private:
     std::map<std::string, optimize::Treatment> known;
+    std::string staying;
   };
+  /// What the head gets from the block, it treats itself.
+  ByPart partsOf(const optimize::LayerTreatment &treatment) {
+    return {alone, treatment, isBelowHead ? alone.output().planName : ""};
+  }
+
+  LogicalResult measureBase(Techniques techniques) {
+    stageLayers = techniques.stageLayers;
+    FailureOr<Measured> everything = measure(keep);
+    if (failed(everything))
+      return failure();
+    base = *everything;
+    return success();
+  }
 
   struct Measured {
     BlockFigures alone;
@@ -243,23 +297,36 @@ private:
     FailureOr<BlockFigures> single = alone.treated(how);
     if (failed(single))
       return failure();
-    Measured measured{*single, *single, 0};
+    // What the block below has ahead may be there from the first op on.
+    Measured measured{*single, *single, single->peakBytes.front()};
     if (!pair)
       return measured;
     FailureOr<BlockFigures> both = pair->treated(how);
-    FailureOr<BlockFigures> behind = other ? other->treated(how) : single;
-    if (failed(both) || failed(behind))
+    if (failed(both) || failed(measureAbove(how)))
       return failure();
+    const BlockFigures &behind = above ? *above : *single;
     measured.inside.peakBytes = {both->peakBytes.front()};
     measured.inside.aheadBytes = both->aheadBytes;
     if (!other)
       measured.latePeakBytes =
           lateOf(both->peakBytes.back(), single->keptBytes, both->aheadBytes);
     measured.inside.forwardNs =
-        std::max<int64_t>(0, both->forwardNs - behind->forwardNs);
+        std::max<int64_t>(0, both->forwardNs - behind.forwardNs);
     measured.inside.backwardNs =
-        std::max<int64_t>(0, both->backwardNs - behind->backwardNs);
+        std::max<int64_t>(0, both->backwardNs - behind.backwardNs);
     return measured;
+  }
+
+  /// Of the neighbour above, where its kind is another; the head is always the
+  /// same.
+  LogicalResult measureAbove(
+      llvm::function_ref<optimize::Treatment(const BlockBench::Kept &)> how) {
+    if (!other || (isBelowHead && above))
+      return success();
+    FailureOr<BlockFigures> made = other->treated(how);
+    if (succeeded(made))
+      above = std::move(*made);
+    return made;
   }
 
   /// What a block has live besides what the one below it keeps and has ahead,
@@ -269,29 +336,24 @@ private:
   }
 
   /// Tells of a block between others what it has live at the time at which what
-  /// the block below it has moved is back; and of one that nothing follows what
-  /// its deferred weight gradients hold while the block below it runs.
+  /// the block below it has moved is back.
   LogicalResult refine(const optimize::LayerTreatment &treatment,
                        optimize::LayerFigures &figures) {
-    const ByPart how(alone, treatment);
-    if (onDecoder) {
-      FailureOr<BlockFigures> both = onDecoder->treated(how);
-      if (failed(both))
-        return failure();
-      optimize::LayerOption &last = figures.last;
-      last.peakBytes =
-          std::max(last.peakBytes,
-                   both->leftPeakBytes - (both->keptBytes - last.keptBytes));
-      return success();
-    }
     if (!three)
       return success();
+    const ByPart how = partsOf(treatment);
     FailureOr<BlockFigures> all = three->treated(how);
-    FailureOr<BlockFigures> below = (other ? *other : alone).treated(how);
-    if (failed(all) || failed(below))
+    if (failed(all))
       return failure();
+    int64_t below = figures.inside.keptBytes;
+    if (lower) {
+      FailureOr<BlockFigures> other = lower->treated(how);
+      if (failed(other))
+        return failure();
+      below = other->keptBytes;
+    }
     figures.inside.latePeakBytes =
-        lateOf(all->peakBytes[1], below->keptBytes, all->aheadBytes);
+        lateOf(all->peakBytes[1], below, all->aheadBytes);
     return success();
   }
 
@@ -353,8 +415,10 @@ private:
   BlockBench alone;
   std::optional<BlockBench> pair;
   std::optional<BlockBench> other; ///< the neighbour, where its kind is another
+  std::optional<BlockFigures> above; ///< of `other`, as measured last
   std::optional<BlockBench> three;
-  std::optional<BlockBench> onDecoder; ///< where nothing is above
+  std::optional<BlockBench> lower; ///< as `other`, of the one below
+  bool isBelowHead = false;
   Measured base;
   int64_t stageLayers = 1; ///< Techniques::stageLayers
 };
@@ -378,22 +442,41 @@ FailureOr<ModelOptions> moe::findModelOptions(ModuleOp module,
     options.blocks.push_back(entry.first->second);
     options.names.push_back(block.getSymName().str());
   }
-  for (size_t kind = 0; kind < known.size(); ++kind) {
-    const Neighbours neighbours =
-        findNeighbours(blocks, options.blocks, static_cast<int64_t>(kind));
-    BlockOp block = neighbours.block;
-    KindBench bench(neighbours, symbols, timing);
+  auto add = [&](KindBench &bench, BlockOp block,
+                 const optimize::LayerOptions &found) -> LogicalResult {
     FailureOr<plan::Stage> whole = buildBlockStage(block, symbols, timing);
     if (failed(whole))
       return failure();
-    FailureOr<BlockOptions> found = bench.run(*whole, techniques);
-    if (failed(found))
-      return failure();
-    found->figures.isLayer = isDecoder(block);
+    BlockOptions told = bench.tell(*whole, found);
+    told.figures.isLayer = isDecoder(block);
     BlockBench::Output output = bench.output();
-    found->output = found->figures.isLayer ? output.part : output.planName;
-    options.kinds.push_back(std::move(*found));
+    told.output = told.figures.isLayer ? output.part : output.planName;
+    options.kinds.push_back(std::move(told));
     options.boundaryBytes = std::max(options.boundaryBytes, output.bytes);
+    return success();
+  };
+  const std::optional<size_t> top = findTop(blocks);
+  optimize::LayerOptions ofTop;
+  for (size_t kind = 0; kind < known.size(); ++kind) {
+    const Neighbours neighbours =
+        findNeighbours(blocks, options.blocks, static_cast<int64_t>(kind));
+    KindBench bench(neighbours, symbols, timing);
+    FailureOr<optimize::LayerOptions> found = bench.find(techniques);
+    if (failed(found) || failed(add(bench, neighbours.block, *found)))
+      return failure();
+    if (top && options.blocks[*top] == static_cast<int64_t>(kind))
+      ofTop = std::move(*found);
+  }
+  // Nothing but the head itself keeps streams busy while the head runs: what
+  // the layer below it makes or copies again comes sooner than below a layer.
+  if (top) {
+    KindBench bench(findTopNeighbours(blocks, options.blocks, *top), symbols,
+                    timing);
+    FailureOr<optimize::LayerOptions> found =
+        bench.measureAgain(std::move(ofTop), techniques);
+    if (failed(found) || failed(add(bench, blocks[*top], *found)))
+      return failure();
+    options.blocks[*top] = static_cast<int64_t>(options.kinds.size()) - 1;
   }
   if (options.blocks.empty())
     return module.emitError() << "the module holds no moe.block; run "

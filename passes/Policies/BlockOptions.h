@@ -17,7 +17,8 @@ struct BlockOption {
   bool offloadsInput = false;
 };
 
-/// A kind of block: blocks of one kind differ in names only.
+/// A kind of block: blocks of one kind differ in names only. The layer below
+/// the head is of a kind of its own.
 struct BlockOptions {
   optimize::BlockKind figures;
   std::vector<BlockOption> options; ///< those of `figures`

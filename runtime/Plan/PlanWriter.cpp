@@ -43,9 +43,9 @@ public:
   void value(int64_t number) {
     separate();
     char digits[24];
-    out.append(digits, static_cast<size_t>(
-                           std::to_chars(digits, digits + 24, number).ptr -
-                           digits));
+    out.append(digits,
+               static_cast<size_t>(
+                   std::to_chars(digits, digits + 24, number).ptr - digits));
   }
 
   /// The shortest text that reads back as the same double, never one that
