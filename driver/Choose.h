@@ -118,6 +118,7 @@ public:
   std::vector<int64_t>
   rankNs(const std::vector<schedule::StageCosts> &stages) const;
 
+  const ModelOptions &model() const { return options; }
   optimize::Effort effort() const { return freedom.effort; }
   /// Of a copy to the host, by itself.
   double hostBytesPerNs() const { return options.hostBytesPerNs; }

@@ -311,6 +311,7 @@ struct Compiler::State {
   model::ParameterCounts counts;
   std::vector<std::string> remarks; ///< of the passes up to there
   std::optional<ModelOptions> known;
+  Techniques measured;          ///< of `known`
   std::optional<Staged> staged; ///< for the draft before
   PlacedRanks placed;           ///< by the draft before
 };
@@ -327,7 +328,7 @@ Result<Compiler> Compiler::make(const Inputs &inputs) {
 }
 
 Result<ModelOptions> Compiler::options(Techniques techniques) {
-  if (!state->known) {
+  if (!state->known || state->measured != techniques) {
     state->diagnostics.clear();
     const Inputs &inputs = state->inputs;
     FailureOr<ModelOptions> found =
@@ -338,6 +339,7 @@ Result<ModelOptions> Compiler::options(Techniques techniques) {
     if (failed(found))
       return state->diagnostics.error();
     state->known = std::move(*found);
+    state->measured = techniques;
   }
   return *state->known;
 }

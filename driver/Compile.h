@@ -29,7 +29,7 @@ public:
   Compiler(Compiler &&) noexcept;
   ~Compiler();
 
-  /// How the blocks of the model can be treated; measured once.
+  /// How the blocks of the model can be treated; measured once for equal ones.
   Result<ModelOptions> options(Techniques techniques);
 
   /// Makes a plan for a budget, reserve included, as far as its arenas. Its
@@ -42,5 +42,10 @@ private:
   explicit Compiler(std::unique_ptr<State> state);
   std::unique_ptr<State> state;
 };
+
+/// What chooses for a trial, by the blocks that `compiler` has measured.
+/// Errors: pins and stages that the model does not admit.
+Result<Chooser> makeChooser(const Inputs &inputs, Compiler &compiler,
+                            const Trial &trial);
 
 } // namespace moe::driver

@@ -10,16 +10,9 @@
 
 namespace moe::driver {
 
-namespace {
-
-Decided decidedBy(const Inputs &inputs) {
-  const PlanRequest &request = inputs.request;
-  return {inputs.layers, request.recompute == kAuto ? "" : request.recompute,
-          request.offload == kAuto ? "" : request.offload};
-}
-
 /// The stages of a trial, and where they lie.
-schedule::ScheduleProblem problemOf(const Inputs &inputs, const Trial &trial) {
+static schedule::ScheduleProblem problemOf(const Inputs &inputs,
+                                           const Trial &trial) {
   schedule::ScheduleProblem problem;
   problem.ranks = inputs.request.layout.pipeline;
   problem.microbatches = inputs.request.layout.microbatches;
@@ -45,6 +38,20 @@ Result<Chooser> makeChooser(const Inputs &inputs, Compiler &compiler,
       std::max<int64_t>(1, inputs.config.layers.size() /
                                (request.layout.pipeline *
                                 std::max<int64_t>(1, inputs.stagesPerRank)));
+  schedule::ScheduleProblem problem = problemOf(inputs, trial);
+  MOE_RETURN_IF_ERROR(problem.check());
+  // Which stages turn at once does not depend on costs.
+  Result<schedule::Schedule> order =
+      isCsv(trial.schedule)
+          ? schedule::readTorchCsvFile(trial.schedule, problem)
+          : schedule::generate(trial.schedule, problem,
+                               {{}, request.groupSize});
+  if (!order)
+    return order.error();
+  freedom.techniques.isLastTurning = true;
+  for (int64_t copy = 1; copy <= problem.replicas(); ++copy)
+    freedom.techniques.isLastTurning &=
+        schedule::turnsAtOnce(*order, copy * problem.stagesPerReplica() - 1);
   freedom.partition = request.partition == kAuto;
   freedom.layers = inputs.layers;
   if (request.isExact)
@@ -62,17 +69,21 @@ Result<Chooser> makeChooser(const Inputs &inputs, Compiler &compiler,
   int64_t transferNs = request.layout.pipeline > 1
                            ? cost::transferNs(link, model->boundaryBytes)
                            : 0;
-  schedule::ScheduleProblem problem = problemOf(inputs, trial);
-  MOE_RETURN_IF_ERROR(problem.check());
-  Result<schedule::Schedule> order =
-      isCsv(trial.schedule)
-          ? schedule::readTorchCsvFile(trial.schedule, problem)
-          : orderOfEvenCut(trial.schedule, problem, request.groupSize, *model,
+  if (!isCsv(trial.schedule) && schedule::usesCosts(trial.schedule))
+    order = orderOfEvenCut(trial.schedule, problem, request.groupSize, *model,
                            transferNs);
   if (!order)
     return order.error();
   return Chooser::make(std::move(*model), *order, transferNs,
                        std::move(freedom));
+}
+
+namespace {
+
+Decided decidedBy(const Inputs &inputs) {
+  const PlanRequest &request = inputs.request;
+  return {inputs.layers, request.recompute == kAuto ? "" : request.recompute,
+          request.offload == kAuto ? "" : request.offload};
 }
 
 /// The plan of a trial, with what the request leaves to the planner. The search

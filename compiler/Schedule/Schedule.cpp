@@ -115,4 +115,26 @@ int64_t maxInFlight(const Schedule &schedule, int64_t rank) {
   return most;
 }
 
+bool turnsAtOnce(const Schedule &schedule, int64_t stage) {
+  bool runs = false;
+  for (const std::vector<Action> &actions : schedule.ranks)
+    for (size_t i = 0; i < actions.size(); ++i) {
+      const Action &forward = actions[i];
+      if (forward.phase != Phase::forward || forward.stage != stage)
+        continue;
+      runs = true;
+      // An overlapping pair is run as one.
+      const size_t next = i + (forward.overlapsNext ? 2 : 1);
+      auto isItsBackward = [&](size_t at) {
+        return at < actions.size() && actions[at].stage == stage &&
+               actions[at].microbatch == forward.microbatch;
+      };
+      if (!isItsBackward(next) &&
+          !(next < actions.size() && actions[next].overlapsNext &&
+            isItsBackward(next + 1)))
+        return false;
+    }
+  return runs;
+}
+
 } // namespace moe::schedule

@@ -128,6 +128,10 @@ Status verify(const Schedule &schedule);
 /// overlapping pair are held.
 int64_t maxInFlight(const Schedule &schedule, int64_t rank);
 
+/// Whether `stage` runs every microbatch backward right behind its forward, as
+/// the last one does under most schedules. False where it runs none.
+bool turnsAtOnce(const Schedule &schedule, int64_t stage);
+
 /// One entry of a rank's full list. `stage`, `microbatch` and `phase` say what
 /// the step belongs to; they are -1 (and forward) for reduce_gradients and
 /// update.

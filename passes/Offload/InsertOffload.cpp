@@ -210,11 +210,19 @@ public:
     for (const CoveredValue &chosen : movable)
       offload(chosen);
     reloadAll();
-    remark();
     if (!decisions.empty())
       stage->setAttr(pipe::DecisionAttr::kListName,
                      ArrayAttr::get(stage.getContext(), decisions));
     return success();
+  }
+
+  /// On values that stay.
+  void remark() {
+    for (const auto &[reason, names] : stay)
+      stage->emitRemark() << "offload: " << names.size()
+                          << " value(s) of stage " << stage.getSymName()
+                          << " stay on the device: " << reason
+                          << "; the first is '" << names.front() << "'";
   }
 
 private:
@@ -317,14 +325,6 @@ private:
     }
   }
 
-  void remark() {
-    for (const auto &[reason, names] : stay)
-      stage->emitRemark() << "offload: " << names.size()
-                          << " value(s) of stage " << stage.getSymName()
-                          << " stay on the device: " << reason
-                          << "; the first is '" << names.front() << "'";
-  }
-
   pipe::StageOp stage;
   const OffloadLead &lead;
   bool turns;
@@ -371,9 +371,11 @@ LogicalResult moe::insertOffload(ModuleOp module,
     valuesOf[each.stage].push_back(each);
   for (auto &[op, values] : valuesOf) {
     auto stage = cast<pipe::StageOp>(op);
-    if (failed(offloadValues(stage, values, choices, lead,
-                             turning.contains(stage.getSymName()))))
+    StageOffload offload(stage, lead, turning.contains(stage.getSymName()),
+                         choices);
+    if (failed(offload.run(values)))
       return failure();
+    offload.remark();
   }
   return success();
 }

@@ -36,7 +36,7 @@ mlir::LogicalResult insertOffload(mlir::ModuleOp module,
                                   const llvm::StringSet<> &turning = {});
 
 /// The same for values of one stage, in the order in which it keeps them, each
-/// with the index of the choice that it belongs to.
+/// with the index of the choice that it belongs to; without remarks.
 mlir::LogicalResult offloadValues(pipe::StageOp stage,
                                   mlir::ArrayRef<CoveredValue> values,
                                   mlir::ArrayRef<policy::Choice> choices,

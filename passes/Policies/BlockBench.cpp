@@ -120,8 +120,8 @@ FailureOr<plan::Stage> moe::buildBlockStage(BlockOp block,
 }
 
 BlockBench::BlockBench(ArrayRef<BlockOp> blocks, const SymbolTable &symbols,
-                       const TimingInputs &timing)
-    : timing(timing), module(makeModule(blocks, symbols)),
+                       const TimingInputs &timing, bool isTurning)
+    : timing(timing), isTurning(isTurning), module(makeModule(blocks, symbols)),
       workbench(ModuleOp::create(blocks.front()->getLoc())) {
   for (BlockOp block : blocks)
     prefixes.push_back((block.getSymName() + ".").str());
@@ -169,7 +169,8 @@ BlockBench::treated(llvm::function_ref<optimize::Treatment(const Kept &)> how) {
                     known.figures[copy] = known.figures.lookup(original);
                   });
   }
-  if (!moved.empty() && failed(offloadValues(stage, moved, {{}}, {})))
+  if (!moved.empty() &&
+      failed(offloadValues(stage, moved, {{}}, {}, isTurning)))
     return failure();
   placeOverwrites(stage);
   for (pipe::Phase phase : stage.getPhases())

@@ -48,8 +48,9 @@ public:
   };
 
   /// `symbols` holds the parameters; `timing` must outlive the bench.
+  /// `isTurning`: backward follows forward at once.
   BlockBench(llvm::ArrayRef<BlockOp> blocks, const mlir::SymbolTable &symbols,
-             const TimingInputs &timing);
+             const TimingInputs &timing, bool isTurning = false);
 
   const std::vector<Kept> &kept() const { return values; }
 
@@ -73,6 +74,7 @@ private:
                 BlockFigures &figures) const;
 
   const TimingInputs &timing;
+  bool isTurning;
   mlir::OwningOpRef<mlir::ModuleOp> module; ///< the stage and its parameters
   /// Where copies of the stage are treated.
   mlir::OwningOpRef<mlir::ModuleOp> workbench;

@@ -155,24 +155,26 @@ Neighbours findTopNeighbours(ArrayRef<BlockOp> blocks, ArrayRef<int64_t> kinds,
 /// neighbours on both sides, three of them tell.
 class KindBench {
 public:
+  /// `isTurning`: backward follows forward at once.
   KindBench(const Neighbours &neighbours, const SymbolTable &symbols,
-            const TimingInputs &timing)
-      : alone(neighbours.block, symbols, timing) {
-    if (!neighbours.above)
+            const TimingInputs &timing, bool isTurning)
+      : alone(neighbours.block, symbols, timing, isTurning) {
+    const BlockOp block = neighbours.block, above = neighbours.above,
+                  below = neighbours.below;
+    if (!above)
       return;
-    isBelowHead = !isDecoder(neighbours.above);
-    pair.emplace(ArrayRef<BlockOp>{neighbours.block, neighbours.above}, symbols,
-                 timing);
+    isBelowHead = !isDecoder(above);
+    pair.emplace(ArrayRef<BlockOp>{block, above}, symbols, timing, isTurning);
     if (!neighbours.isOfOneKind)
-      other.emplace(neighbours.above, symbols, timing);
-    if (!neighbours.below)
+      other.emplace(above, symbols, timing);
+    if (!below)
       return;
-    three.emplace(
-        ArrayRef<BlockOp>{neighbours.below, neighbours.block, neighbours.above},
-        symbols, timing);
+    three.emplace(ArrayRef<BlockOp>{below, block, above}, symbols, timing,
+                  isTurning);
     if (!neighbours.isBelowOfOneKind)
-      lower.emplace(neighbours.below, symbols, timing);
+      lower.emplace(below, symbols, timing);
   }
+
   static optimize::Treatment keep(const BlockBench::Kept &) {
     return optimize::Treatment::keep;
   }
@@ -460,7 +462,9 @@ FailureOr<ModelOptions> moe::findModelOptions(ModuleOp module,
   for (size_t kind = 0; kind < known.size(); ++kind) {
     const Neighbours neighbours =
         findNeighbours(blocks, options.blocks, static_cast<int64_t>(kind));
-    KindBench bench(neighbours, symbols, timing);
+    KindBench bench(neighbours, symbols, timing,
+                    techniques.isLastTurning && !isDecoder(neighbours.block) &&
+                        neighbours.block != blocks.front());
     FailureOr<optimize::LayerOptions> found = bench.find(techniques);
     if (failed(found) || failed(add(bench, neighbours.block, *found)))
       return failure();
@@ -471,7 +475,7 @@ FailureOr<ModelOptions> moe::findModelOptions(ModuleOp module,
   // the layer below it makes or copies again comes sooner than below a layer.
   if (top) {
     KindBench bench(findTopNeighbours(blocks, options.blocks, *top), symbols,
-                    timing);
+                    timing, techniques.isLastTurning);
     FailureOr<optimize::LayerOptions> found =
         bench.measureAgain(std::move(ofTop), techniques);
     if (failed(found) || failed(add(bench, blocks[*top], *found)))

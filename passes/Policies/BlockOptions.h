@@ -47,6 +47,11 @@ struct Techniques {
   /// Of a stage, about: where copies take longer than a layer, that many of
   /// them wait for each other.
   int64_t stageLayers = 1;
+  /// Whether the stage with the head runs every microbatch backward right
+  /// behind its forward: what the head and the layer below it would have to
+  /// copy back at once stays on the device.
+  bool isLastTurning = false;
+  bool operator==(const Techniques &) const = default;
 };
 
 /// Measures the differentiated blocks of `module`, which is left as it is: each

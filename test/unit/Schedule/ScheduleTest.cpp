@@ -31,6 +31,9 @@ TEST(Generators, ArbitrarySizesVerifyAndHoldWhatTheFormulaSays) {
       ASSERT_EQ(failure(verify(alternating)), "no error");
       for (int64_t rank = 0; rank < ranks; ++rank) {
         ASSERT_EQ(maxInFlight(pipe, rank), microbatches);
+        ASSERT_EQ(turnsAtOnce(pipe, rank), microbatches == 1);
+        ASSERT_EQ(turnsAtOnce(alternating, rank),
+                  microbatches == 1 || rank + 1 == ranks);
         ASSERT_EQ(maxInFlight(alternating, rank),
                   std::min(microbatches, ranks - rank))
             << ranks << " ranks, " << microbatches << " microbatches";
@@ -168,6 +171,8 @@ TEST(VerifyActions, Overlaps) {
        {backward, 1, 1}}};
   EXPECT_EQ(failure(verify(schedule)), "no error");
   EXPECT_EQ(maxInFlight(schedule, 1), 2);
+  EXPECT_TRUE(turnsAtOnce(schedule, 1));
+  EXPECT_FALSE(turnsAtOnce(schedule, 0));
   Schedule wrong = schedule;
   wrong.ranks[1][0].overlapsNext = true;
   wrong.ranks[1][1].overlapsNext = false;
