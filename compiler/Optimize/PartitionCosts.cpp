@@ -21,8 +21,8 @@ std::vector<int64_t> beginsOf(const std::vector<int64_t> &counts) {
 namespace {
 
 /// Gives layers their first option, which keeps everything, or what leaves less
-/// on the host, as long as that fits and takes no more time: what seems to cost
-/// nothing still uses links and the host.
+/// on the host, or else keeps more, as long as that fits and takes no more
+/// time: what seems to cost nothing still uses streams, links and the host.
 void relax(const PolicyProblem &choice, int64_t capacity,
            PolicyFront::Point &point, Choices &choices) {
   auto take = [&](int64_t &option, int64_t other) {
@@ -45,7 +45,9 @@ void relax(const PolicyProblem &choice, int64_t capacity,
       for (int64_t other = 1; other < std::ssize(ways); ++other) {
         const LayerOption &now = ways[static_cast<size_t>(option)];
         const LayerOption &then = ways[static_cast<size_t>(other)];
-        if (then.hostBytes < now.hostBytes && then.extraNs <= now.extraNs)
+        if (std::pair(then.hostBytes, -then.keptBytes) <
+                std::pair(now.hostBytes, -now.keptBytes) &&
+            then.extraNs <= now.extraNs)
           take(option, other);
       }
     }
