@@ -1,6 +1,9 @@
 #include "compiler/Optimize/SizeClasses.h"
 
 #include <algorithm>
+#include <array>
+#include <cassert>
+#include <compare>
 #include <functional>
 #include <limits>
 #include <map>
@@ -24,6 +27,8 @@ public:
       sizes.push_back(size);
       membersOf.push_back(std::move(members));
     }
+    if (sizes.size() <= kMostSizes)
+      countColumns();
   }
 
   std::optional<TimedPacking> run() {
@@ -37,7 +42,7 @@ public:
     best[0].height = 0;
     for (size_t from = 0; from < sizes.size(); ++from)
       for (size_t to = from + 1; to <= sizes.size(); ++to) {
-        int64_t height = best[from].height + place(from, to, best[from].height);
+        int64_t height = best[from].height + columns[from][to] * sizes[to - 1];
         if (height < best[to].height)
           best[to] = {height, from};
       }
@@ -48,10 +53,37 @@ public:
   }
 
 private:
-  /// Places the class of these sizes from `base` upwards, and returns how high
-  /// it is. Intervals in order of begin need no more columns than live at a
-  /// time.
-  int64_t place(size_t from, size_t to, int64_t base) {
+  /// For all classes at once how many of their buffers live at a time.
+  void countColumns() {
+    struct Change {
+      int64_t time;
+      int64_t count; ///< -1 comes first: it makes room
+      size_t size;
+      auto operator<=>(const Change &) const = default;
+    };
+    std::vector<Change> changes;
+    for (size_t size = 0; size < sizes.size(); ++size)
+      for (size_t i : membersOf[size]) {
+        changes.push_back({buffers[i].begin, 1, size});
+        changes.push_back({buffers[i].end, -1, size});
+      }
+    std::sort(changes.begin(), changes.end());
+    std::array<int64_t, kMostSizes + 1> below{}; // live ones of smaller sizes
+    for (const Change &change : changes) {
+      for (size_t to = change.size + 1; to <= sizes.size(); ++to)
+        below[to] += change.count;
+      if (change.count < 0)
+        continue;
+      for (size_t from = 0; from <= change.size; ++from)
+        for (size_t to = change.size + 1; to <= sizes.size(); ++to)
+          columns[from][to] =
+              std::max(columns[from][to], below[to] - below[from]);
+    }
+  }
+
+  /// Places the class of these sizes from `base` upwards. Intervals in order of
+  /// begin need no more columns than live at a time.
+  void place(size_t from, size_t to, int64_t base) {
     std::vector<size_t> members;
     for (size_t size = from; size < to; ++size)
       members.insert(members.end(), membersOf[size].begin(),
@@ -62,24 +94,26 @@ private:
     using End = std::pair<int64_t, int64_t>; ///< time and column
     std::priority_queue<End, std::vector<End>, std::greater<>> ends;
     const int64_t width = sizes[to - 1];
-    int64_t columns = 0;
+    int64_t count = 0;
     for (size_t i : members) {
-      int64_t column = columns;
+      int64_t column = count;
       if (!ends.empty() && ends.top().first <= buffers[i].begin) {
         column = ends.top().second;
         ends.pop();
       } else {
-        ++columns;
+        ++count;
       }
       ends.push({buffers[i].end, column});
       made.offsets[i] = base + column * width;
     }
-    return columns * width;
+    assert(count == columns[from][to]);
   }
 
   const std::vector<TimedBuffer> &buffers;
   std::vector<int64_t> sizes;                 ///< rising
   std::vector<std::vector<size_t>> membersOf; ///< by size
+  /// Of the class of sizes [from, to), as many as live at a time.
+  std::array<std::array<int64_t, kMostSizes + 1>, kMostSizes + 1> columns{};
   TimedPacking made;
 };
 
