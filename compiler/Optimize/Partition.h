@@ -10,6 +10,7 @@
 #pragma once
 
 #include "compiler/Optimize/Policies.h"
+#include "compiler/Optimize/UniformChoices.h"
 
 #include <cstdint>
 #include <functional>
@@ -109,8 +110,13 @@ public:
   quicker(const std::vector<int64_t> &rankAndBlocks, int64_t capacityBytes,
           const std::function<std::optional<Choices>()> &find);
 
+  /// All layers of a kind alike: of `problem`, which the rank has.
+  const UniformFront &uniform(const std::vector<int64_t> &rankAndBlocks,
+                              const PolicyProblem &problem);
+
 private:
   std::map<std::vector<int64_t>, std::shared_ptr<const Entry>> entries;
+  std::map<std::vector<int64_t>, UniformFront> uniforms;
   std::map<std::pair<std::vector<int64_t>, int64_t>, std::optional<Choices>>
       found;                           ///< by rank and capacity
   std::shared_ptr<StageFronts> stages; ///< of all entries

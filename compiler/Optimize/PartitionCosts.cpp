@@ -2,7 +2,6 @@
 
 #include "compiler/Optimize/ChoiceSearch.h"
 #include "compiler/Optimize/StageFronts.h"
-#include "compiler/Optimize/UniformChoices.h"
 
 #include <algorithm>
 #include <limits>
@@ -129,6 +128,12 @@ RankFronts::quicker(const std::vector<int64_t> &rankAndBlocks,
   return known->second;
 }
 
+const UniformFront &
+RankFronts::uniform(const std::vector<int64_t> &rankAndBlocks,
+                    const PolicyProblem &problem) {
+  return uniforms.try_emplace(rankAndBlocks, problem).first->second;
+}
+
 RankCosts::RankCosts(const PartitionProblem &problem, Effort effort,
                      RankFronts *fronts)
     : problem(problem), effort(effort), fronts(fronts ? *fronts : own),
@@ -186,7 +191,7 @@ RankCost RankCosts::workOut(int64_t rank, const std::vector<int64_t> &counts,
   Choices choices = front.choices(point ? *point : front.points().front());
   // A front that was thinned may have lost what needs least.
   if (!point && !front.isExact()) {
-    Choices uniform = uniformChoices(known->problem, capacity);
+    Choices uniform = fronts.uniform(key, known->problem).within(capacity);
     PolicyOutcome outcome = evaluate(known->problem, uniform);
     if (outcome.hostBytes <= known->problem.hostCapacityBytes &&
         outcome.peakBytes < taken.peakBytes) {

@@ -1,6 +1,7 @@
 #include "compiler/Optimize/UniformChoices.h"
 
 #include <algorithm>
+#include <iterator>
 #include <map>
 #include <tuple>
 
@@ -23,7 +24,7 @@ Choices choicesOf(const PolicyProblem &rank, const OptionOf &options) {
 
 } // namespace
 
-Choices uniformChoices(const PolicyProblem &rank, int64_t capacityBytes) {
+UniformFront::UniformFront(const PolicyProblem &rank) {
   OptionOf options;
   std::vector<std::pair<int64_t, int64_t>> counts; // kinds that vary
   size_t combinations = 1;
@@ -36,24 +37,30 @@ Choices uniformChoices(const PolicyProblem &rank, int64_t capacityBytes) {
       combinations *= count;
       counts.emplace_back(kind / 2, count);
     }
-  Choices best;
-  std::tuple<int64_t, int64_t, int64_t> value;
-  for (size_t number = 0; number < combinations; ++number) {
+  auto choicesOfNumber = [&](size_t number) {
     auto left = static_cast<int64_t>(number);
     for (auto [kind, count] : counts) {
       options[kind] = left % count;
       left /= count;
     }
-    Choices choices = choicesOf(rank, options);
-    PolicyOutcome outcome = evaluate(rank, choices);
-    std::tuple found(std::max<int64_t>(0, outcome.peakBytes - capacityBytes),
-                     outcome.extraNs, outcome.peakBytes);
-    if (number == 0 || found < value) {
-      value = found;
-      best = std::move(choices);
-    }
+    return choicesOf(rank, options);
+  };
+  std::vector<std::tuple<int64_t, int64_t, size_t>> all; // peak, time, number
+  for (size_t number = 0; number < combinations; ++number) {
+    PolicyOutcome outcome = evaluate(rank, choicesOfNumber(number));
+    all.emplace_back(outcome.peakBytes, outcome.extraNs, number);
   }
-  return best;
+  std::sort(all.begin(), all.end());
+  for (auto [peakBytes, extraNs, number] : all)
+    if (points.empty() || extraNs < points.back().extraNs)
+      points.push_back({peakBytes, extraNs, choicesOfNumber(number)});
+}
+
+const Choices &UniformFront::within(int64_t capacityBytes) const {
+  auto above = std::partition_point(
+      points.begin(), points.end(),
+      [&](const Point &point) { return point.peakBytes <= capacityBytes; });
+  return (above == points.begin() ? above : std::prev(above))->choices;
 }
 
 } // namespace moe::optimize

@@ -11,12 +11,26 @@
 
 namespace moe::optimize {
 
-/// Of the choices that give all blocks of a kind on the rank the same option,
-/// those that take least time within `capacityBytes`; where none fits, those
-/// that need least. `rank` is a rankProblem(), whose kinds 2 k and 2 k + 1 are
-/// kind k of the blocks. Beyond kMostUniform combinations, blocks of kinds that
-/// come late on the rank keep everything.
-Choices uniformChoices(const PolicyProblem &rank, int64_t capacityBytes);
+/// The choices that give all blocks of a kind on the rank the same option.
+/// Beyond kMostUniform combinations, blocks of kinds that come late on the rank
+/// keep everything.
+class UniformFront {
+public:
+  /// `rank` is a rankProblem(), whose kinds 2 k and 2 k + 1 are kind k of the
+  /// blocks.
+  explicit UniformFront(const PolicyProblem &rank);
+
+  /// Those that take least time within `capacityBytes`; where none fits, those
+  /// that need least.
+  const Choices &within(int64_t capacityBytes) const;
+
+private:
+  struct Point {
+    int64_t peakBytes, extraNs;
+    Choices choices;
+  };
+  std::vector<Point> points; ///< by rising peak and falling time
+};
 inline constexpr size_t kMostUniform = size_t{1} << 14;
 
 } // namespace moe::optimize

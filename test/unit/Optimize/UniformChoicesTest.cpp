@@ -71,7 +71,7 @@ TEST(UniformChoices, AreTheBestOfAll) {
           if (outcome.peakBytes <= capacity)
             quickest = std::min(quickest, outcome.extraNs);
         }
-    Choices found = uniformChoices(problem, capacity);
+    Choices found = UniformFront(problem).within(capacity);
     std::array<int64_t, 3> option = {};
     for (size_t s = 0; s < found.size(); ++s)
       for (size_t l = 0; l < found[s].size(); ++l)
