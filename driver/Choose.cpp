@@ -57,6 +57,14 @@ private:
   std::vector<std::string> whole;
 };
 
+bool splitsBackwards(const schedule::Schedule &order) {
+  for (const std::vector<schedule::Action> &actions : order.ranks)
+    for (const schedule::Action &action : actions)
+      if (action.phase == plan::Phase::weight_grad)
+        return true;
+  return false;
+}
+
 } // namespace
 
 Result<std::vector<int64_t>> pinBlocks(const std::vector<Pin> &pins,
@@ -220,7 +228,7 @@ Chooser::cut(const optimize::PartitionProblem &problem, bool isEven) const {
 std::vector<schedule::StageCosts>
 Chooser::stageCosts(const std::vector<int64_t> &counts) const {
   std::vector<schedule::StageCosts> stages;
-  const bool isSplit = schedule::splitsBackwards(order);
+  const bool isSplit = splitsBackwards(order);
   size_t block = 0;
   for (int64_t count : counts) {
     schedule::StageCosts &cost = stages.emplace_back();

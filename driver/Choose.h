@@ -119,7 +119,6 @@ public:
   rankNs(const std::vector<schedule::StageCosts> &stages) const;
 
   const ModelOptions &model() const { return options; }
-  const schedule::Schedule &steps() const { return order; }
   optimize::Effort effort() const { return freedom.effort; }
   /// Of a copy to the host, by itself.
   double hostBytesPerNs() const { return options.hostBytesPerNs; }
@@ -160,7 +159,6 @@ private:
 
 /// A plan in the making: far enough to say what its ranks need.
 struct Draft {
-  bool isWhole = true; ///< of all microbatches, such that it can be finished
   std::vector<int64_t> arenaBytes;     ///< of each rank, reserve left out
   std::vector<int64_t> hostArenaBytes; ///< of each rank
   /// Of each rank, what it would need if no stream waited for another one's
@@ -171,19 +169,10 @@ struct Draft {
   std::function<Result<PlanAnswer>()> finish;
 };
 
-enum class DraftKind : uint8_t {
-  /// Of so few microbatches that memory has just repeated itself, where the
-  /// schedule admits that; else as `whole`. Not to be finished.
-  brief,
-  whole,
-  /// finish() writes the files that were asked for besides the plan.
-  written,
-};
-
 /// Makes the draft of a choice, laid out for a budget in bytes, reserve
-/// included; what its finish() returns is about that budget.
-using MakeDraft =
-    std::function<Result<Draft>(const Chosen &, int64_t, DraftKind)>;
+/// included; what its finish() returns is about that budget. The last argument:
+/// finish() writes the files that were asked for besides the plan.
+using MakeDraft = std::function<Result<Draft>(const Chosen &, int64_t, bool)>;
 
 /// Makes drafts of what `chooser` chooses until one fits without waits for
 /// bytes: where a rank needs more than the chooser thought, it gets that much

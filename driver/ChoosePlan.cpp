@@ -12,7 +12,6 @@
 #include <map>
 #include <optional>
 #include <tuple>
-#include <utility>
 
 namespace moe::driver {
 
@@ -20,8 +19,6 @@ namespace {
 
 /// Drafts made for one budget, what they give put together not among them.
 constexpr int kMostDrafts = 5;
-/// How often choices are made by brief drafts.
-constexpr int kMostBriefRounds = 2;
 /// Of a step, what other shares of layers have to save.
 constexpr int64_t kWorthShares = 1000;
 
@@ -86,22 +83,16 @@ public:
   }
 
 private:
-  /// Drafts are brief while `grows` is set.
   Result<Attempt> attempt(Result<Chosen> chosen, int64_t bytes) const {
     if (!chosen)
       return chosen.error();
-    Result<Draft> draft = make(*chosen, bytes + reserve,
-                               grows ? DraftKind::brief : DraftKind::whole);
+    Result<Draft> draft = make(*chosen, bytes + reserve, false);
     if (!draft)
       return draft.error();
     for (std::vector<int64_t> *bytes :
          {&draft->arenaBytes, &draft->hostArenaBytes,
           &draft->bytesWithoutWaits})
       *bytes = chooser.largestAlike(*bytes);
-    for (size_t rank = 0; grows && rank < grows->size(); ++rank)
-      for (std::vector<int64_t> *bytes :
-           {&draft->arenaBytes, &draft->bytesWithoutWaits})
-        (*bytes)[rank] += (*grows)[rank];
     Result<int64_t> stepNs = chooser.stepNs(draft->stages);
     if (!stepNs)
       return stepNs.error();
@@ -142,57 +133,23 @@ private:
   }
 
   /// Depends on nothing but `whole`. Takes what fits it, if anything does.
-  /// Choices are made by brief drafts. Where the whole one of the quickest does
-  /// not fit, its ranks need that much more in brief ones; at last all drafts
-  /// are whole.
-  Status tryBudget(int64_t whole, std::optional<Taken> &best) {
-    for (int round = 0; round < kMostBriefRounds; ++round) {
-      if (round == 0)
-        grows = std::vector<int64_t>();
-      Result<std::optional<Attempt>> brief = quickestWithin(whole);
-      const std::vector<int64_t> grown = *std::exchange(grows, std::nullopt);
-      if (!brief)
-        return brief.error();
-      if (!*brief)
-        return {};
-      if ((*brief)->draft.isWhole)
-        return take(**brief, whole, best);
-      Result<Attempt> made = attempt((*brief)->chosen, whole);
-      if (!made)
-        return made.error();
-      const std::vector<int64_t> &needs = made->draft.bytesWithoutWaits,
-                                 &thought = (*brief)->draft.bytesWithoutWaits;
-      if (fitsHost(made->draft) && largest(made->draft.arenaBytes) <= whole &&
-          (largest(needs) <= whole || largest(thought) > whole))
-        return take(*made, whole, best);
-      grows.emplace(needs.size());
-      for (size_t rank = 0; rank < needs.size(); ++rank)
-        (*grows)[rank] = (grown.empty() ? 0 : grown[rank]) +
-                         std::max<int64_t>(0, needs[rank] - thought[rank]);
-    }
-    grows.reset();
-    Result<std::optional<Attempt>> quickest = quickestWithin(whole);
-    if (!quickest)
-      return quickest.error();
-    return *quickest ? take(**quickest, whole, best) : Status();
-  }
-
   /// Shares of layers are chosen by what ranks take by their account: where
   /// that promises more than drafts keep, even ones may be better.
-  Result<std::optional<Attempt>> quickestWithin(int64_t whole) const {
+  Status tryBudget(int64_t whole, std::optional<Taken> &best) {
     int64_t found = 0;
     std::optional<Attempt> quickest;
-    MOE_RETURN_IF_ERROR(tryShares(whole, false, found, quickest));
+    MOE_RETURN_IF_ERROR(tryShares(whole, false, found, quickest, best));
     if (chooser.couldBeEven())
-      MOE_RETURN_IF_ERROR(tryShares(whole, true, found, quickest));
-    return std::move(quickest);
+      MOE_RETURN_IF_ERROR(tryShares(whole, true, found, quickest, best));
+    return quickest ? take(*quickest, whole, best) : Status();
   }
 
   /// `found`: the step of the quickest draft that fits without waits so far, 0:
   /// none. With even shares only as long as less is to be expected.
   /// `quickest`: of all drafts that fit so far.
   Status tryShares(int64_t whole, bool isEven, int64_t &found,
-                   std::optional<Attempt> &quickest) const {
+                   std::optional<Attempt> &quickest,
+                   std::optional<Taken> &best) {
     // At first as if memory were free: where that fits nothing is quicker.
     // Where the account is far from it, no draft needs to say so.
     Corrections corrections(chooser, whole, host);
@@ -233,13 +190,12 @@ private:
         waiting = std::move(*made);
     }
     MOE_RETURN_IF_ERROR(combine(fitting, whole, free));
-    std::optional<Attempt> lean; // fits, where nothing does without waits
     if (!free && !tried.empty())
-      MOE_RETURN_IF_ERROR(tryLean(whole, tried.back().counts, fitting, lean));
+      MOE_RETURN_IF_ERROR(tryLean(whole, tried.back().counts, fitting, best));
     if (free && (found == 0 || free->stepNs < found))
       found = free->stepNs;
     // Waits may cost less than what it takes to do without.
-    for (std::optional<Attempt> *each : {&free, &waiting, &lean})
+    for (std::optional<Attempt> *each : {&free, &waiting})
       if (*each && (!quickest || (*each)->stepNs < quickest->stepNs))
         quickest = std::move(*each);
     return {};
@@ -267,12 +223,12 @@ private:
   }
 
   /// Ranks that never fitted as lean as can be, but for those that the account
-  /// then leaves room. `found`: what fits, if that does.
+  /// then leaves room.
   Status tryLean(int64_t whole, const std::vector<int64_t> &counts,
-                 const FittingRanks &fitting,
-                 std::optional<Attempt> &found) const {
+                 const FittingRanks &fitting, std::optional<Taken> &best) {
     std::vector<std::optional<int64_t>> capacity(chooser.rankCount());
     std::vector<int64_t> hostBytes = sameForAll(host);
+    std::optional<Attempt> lean;
     for (int drafts = 0; drafts < kMostDrafts; ++drafts) {
       Result<Attempt> made = attempt(
           chooser.lean(counts, fitting.of(counts), capacity, hostBytes), whole);
@@ -281,28 +237,26 @@ private:
       const std::vector<int64_t> &arenas = made->draft.arenaBytes;
       const bool isBeyondHost = !fitsHost(made->draft);
       correctHost(made->chosen, made->draft, host, hostBytes);
-      if (isBeyondHost && !found)
+      if (isBeyondHost && !lean)
         continue;
       bool fits = largest(arenas) <= whole && !isBeyondHost;
-      if (!fits && !found)
+      if (!fits && !lean)
         return {}; // there is nothing leaner
-      if (fits && found) {
-        found = std::move(*made);
-        return {};
-      }
+      if (fits && lean)
+        return take(*made, whole, best);
       for (size_t r = 0; r < capacity.size(); ++r) {
         int64_t corrected = whole -
                             (arenas[r] - made->chosen.ranks[r].peakBytes) -
                             slackOf(whole);
-        if (!found || (arenas[r] > whole && capacity[r]))
+        if (!lean || (arenas[r] > whole && capacity[r]))
           capacity[r] = std::max<int64_t>(0, corrected);
-        if (found && arenas[r] > whole && drafts + 2 >= kMostDrafts)
+        if (lean && arenas[r] > whole && drafts + 2 >= kMostDrafts)
           capacity[r].reset();
       }
-      if (!found)
-        found = std::move(*made);
+      if (!lean)
+        lean = std::move(*made);
     }
-    return {};
+    return lean ? take(*lean, whole, best) : Status();
   }
 
   /// The quickest of all steps up to `whole`.
@@ -324,8 +278,7 @@ private:
   }
 
   /// What needs least, whatever the budget.
-  Result<Taken> least() {
-    grows = std::vector<int64_t>();
+  Result<Taken> least() const {
     std::optional<Attempt> best;
     auto consider = [&](Result<Attempt> made) -> Status {
       if (!made)
@@ -367,13 +320,6 @@ private:
             std::vector<std::optional<int64_t>>(chooser.rankCount()),
             sameForAll(host)),
         0)));
-    grows.reset();
-    if (!best->draft.isWhole) {
-      Result<Attempt> made = attempt(std::move(best->chosen), 0);
-      if (!made)
-        return made.error();
-      best = std::move(*made);
-    }
     Result<PlanAnswer> answer = best->draft.finish();
     if (!answer)
       return answer.error();
@@ -384,9 +330,6 @@ private:
   int64_t reserve;
   int64_t host; ///< of each rank
   const MakeDraft &make;
-  /// Drafts are brief: what each rank needs more in whole ones, as far as that
-  /// is known; empty: nothing.
-  std::optional<std::vector<int64_t>> grows;
   /// Choices, and with waits what they were laid out for.
   std::map<std::tuple<std::vector<int64_t>, std::string, std::string, int64_t>,
            int64_t>
@@ -462,8 +405,8 @@ Result<PlanAnswer> choosePlan(const Chooser &chooser, int64_t budgetBytes,
   if (!taken)
     return taken.error();
   if (writes) {
-    Result<Draft> again = make(taken->chosen, taken->layoutBytes + reserveBytes,
-                               DraftKind::written);
+    Result<Draft> again =
+        make(taken->chosen, taken->layoutBytes + reserveBytes, true);
     if (!again)
       return again.error();
     if (Result<PlanAnswer> written = again->finish(); !written)

@@ -207,17 +207,14 @@ LogicalResult runPasses(ModuleOp module, const PlanPipelineOptions &options,
 /// in what ranks do about memory have in common.
 struct Staged {
   /// What stages and steps follow from: schedule, its search and its worth;
-  /// layers; what is recomputed and offloaded, where steps go by costs; and
-  /// microbatches.
-  using Key =
-      std::tuple<std::string, std::vector<int64_t>, int64_t,
-                 std::vector<int64_t>, std::string, std::string, int64_t>;
+  /// layers; and what is recomputed and offloaded, where steps go by costs.
+  using Key = std::tuple<std::string, std::vector<int64_t>, int64_t,
+                         std::vector<int64_t>, std::string, std::string>;
   Key key;
   OwningOpRef<ModuleOp> module;
   std::vector<std::string> remarks; ///< of the passes up to there
 
-  static Key keyOf(const Trial &trial, const Decided &decided,
-                   int64_t microbatches) {
+  static Key keyOf(const Trial &trial, const Decided &decided) {
     bool goesByCosts = trial.worthNs > 0 || trial.schedule == kAuto ||
                        schedule::usesCosts(trial.schedule);
     return {trial.schedule,
@@ -225,8 +222,7 @@ struct Staged {
             trial.worthNs,
             decided.layers,
             goesByCosts ? decided.recompute : "",
-            goesByCosts ? decided.offload : "",
-            microbatches};
+            goesByCosts ? decided.offload : ""};
   }
 };
 
@@ -247,23 +243,17 @@ struct Compiler::State {
                          storageType(Builder(&context), request.dtype));
     if (!module)
       return diagnostics.error();
-    if (failed(setLayout(*module, request.layout.microbatches)))
-      return diagnostics.error();
-    counts = countParameters(*module->getOps<ModelOp>().begin());
-    return {};
-  }
-
-  /// The request's, but for the microbatches.
-  LogicalResult setLayout(ModuleOp module, int64_t microbatches) {
-    const plan::Layout &layout = inputs.request.layout;
-    auto attribute = pipe::LayoutAttr::getChecked(
+    const plan::Layout &layout = request.layout;
+    auto layoutAttr = pipe::LayoutAttr::getChecked(
         [&] { return mlir::emitError(module->getLoc()); }, &context,
         layout.pipeline, layout.expert, layout.data, layout.tensor,
-        layout.context, microbatches, layout.microbatchSize,
+        layout.context, layout.microbatches, layout.microbatchSize,
         layout.sequenceLength);
-    if (attribute)
-      module->setAttr(pipe::LayoutAttr::kName, attribute);
-    return success(attribute != nullptr);
+    if (!layoutAttr)
+      return diagnostics.error();
+    (*module)->setAttr(pipe::LayoutAttr::kName, layoutAttr);
+    counts = countParameters(*module->getOps<ModelOp>().begin());
+    return {};
   }
 
   Status differentiate() {
@@ -280,16 +270,14 @@ struct Compiler::State {
   /// The differentiated model, made into stages and steps: those of the draft
   /// before, where they are the same. Verified, so that what the user chose is
   /// right, whatever follows.
-  Status stage(const Trial &trial, const Decided &decided, int64_t microbatches,
+  Status stage(const Trial &trial, const Decided &decided,
                const PlanPipelineOptions &options) {
-    Staged::Key key = Staged::keyOf(trial, decided, microbatches);
+    Staged::Key key = Staged::keyOf(trial, decided);
     if (staged && staged->key == key)
       return {};
     diagnostics.clear();
     diagnostics.remarks = remarks;
     OwningOpRef<ModuleOp> clone = module->clone();
-    if (failed(setLayout(*clone, microbatches)))
-      return diagnostics.error();
     if (failed(runPasses(*clone, options, buildStagesAndSteps)) ||
         failed(verify(*clone)))
       return diagnostics.error();
@@ -368,15 +356,11 @@ struct Compiled {
 } // namespace
 
 Result<Draft> Compiler::draft(const Trial &trial, const Decided &decided,
-                              int64_t budgetBytes, bool writes,
-                              int64_t microbatches) {
+                              int64_t budgetBytes, bool writes) {
   State &made = *state;
-  const int64_t all = made.inputs.request.layout.microbatches;
-  if (microbatches == 0)
-    microbatches = all;
   PlanPipelineOptions options;
   setOptions(options, made.inputs, trial, decided);
-  MOE_RETURN_IF_ERROR(made.stage(trial, decided, microbatches, options));
+  MOE_RETURN_IF_ERROR(made.stage(trial, decided, options));
   made.diagnostics.clear();
   made.diagnostics.remarks = made.staged->remarks;
   auto compiled = std::make_shared<Compiled>();
@@ -393,7 +377,6 @@ Result<Draft> Compiler::draft(const Trial &trial, const Decided &decided,
   compiled->remarks = made.diagnostics.remarks;
 
   Draft draft;
-  draft.isWhole = microbatches == all;
   for (const plan::Rank &rank : compiled->plan.plan.ranks) {
     draft.arenaBytes.push_back(rank.arenaBytes);
     draft.hostArenaBytes.push_back(rank.hostArenaBytes);

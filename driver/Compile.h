@@ -34,11 +34,8 @@ public:
 
   /// Makes a plan for a budget, reserve included, as far as its arenas. Its
   /// finish() `writes` the files that were asked for besides the plan.
-  /// With fewer `microbatches` than the layout says it is not to be finished;
-  /// 0: all.
   Result<Draft> draft(const Trial &trial, const Decided &decided,
-                      int64_t budgetBytes, bool writes,
-                      int64_t microbatches = 0);
+                      int64_t budgetBytes, bool writes);
 
 private:
   struct State;
@@ -50,11 +47,5 @@ private:
 /// Errors: pins and stages that the model does not admit.
 Result<Chooser> makeChooser(const Inputs &inputs, Compiler &compiler,
                             const Trial &trial);
-
-/// As few microbatches as let every rank hold as many at a time as `order`
-/// does, with some steady steps between; all where its schedule does not admit
-/// that.
-int64_t briefMicrobatches(const Inputs &inputs, const Trial &trial,
-                          const schedule::Schedule &order);
 
 } // namespace moe::driver

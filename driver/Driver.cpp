@@ -78,29 +78,6 @@ Result<Chooser> makeChooser(const Inputs &inputs, Compiler &compiler,
                        std::move(freedom));
 }
 
-int64_t briefMicrobatches(const Inputs &inputs, const Trial &trial,
-                          const schedule::Schedule &order) {
-  // Filling and draining takes a round of the ranks, or two where microbatches
-  // go through them twice; in groups, whole ones.
-  schedule::ScheduleProblem problem = order.problem;
-  const int64_t all = problem.microbatches, round = 2 * problem.ranks;
-  problem.microbatches = 2 * round + all % round;
-  if (problem.microbatches >= all || isCsv(trial.schedule))
-    return all;
-  // Slots of one size are soon laid out, however many.
-  if (problem.stagesPerRank == 1 && !schedule::splitsBackwards(order))
-    return all;
-  Result<schedule::Schedule> brief = schedule::generate(
-      trial.schedule, problem, {{}, inputs.request.groupSize});
-  if (!brief)
-    return all;
-  for (int64_t rank = 0; rank < problem.ranks; ++rank)
-    if (schedule::maxInFlight(*brief, rank) !=
-        schedule::maxInFlight(order, rank))
-      return all;
-  return problem.microbatches;
-}
-
 namespace {
 
 Decided decidedBy(const Inputs &inputs) {
@@ -129,20 +106,17 @@ Result<PlanAnswer> planTrial(const Inputs &inputs, Compiler &compiler,
   Result<Chooser> chooser = makeChooser(inputs, compiler, trial);
   if (!chooser)
     return chooser.error();
-  const int64_t few = briefMicrobatches(inputs, trial, chooser->steps());
   return choosePlan(
       *chooser, inputs.budgetBytes, inputs.machine.reserveBytes,
       inputs.machine.hostMemoryBytes, writesFiles,
-      [&](const Chosen &chosen, int64_t budgetBytes, DraftKind kind) {
+      [&](const Chosen &chosen, int64_t budgetBytes, bool isAnswer) {
         Decided decided = decidedBy(inputs);
         decided.layers = chosen.layers;
         if (inputs.request.recompute == kAuto)
           decided.recompute = chosen.recompute;
         if (inputs.request.offload == kAuto)
           decided.offload = chosen.offload;
-        return compiler.draft(trial, decided, budgetBytes,
-                              kind == DraftKind::written,
-                              kind == DraftKind::brief ? few : 0);
+        return compiler.draft(trial, decided, budgetBytes, isAnswer);
       });
 }
 

@@ -115,16 +115,6 @@ int64_t maxInFlight(const Schedule &schedule, int64_t rank) {
   return most;
 }
 
-bool splitsBackwards(const Schedule &schedule) {
-  return std::any_of(
-      schedule.ranks.begin(), schedule.ranks.end(), [](const auto &actions) {
-        return std::any_of(actions.begin(), actions.end(),
-                           [](const Action &action) {
-                             return action.phase == Phase::weight_grad;
-                           });
-      });
-}
-
 bool turnsAtOnce(const Schedule &schedule, int64_t stage) {
   bool runs = false;
   for (const std::vector<Action> &actions : schedule.ranks)

@@ -128,9 +128,6 @@ Status verify(const Schedule &schedule);
 /// overlapping pair are held.
 int64_t maxInFlight(const Schedule &schedule, int64_t rank);
 
-/// Whether weight gradients are computed by themselves.
-bool splitsBackwards(const Schedule &schedule);
-
 /// Whether `stage` runs every microbatch backward right behind its forward, as
 /// the last one does under most schedules. False where it runs none.
 bool turnsAtOnce(const Schedule &schedule, int64_t stage);
