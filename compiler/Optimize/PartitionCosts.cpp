@@ -19,35 +19,20 @@ std::vector<int64_t> beginsOf(const std::vector<int64_t> &counts) {
 
 namespace {
 
-/// Gives layers their first option, which keeps everything, or what leaves less
-/// on the host, or else keeps more, as long as that fits and takes no more
-/// time: what seems to cost nothing still uses streams, links and the host.
+/// Gives layers their first option, which keeps everything, as long as that
+/// fits and takes no more time: what seems to cost nothing still uses links and
+/// the host.
 void relax(const PolicyProblem &choice, int64_t capacity,
            PolicyFront::Point &point, Choices &choices) {
-  auto take = [&](int64_t &option, int64_t other) {
-    int64_t before = std::exchange(option, other);
-    PolicyOutcome outcome = evaluate(choice, choices);
-    if (outcome.peakBytes > capacity || outcome.extraNs > point.extraNs) {
-      option = before;
-      return false;
-    }
-    point.peakBytes = outcome.peakBytes;
-    point.extraNs = outcome.extraNs;
-    return true;
-  };
-  for (size_t s = 0; s < choices.size(); ++s)
-    for (size_t l = 0; l < choices[s].size(); ++l) {
-      const auto &ways = choice.kinds[static_cast<size_t>(choice.stages[s][l])];
-      int64_t &option = choices[s][l];
-      if (take(option, 0))
-        continue;
-      for (int64_t other = 1; other < std::ssize(ways); ++other) {
-        const LayerOption &now = ways[static_cast<size_t>(option)];
-        const LayerOption &then = ways[static_cast<size_t>(other)];
-        if (std::pair(then.hostBytes, -then.keptBytes) <
-                std::pair(now.hostBytes, -now.keptBytes) &&
-            then.extraNs <= now.extraNs)
-          take(option, other);
+  for (std::vector<int64_t> &stage : choices)
+    for (int64_t &option : stage) {
+      int64_t before = std::exchange(option, 0);
+      PolicyOutcome outcome = evaluate(choice, choices);
+      if (outcome.peakBytes <= capacity && outcome.extraNs <= point.extraNs) {
+        point.peakBytes = outcome.peakBytes;
+        point.extraNs = outcome.extraNs;
+      } else {
+        option = before;
       }
     }
 }
