@@ -49,6 +49,12 @@ Status PartitionProblem::check() const {
          kind.lastOptions.size() != kind.options.size()))
       return failure("kinds of blocks need options, and as many where a block "
                      "is the last");
+    const int64_t same = kind.sameOptionsAs;
+    if (same != -1 && (same < 0 || same >= std::ssize(kinds) ||
+                       kinds[static_cast<size_t>(same)].options.size() !=
+                           kind.options.size()))
+      return failure("no kind with the options of kind " +
+                     std::to_string(same));
   }
   int64_t layers = 0;
   for (int64_t kind : blocks) {

@@ -34,6 +34,9 @@ struct BlockKind {
   std::vector<LayerOption> lastOptions = {};
   /// Whether it is one of the layers, of which every stage needs one.
   bool isLayer = true;
+  /// The kind whose options these are too, measured elsewhere; -1: there is
+  /// none.
+  int64_t sameOptionsAs = -1;
 };
 
 /// A time of the schedule at which one stage of a rank runs a microbatch; see
@@ -110,9 +113,11 @@ public:
   quicker(const std::vector<int64_t> &rankAndBlocks, int64_t capacityBytes,
           const std::function<std::optional<Choices>()> &find);
 
-  /// All layers of a kind alike: of `problem`, which the rank has.
+  /// All layers of a kind alike: of `problem`, which the rank has; see
+  /// UniformFront for `alike`.
   const UniformFront &uniform(const std::vector<int64_t> &rankAndBlocks,
-                              const PolicyProblem &problem);
+                              const PolicyProblem &problem,
+                              const std::vector<int64_t> &alike);
 
 private:
   std::map<std::vector<int64_t>, std::shared_ptr<const Entry>> entries;

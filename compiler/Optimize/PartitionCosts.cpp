@@ -115,8 +115,9 @@ RankFronts::quicker(const std::vector<int64_t> &rankAndBlocks,
 
 const UniformFront &
 RankFronts::uniform(const std::vector<int64_t> &rankAndBlocks,
-                    const PolicyProblem &problem) {
-  return uniforms.try_emplace(rankAndBlocks, problem).first->second;
+                    const PolicyProblem &problem,
+                    const std::vector<int64_t> &alike) {
+  return uniforms.try_emplace(rankAndBlocks, problem, alike).first->second;
 }
 
 RankCosts::RankCosts(const PartitionProblem &problem, Effort effort,
@@ -126,6 +127,10 @@ RankCosts::RankCosts(const PartitionProblem &problem, Effort effort,
   for (int64_t stage = 0; stage < problem.stages(); ++stage)
     stagesOf[static_cast<size_t>(problem.rankOf[static_cast<size_t>(stage)])]
         .push_back(stage);
+  for (size_t kind = 0; kind < problem.kinds.size(); ++kind) {
+    const int64_t same = problem.kinds[kind].sameOptionsAs;
+    alike.push_back(same == -1 ? static_cast<int64_t>(kind) : same);
+  }
 }
 
 RankKey RankCosts::keyOf(int64_t rank,
@@ -176,7 +181,8 @@ RankCost RankCosts::workOut(int64_t rank, const std::vector<int64_t> &counts,
   Choices choices = front.choices(point ? *point : front.points().front());
   // A front that was thinned may have lost what needs least.
   if (!point && !front.isExact()) {
-    Choices uniform = fronts.uniform(key, known->problem).within(capacity);
+    Choices uniform =
+        fronts.uniform(key, known->problem, alike).within(capacity);
     PolicyOutcome outcome = evaluate(known->problem, uniform);
     if (outcome.hostBytes <= known->problem.hostCapacityBytes &&
         outcome.peakBytes < taken.peakBytes) {

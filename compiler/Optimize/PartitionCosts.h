@@ -68,6 +68,7 @@ private:
   RankFronts own; ///< where none are given
   RankFronts &fronts;
   std::vector<std::vector<int64_t>> stagesOf; ///< by rank
+  std::vector<int64_t> alike;                 ///< see UniformFront
   std::map<RankKey, RankCost> costs;
   std::map<RankKey, int64_t> least;
   bool exact = true;

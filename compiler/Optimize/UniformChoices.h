@@ -17,8 +17,10 @@ namespace moe::optimize {
 class UniformFront {
 public:
   /// `rank` is a rankProblem(), whose kinds 2 k and 2 k + 1 are kind k of the
-  /// blocks.
-  explicit UniformFront(const PolicyProblem &rank);
+  /// blocks. `alike`: for each of these the kind whose option it takes; those
+  /// behind its end take their own.
+  explicit UniformFront(const PolicyProblem &rank,
+                        const std::vector<int64_t> &alike = {});
 
   /// Those that take least time within `capacityBytes`; where none fits, those
   /// that need least.

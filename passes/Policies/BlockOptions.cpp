@@ -480,6 +480,7 @@ FailureOr<ModelOptions> moe::findModelOptions(ModuleOp module,
         bench.measureAgain(std::move(ofTop), techniques);
     if (failed(found) || failed(add(bench, blocks[*top], *found)))
       return failure();
+    options.kinds.back().figures.sameOptionsAs = options.blocks[*top];
     options.blocks[*top] = static_cast<int64_t>(options.kinds.size()) - 1;
   }
   if (options.blocks.empty())

@@ -90,5 +90,32 @@ TEST(UniformChoices, AreTheBestOfAll) {
   EXPECT_LT(unmet, 480);
 }
 
+// The second kind of blocks takes the option of the first.
+TEST(UniformChoices, KindsThatAreAlikeTakeOneOption) {
+  Random random(6);
+  for (int trial = 0; trial < 200; ++trial) {
+    PolicyProblem problem = randomRankProblem(random);
+    for (size_t way : {0, 1})
+      problem.kinds[2 + way].resize(problem.kinds[way].size(),
+                                    problem.kinds[2 + way].front());
+    const int64_t capacity = random(1000, 20000);
+    const Choices found = UniformFront(problem, {0, 0}).within(capacity);
+    const PolicyOutcome outcome = evaluate(problem, found);
+    auto count = [&](size_t kind) {
+      return static_cast<int64_t>(problem.kinds[2 * kind].size());
+    };
+    bool isAmongThem = false;
+    for (int64_t a = 0; a < count(0); ++a)
+      for (int64_t c = 0; c < count(2); ++c) {
+        const Choices other = choicesOf(problem, {a, a, c});
+        isAmongThem |= other == found;
+        const PolicyOutcome others = evaluate(problem, other);
+        if (others.peakBytes <= std::max(capacity, outcome.peakBytes - 1))
+          EXPECT_GE(others.extraNs, outcome.extraNs) << trial;
+      }
+    EXPECT_TRUE(isAmongThem) << trial;
+  }
+}
+
 } // namespace
 } // namespace moe::optimize
