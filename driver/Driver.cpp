@@ -40,7 +40,8 @@ Result<Chooser> makeChooser(const Inputs &inputs, Compiler &compiler,
                                 std::max<int64_t>(1, inputs.stagesPerRank)));
   schedule::ScheduleProblem problem = problemOf(inputs, trial);
   MOE_RETURN_IF_ERROR(problem.check());
-  // Which stages turn at once does not depend on costs.
+  // Layers are measured before costs are known: schedules that go by costs are
+  // taken to turn where they do with unit costs.
   Result<schedule::Schedule> order =
       isCsv(trial.schedule)
           ? schedule::readTorchCsvFile(trial.schedule, problem)

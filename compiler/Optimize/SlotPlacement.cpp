@@ -6,7 +6,6 @@
 #include "compiler/Optimize/TimeOrder.h"
 
 #include <algorithm>
-#include <bit>
 #include <limits>
 #include <map>
 #include <numeric>
@@ -361,7 +360,6 @@ private:
       std::sort(tops.begin(), tops.end());
       tops.erase(std::unique(tops.begin(), tops.end()), tops.end());
       counts.resize(tops.size());
-      lives.resize(tops.size() / kBits + 1);
       for (const auto &[key, first] : placer.firstOf) {
         size_t same = firstOfSlot.at({key.first, placer.slotOf.at(key)});
         for (size_t g = 0; g < placer.groups.at(key.first).size(); ++g)
@@ -375,32 +373,22 @@ private:
     }
 
     void insert(size_t instance) {
-      const size_t number = numberOf[instance];
-      if (counts[number]++ > 0)
-        return;
-      lives[number / kBits] |= uint64_t{1} << number % kBits;
-      highestWord = std::max(highestWord, number / kBits);
+      size_t number = numberOf[instance];
+      ++counts[number];
+      above = std::max(above, number + 1);
     }
     void erase(size_t instance) {
-      const size_t number = numberOf[instance];
-      if (--counts[number] > 0)
-        return;
-      lives[number / kBits] &= ~(uint64_t{1} << number % kBits);
-      while (highestWord > 0 && lives[highestWord] == 0)
-        --highestWord;
+      --counts[numberOf[instance]];
+      while (above > 0 && counts[above - 1] == 0)
+        --above;
     }
-    int64_t highest() const {
-      const auto bits = static_cast<size_t>(std::bit_width(lives[highestWord]));
-      return bits == 0 ? 0 : tops[highestWord * kBits + bits - 1];
-    }
+    int64_t highest() const { return above == 0 ? 0 : tops[above - 1]; }
 
   private:
-    static constexpr size_t kBits = 64;
     std::vector<uint32_t> numberOf; ///< of each instance
     std::vector<int64_t> tops;      ///< rising
     std::vector<int64_t> counts;    ///< of those that live
-    std::vector<uint64_t> lives;    ///< a bit each: the count is not 0
-    size_t highestWord = 0;         ///< above it all are 0
+    size_t above = 0;               ///< behind the highest that lives
   };
 
   SlotHeights findHeights() const {

@@ -52,8 +52,9 @@ void placeBlockReleases(Block &block) {
   findReleases(block, releases);
   OpBuilder builder(block.getParentOp()->getContext());
   auto release = [&](Operation *behind) {
-    for (Value value : releases.lookup(behind))
-      pipe::ReleaseOp::create(builder, value.getLoc(), value);
+    if (auto ended = releases.find(behind); ended != releases.end())
+      for (Value value : ended->second)
+        pipe::ReleaseOp::create(builder, value.getLoc(), value);
   };
   Operation *terminator = block.getTerminator();
   for (Operation &op : llvm::make_early_inc_range(block)) {

@@ -333,6 +333,14 @@ TEST_F(Interfaces, GradientsUseNoMoreThanTheirFormulas) {
     }
   }
   EXPECT_TRUE(succeeded(verify(*module)));
+  // Those of exchanges are exchanges.
+  int64_t exchanges = 0;
+  module->walk([&](StreamOpInterface op) {
+    EXPECT_EQ(isExchange(op),
+              op.getStreamKind() == StreamKind::expert_communication);
+    exchanges += isExchange(op);
+  });
+  EXPECT_EQ(exchanges, 4);
 }
 
 TEST_F(Interfaces, GradientsThatDoNotSufficeAreRefused) {
