@@ -57,14 +57,6 @@ private:
   std::vector<std::string> whole;
 };
 
-bool splitsBackwards(const schedule::Schedule &order) {
-  for (const std::vector<schedule::Action> &actions : order.ranks)
-    for (const schedule::Action &action : actions)
-      if (action.phase == plan::Phase::weight_grad)
-        return true;
-  return false;
-}
-
 } // namespace
 
 Result<std::vector<int64_t>> pinBlocks(const std::vector<Pin> &pins,
@@ -103,10 +95,10 @@ orderOfEvenCut(const std::string &schedule,
       const BlockOptions &kind =
           options.kinds[static_cast<size_t>(options.blocks[block])];
       stage.forwardNs += kind.figures.forwardNs;
-      stage.inputGradNs += kind.inputGradNs;
-      stage.weightGradNs += kind.weightGradNs;
+      stage.inputGradNs += kind.last.inputGradNs;
+      stage.weightGradNs += kind.last.weightGradNs;
       stage.savedBytes += kind.figures.options.front().keptBytes;
-      stage.weightGradBytes += kind.figures.pendingBytes;
+      stage.weightGradBytes += kind.weightGradBytes;
     }
     stage.savedBytes = std::max(stage.savedBytes, stage.weightGradBytes);
   }
@@ -228,20 +220,18 @@ Chooser::cut(const optimize::PartitionProblem &problem, bool isEven) const {
 std::vector<schedule::StageCosts>
 Chooser::stageCosts(const std::vector<int64_t> &counts) const {
   std::vector<schedule::StageCosts> stages;
-  const bool isSplit = splitsBackwards(order);
+  const bool isSplit = schedule::splitsBackwards(order);
   size_t block = 0;
   for (int64_t count : counts) {
     schedule::StageCosts &cost = stages.emplace_back();
     for (int64_t b = 0; b < count; ++b, ++block) {
       const BlockOptions &kind =
           options.kinds[static_cast<size_t>(options.blocks[block])];
-      const bool isLast = b + 1 == count;
-      cost.forwardNs += isLast ? kind.lastForwardNs : kind.figures.forwardNs;
+      const BlockTimes &times = b + 1 == count ? kind.last : kind.inside;
+      cost.forwardNs += times.forwardNs;
       // A whole backward defers weight gradients behind exchanges.
-      cost.inputGradNs += isSplit  ? kind.inputGradNs
-                          : isLast ? kind.lastBackwardNs
-                                   : kind.figures.backwardNs;
-      cost.weightGradNs += isSplit ? kind.weightGradNs : 0;
+      cost.inputGradNs += isSplit ? times.inputGradNs : times.backwardNs;
+      cost.weightGradNs += isSplit ? times.weightGradNs : 0;
     }
   }
   return stages;
@@ -337,11 +327,13 @@ Result<Chosen> Chooser::tell(const optimize::Partition &found) const {
   chosen.choices = found.choices;
   chosen.fits = found.excessBytes == 0;
   chosen.isOptimal = found.isOptimal;
+  std::vector<optimize::PolicyProblem> problems;
   for (int64_t rank = 0; rank < base.ranks(); ++rank) {
     auto r = static_cast<size_t>(rank);
     Chosen::Rank &made = chosen.ranks.emplace_back();
-    optimize::PolicyOutcome outcome = optimize::evaluate(
-        optimize::rankProblem(base, found.counts, rank), found.choices[r]);
+    problems.push_back(optimize::rankProblem(base, found.counts, rank));
+    optimize::PolicyOutcome outcome =
+        optimize::evaluate(problems.back(), found.choices[r]);
     made.extraNs = outcome.extraNs;
     made.hostBytes = outcome.hostBytes;
     made.peakBytes = found.peakBytes[r];
@@ -353,10 +345,15 @@ Result<Chosen> Chooser::tell(const optimize::Partition &found) const {
   for (int64_t stage = 0; stage < base.stages(); ++stage) {
     auto s = static_cast<size_t>(stage);
     auto r = static_cast<size_t>(base.rankOf[s]);
+    const int64_t place = placeOnRank[r]++;
     const std::vector<int64_t> &choices =
-        found.choices[r][static_cast<size_t>(placeOnRank[r]++)];
-    const schedule::StageCosts &work = stages[s];
+        found.choices[r][static_cast<size_t>(place)];
+    schedule::StageCosts &work = stages[s];
     chosen.ranks[r].ns += work.forwardNs + work.inputGradNs + work.weightGradNs;
+    const optimize::StageTimes longer =
+        optimize::timesOf(problems[r], static_cast<size_t>(place), choices);
+    work.forwardNs += longer.forwardNs;
+    work.inputGradNs += longer.backwardNs;
     int64_t layers = 0;
     for (int64_t b = 0; b < found.counts[s]; ++b, ++block) {
       const BlockOptions &kind =
@@ -375,10 +372,6 @@ Result<Chosen> Chooser::tell(const optimize::Partition &found) const {
         for (int64_t copy = stage; copy < order.problem.stages();
              copy += base.stages())
           offload.add("", "input@stage" + std::to_string(copy));
-      stages[s].inputGradNs +=
-          (b + 1 == found.counts[s] ? kind.figures.lastOptions
-                                    : kind.figures.options)[option]
-              .extraNs;
       chosen.ranks[r].movedBytes += kind.figures.options[option].hostBytes;
       layers += kind.figures.isLayer;
     }
@@ -394,11 +387,26 @@ Result<Chosen> Chooser::tell(const optimize::Partition &found) const {
 }
 
 Result<int64_t>
-Chooser::stepNs(const std::vector<schedule::StageCosts> &stages) const {
+Chooser::stepNs(const std::vector<schedule::StageCosts> &stages,
+                std::vector<schedule::OverlapCost> overlaps) const {
   schedule::Costs costs;
   costs.transferNs = transferNs;
+  costs.overlaps = std::move(overlaps);
   while (static_cast<int64_t>(costs.stages.size()) < order.problem.stages())
     costs.stages.insert(costs.stages.end(), stages.begin(), stages.end());
+  if (costs.overlaps.empty())
+    for (auto [first, second] : pairs) {
+      const schedule::StageCosts &backward =
+          costs.stages[static_cast<size_t>(second)];
+      const int64_t forwardNs =
+          costs.stages[static_cast<size_t>(first)].forwardNs;
+      const int64_t backwardNs = backward.inputGradNs + backward.weightGradNs;
+      const double saved = options.overlapShare *
+                           static_cast<double>(std::min(forwardNs, backwardNs));
+      costs.overlaps.push_back(
+          {first, second,
+           forwardNs + backwardNs - static_cast<int64_t>(saved)});
+    }
   Result<schedule::Evaluation> step = schedule::evaluate(order, costs);
   if (!step)
     return step.error();
@@ -431,8 +439,10 @@ Chooser::bound(const Chosen &chosen,
         least = point->extraNs;
     }
     leastOfRank.push_back(std::max<int64_t>(0, least));
-    bound = std::max(bound, base.microbatches *
-                                (chosen.ranks[r].ns + leastOfRank.back()));
+    // Pairs that overlap take less than both.
+    if (pairs.empty())
+      bound = std::max(bound, base.microbatches *
+                                  (chosen.ranks[r].ns + leastOfRank.back()));
   }
   std::vector<schedule::StageCosts> stages = stageCosts(chosen.counts);
   // With several stages on a rank it is open which of them takes its least.
@@ -442,7 +452,6 @@ Chooser::bound(const Chosen &chosen,
   Result<int64_t> step = stepNs(stages);
   if (!step)
     return step.error();
-  // Overlapping pairs take less than both, which the work of a rank leaves out.
   return std::min(std::max(bound, *step), chosen.stepNs);
 }
 

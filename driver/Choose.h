@@ -9,7 +9,9 @@
 #include <functional>
 #include <memory>
 #include <optional>
+#include <set>
 #include <string>
+#include <utility>
 #include <vector>
 
 namespace moe::driver {
@@ -111,8 +113,12 @@ public:
                         const std::vector<int64_t> &capacityBytes) const;
 
   /// How long the order of steps takes with stages that cost this, those of all
-  /// copies of the model or of one, as schedule::evaluate counts. Nanoseconds.
-  Result<int64_t> stepNs(const std::vector<schedule::StageCosts> &stages) const;
+  /// copies of the model or of one, as schedule::evaluate counts. `overlaps`:
+  /// what is known of pairs that overlap; none: they are taken to save what
+  /// such pairs of blocks do. Nanoseconds.
+  Result<int64_t>
+  stepNs(const std::vector<schedule::StageCosts> &stages,
+         std::vector<schedule::OverlapCost> overlaps = {}) const;
 
   /// Of each rank the sum over its stages, all given, both ways.
   std::vector<int64_t>
@@ -134,7 +140,8 @@ public:
 private:
   Chooser(ModelOptions options, const schedule::Schedule &order,
           int64_t transferNs, Freedom freedom)
-      : options(std::move(options)), order(order), transferNs(transferNs),
+      : options(std::move(options)), order(order),
+        pairs(schedule::overlappingPairs(order)), transferNs(transferNs),
         freedom(std::move(freedom)) {}
 
   /// The number that a rank of the plan has here.
@@ -150,6 +157,7 @@ private:
 
   ModelOptions options;
   schedule::Schedule order;
+  std::set<std::pair<int64_t, int64_t>> pairs; ///< that overlap
   int64_t transferNs;
   Freedom freedom;
   optimize::PartitionProblem base; ///< without capacities
@@ -165,6 +173,8 @@ struct Draft {
   /// bytes. Above the budget, they wait.
   std::vector<int64_t> bytesWithoutWaits;
   std::vector<schedule::StageCosts> stages; ///< what their programs take
+  /// What pairs of programs take that overlap.
+  std::vector<schedule::OverlapCost> overlaps;
   /// Accounts for, predicts, checks and hands over the plan. To be called once.
   std::function<Result<PlanAnswer>()> finish;
 };

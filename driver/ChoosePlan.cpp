@@ -10,6 +10,7 @@
 #include <cstdio>
 #include <limits>
 #include <map>
+#include <memory>
 #include <optional>
 #include <tuple>
 
@@ -52,14 +53,18 @@ int64_t largest(const std::vector<int64_t> &bytes) {
 struct Attempt {
   Draft draft;
   Chosen chosen;
-  /// Of the order of steps, with what the draft's programs take.
-  int64_t stepNs = 0;
+  /// Of the order of steps, with what the draft's programs take, and with what
+  /// pairs that overlap are taken to save, as by an account.
+  int64_t stepNs = 0, accountNs = 0;
 };
+
+using SharedAttempt = std::shared_ptr<const Attempt>;
 
 /// A finished plan.
 struct Taken {
   PlanAnswer answer;
   Chosen chosen;
+  int64_t accountNs = 0;   ///< Attempt::accountNs
   int64_t layoutBytes = 0; ///< what it was laid out for, reserve left out
 };
 
@@ -93,10 +98,11 @@ private:
          {&draft->arenaBytes, &draft->hostArenaBytes,
           &draft->bytesWithoutWaits})
       *bytes = chooser.largestAlike(*bytes);
-    Result<int64_t> stepNs = chooser.stepNs(draft->stages);
-    if (!stepNs)
-      return stepNs.error();
-    return Attempt{std::move(*draft), std::move(*chosen), *stepNs};
+    Result<int64_t> stepNs = chooser.stepNs(draft->stages, draft->overlaps);
+    Result<int64_t> accountNs = chooser.stepNs(draft->stages);
+    if (!stepNs || !accountNs)
+      return stepNs ? accountNs.error() : stepNs.error();
+    return Attempt{std::move(*draft), std::move(*chosen), *stepNs, *accountNs};
   }
   std::vector<int64_t> sameForAll(int64_t bytes) const {
     return std::vector<int64_t>(chooser.rankCount(), bytes);
@@ -128,55 +134,85 @@ private:
     // Where the host's memory is too small as well as where it is the device's.
     if (answer->plan.prediction.fits &&
         (!best || made->second < best->answer.plan.prediction.stepNs))
-      best = Taken{std::move(*answer), attempt.chosen, bytes};
+      best =
+          Taken{std::move(*answer), attempt.chosen, attempt.accountNs, bytes};
     return {};
   }
 
   /// Depends on nothing but `whole`. Takes what fits it, if anything does.
-  /// Shares of layers are chosen by what ranks take by their account: where
-  /// that promises more than drafts keep, even ones may be better.
+  /// Shares of layers are chosen for ranks in a row: in this order of steps
+  /// even ones may be better, and where they promise that they come first.
   Status tryBudget(int64_t whole, std::optional<Taken> &best) {
-    int64_t found = 0;
-    std::optional<Attempt> quickest;
-    MOE_RETURN_IF_ERROR(tryShares(whole, false, found, quickest, best));
-    if (chooser.couldBeEven())
-      MOE_RETURN_IF_ERROR(tryShares(whole, true, found, quickest, best));
-    return quickest ? take(*quickest, whole, best) : Status();
+    Trials trials;
+    std::array<int64_t, 2> promised{}; // of those chosen, of even ones
+    for (bool isEven : {false, true}) {
+      if (isEven && !chooser.couldBeEven())
+        break;
+      Result<Chosen> chosen = chooser.choose(roomOf(whole), isEven);
+      if (!chosen)
+        return chosen.error();
+      promised[isEven] = chosen->stepNs;
+    }
+    const bool isEvenFirst =
+        promised[1] > 0 &&
+        promised[1] < promised[0] - promised[0] / kWorthShares;
+    for (bool isEven : {isEvenFirst, !isEvenFirst})
+      if (!isEven || promised[1] > 0)
+        MOE_RETURN_IF_ERROR(tryShares(whole, isEven, trials, best));
+    return trials.quickest ? take(*trials.quickest, whole, best) : Status();
   }
 
-  /// `found`: the step of the quickest draft that fits without waits so far, 0:
-  /// none. With even shares only as long as less is to be expected.
-  /// `quickest`: of all drafts that fit so far.
-  Status tryShares(int64_t whole, bool isEven, int64_t &found,
-                   std::optional<Attempt> &quickest,
+  /// What was tried for one budget.
+  struct Trials {
+    std::vector<SharedAttempt> all;
+    /// Attempt::accountNs of the quickest that fits without waits, 0: none
+    /// does.
+    int64_t accountNs = 0;
+    SharedAttempt quickest; ///< of those that fit
+
+    /// The attempt of these choices; null: there is none.
+    SharedAttempt of(const Chosen &chosen) const {
+      for (const SharedAttempt &attempt : all)
+        if (attempt->chosen.isSameAs(chosen))
+          return attempt;
+      return nullptr;
+    }
+  };
+
+  /// As long as less is to be expected than what was found with other shares.
+  Status tryShares(int64_t whole, bool isEven, Trials &trials,
                    std::optional<Taken> &best) {
     // At first as if memory were free: where that fits nothing is quicker.
     // Where the account is far from it, no draft needs to say so.
     Corrections corrections(chooser, whole, host);
     FittingRanks fitting(chooser);
-    std::optional<Attempt> free;    // the quickest that fits without waits
-    std::optional<Attempt> waiting; // the first that fits with waits
-    std::vector<Chosen> tried;
+    SharedAttempt free;    // the quickest that fits without waits
+    SharedAttempt waiting; // the first that fits with waits
+    std::vector<SharedAttempt> tried;
     bool isRight = false; // fits without waits, and leaves nothing to correct
     for (int drafts = 0; drafts < kMostDrafts && !isRight;) {
       Result<Chosen> chosen = chooser.choose(corrections.room(), isEven);
       if (!chosen)
         return chosen.error();
-      if (found > 0 && chosen->stepNs > found - found / kWorthShares)
+      if (trials.accountNs > 0 &&
+          chosen->stepNs > trials.accountNs - trials.accountNs / kWorthShares)
         break;
       if (corrections.isFree() && isFarBeyond(*chosen, whole)) {
         corrections.limit();
         continue;
       }
+      SharedAttempt made = trials.of(*chosen);
       // What needs least leaves nothing to choose again.
-      if (std::any_of(tried.begin(), tried.end(), [&](const Chosen &other) {
-            return other.isSameAs(*chosen);
-          }))
+      if (made && std::find(tried.begin(), tried.end(), made) != tried.end())
         break;
-      tried.push_back(*chosen);
-      Result<Attempt> made = attempt(std::move(chosen), whole);
-      if (!made)
-        return made.error();
+      if (!made) {
+        Result<Attempt> fresh = attempt(std::move(chosen), whole);
+        if (!fresh)
+          return fresh.error();
+        made = std::make_shared<const Attempt>(std::move(*fresh));
+        trials.all.push_back(made);
+      }
+      tried.push_back(made);
       ++drafts;
       fitting.note(made->chosen, made->draft, whole, host);
       const bool choosesAgain = corrections.correct(made->chosen, made->draft);
@@ -185,31 +221,32 @@ private:
       if (largest(made->draft.bytesWithoutWaits) <= whole) {
         isRight = !choosesAgain;
         if (!free || made->stepNs < free->stepNs)
-          free = std::move(*made);
+          free = made;
       } else if (!waiting && largest(made->draft.arenaBytes) <= whole)
-        waiting = std::move(*made);
+        waiting = made;
     }
     MOE_RETURN_IF_ERROR(combine(fitting, whole, free));
     if (!free && !tried.empty())
-      MOE_RETURN_IF_ERROR(tryLean(whole, tried.back().counts, fitting, best));
-    if (free && (found == 0 || free->stepNs < found))
-      found = free->stepNs;
+      MOE_RETURN_IF_ERROR(
+          tryLean(whole, tried.back()->chosen.counts, fitting, best));
+    if (free && (trials.accountNs == 0 || free->accountNs < trials.accountNs))
+      trials.accountNs = free->accountNs;
     // Waits may cost less than what it takes to do without.
-    for (std::optional<Attempt> *each : {&free, &waiting})
-      if (*each && (!quickest || (*each)->stepNs < quickest->stepNs))
-        quickest = std::move(*each);
+    for (const SharedAttempt &each : {free, waiting})
+      if (each && (!trials.quickest || each->stepNs < trials.quickest->stepNs))
+        trials.quickest = each;
     return {};
   }
 
   /// Puts together what fitted in different drafts, where that is quicker than
   /// `free`.
   Status combine(const FittingRanks &fitting, int64_t whole,
-                 std::optional<Attempt> &free) const {
+                 SharedAttempt &free) const {
     Result<std::optional<FittingRanks::Combination>> quickest =
         fitting.quickest();
     if (!quickest)
       return quickest.error();
-    if (!*quickest || (free && free->stepNs <= (*quickest)->stepNs))
+    if (!*quickest || (free && free->accountNs <= (*quickest)->stepNs))
       return {};
     Result<Attempt> made = attempt(
         chooser.with((*quickest)->counts, std::move((*quickest)->choices)),
@@ -217,8 +254,8 @@ private:
     if (!made)
       return made.error();
     if (largest(made->draft.bytesWithoutWaits) <= whole &&
-        fitsHost(made->draft))
-      free = std::move(*made);
+        fitsHost(made->draft) && (!free || made->stepNs < free->stepNs))
+      free = std::make_shared<const Attempt>(std::move(*made));
     return {};
   }
 
@@ -323,7 +360,8 @@ private:
     Result<PlanAnswer> answer = best->draft.finish();
     if (!answer)
       return answer.error();
-    return Taken{std::move(*answer), std::move(best->chosen), 0};
+    return Taken{std::move(*answer), std::move(best->chosen), best->accountNs,
+                 0};
   }
 
   const Chooser &chooser;
@@ -386,12 +424,12 @@ Status describe(const Chooser &chooser, int64_t whole, Taken &best) {
   if (*bound > 0)
     list.push_back(
         {"policies.gap_to_bound",
-         percent(static_cast<double>(chosen.stepNs) /
+         percent(static_cast<double>(std::max(best.accountNs, *bound)) /
                      static_cast<double>(*bound) -
                  1),
-         "by how much the step is longer than the proven bound for these "
-         "stages and this order of steps, both as the planner's model counts "
-         "them"});
+         "by how much the step, with what its programs take, is longer than "
+         "the proven bound for these stages and this order of steps, both as "
+         "the planner's model counts steps"});
   return {};
 }
 } // namespace

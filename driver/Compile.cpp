@@ -7,8 +7,10 @@
 #include "compiler/Import/IR/ImportModel.h"
 #include "compiler/Schedule/Generators.h"
 #include "compiler/Schedule/IR/StepLists.h"
+#include "compiler/Schedule/Interleave.h"
 #include "compiler/Schedule/TorchCsv.h"
 #include "passes/Passes.h"
+#include "runtime/Plan/Checks.h"
 
 #include "mlir/IR/Builders.h"
 #include "mlir/IR/Verifier.h"
@@ -16,6 +18,7 @@
 #include "mlir/Support/FileUtilities.h"
 #include "llvm/Support/ToolOutputFile.h"
 
+#include <map>
 #include <optional>
 #include <tuple>
 
@@ -353,6 +356,24 @@ struct Compiled {
   std::vector<std::string> remarks;
 };
 
+/// Of every pair of stages that overlap, the longest.
+std::vector<schedule::OverlapCost> overlapCosts(const plan::Plan &plan) {
+  std::map<std::pair<int64_t, int64_t>, int64_t> longest;
+  for (const plan::Rank &rank : plan.ranks)
+    for (const plan::Overlap &overlap : rank.overlaps) {
+      const auto &[first, second] = overlap.members;
+      int64_t &ns = longest[{first.stage, second.stage}];
+      ns = std::max(ns, schedule::durationNs(
+                            plan::programOf(plan, first.stage, first.phase),
+                            plan::programOf(plan, second.stage, second.phase),
+                            overlap.order));
+    }
+  std::vector<schedule::OverlapCost> costs;
+  for (auto [stages, ns] : longest)
+    costs.push_back({stages.first, stages.second, ns});
+  return costs;
+}
+
 } // namespace
 
 Result<Draft> Compiler::draft(const Trial &trial, const Decided &decided,
@@ -385,6 +406,7 @@ Result<Draft> Compiler::draft(const Trial &trial, const Decided &decided,
     draft.bytesWithoutWaits.push_back(arena.bytesWithoutWaits);
   for (const plan::Stage &stage : compiled->plan.plan.stages)
     draft.stages.push_back(cost::stageCosts(stage));
+  draft.overlaps = overlapCosts(compiled->plan.plan);
   draft.finish = [state = state.get(), compiled = std::move(compiled), decided,
                   writes]() -> Result<PlanAnswer> {
     const PlanRequest &request = state->inputs.request;

@@ -49,6 +49,8 @@ Result<Chooser> makeChooser(const Inputs &inputs, Compiler &compiler,
                                {{}, request.groupSize});
   if (!order)
     return order.error();
+  freedom.techniques.splitsBackward = schedule::splitsBackwards(*order);
+  freedom.techniques.overlaps = !schedule::overlappingPairs(*order).empty();
   freedom.techniques.isLastTurning = true;
   for (int64_t copy = 1; copy <= problem.replicas(); ++copy)
     freedom.techniques.isLastTurning &=

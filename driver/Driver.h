@@ -10,7 +10,9 @@
 #include "support/DType.h"
 #include "support/Result.h"
 
+#include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <string>
 #include <vector>
 
@@ -46,6 +48,9 @@ struct PlanRequest {
   /// Whether a plan that does not fit says what would help, each thing by
   /// another plan.
   bool reportsLevers = true;
+  /// Told before each of them, some seconds apart: how many are done, of how
+  /// many, and which is next.
+  std::function<void(size_t, size_t, const std::string &)> onLever;
   /// Replayed dispatches follow the handles of forward, which stay kept.
   bool keepHandles = false;
   /// Targets and values that are kept on the host from forward to backward, as

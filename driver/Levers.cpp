@@ -145,12 +145,17 @@ void describeLeastBudget(const PlanRequest &request, plan::Plan &plan) {
                    "the least that fits, reserve included: " +
                        bindingPlace(plan) + ", needs it"});
   if (request.reportsLevers) {
-    for (const Lever &lever : leversOf(request, plan))
+    const std::vector<Lever> levers = leversOf(request, plan);
+    for (size_t i = 0; i < levers.size(); ++i) {
+      const Lever &lever = levers[i];
+      if (request.onLever)
+        request.onLever(i, levers.size(), lever.what);
       if (Result<PlanAnswer> made = makePlan(lever.request);
           made && leastBudget(made->plan) < leastBudget(plan))
         found.push_back({"policies.lever." + lever.name,
                          gibibytes(leastBudget(made->plan)),
                          "the least budget with " + lever.what});
+    }
     int64_t sharded = leastBudgetWithShardedOptimizer(plan);
     if (sharded < leastBudget(plan))
       found.push_back({"policies.lever.optimizer", gibibytes(sharded),

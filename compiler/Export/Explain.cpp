@@ -89,15 +89,6 @@ const plan::Decision *decisionOf(const plan::Plan &plan, int64_t stage,
   return nullptr;
 }
 
-bool isKept(const plan::Stage &stage, plan::ValueIndex value) {
-  for (const plan::Program &program : stage.programs)
-    if (program.phase == plan::Phase::forward)
-      return std::find(program.outputs.begin(), program.outputs.end(), value) !=
-                 program.outputs.end() &&
-             stage.values[value].placement == plan::Placement::slot;
-  return false;
-}
-
 void line(std::string &text, const std::string &what,
           const std::string &content) {
   std::string head = "  " + what + std::string(10 - what.size(), ' ');
@@ -137,7 +128,7 @@ void addAlternatives(std::string &text, const plan::Plan &plan,
   } else {
     std::string needs;
     for (plan::ValueIndex input : maker->inputs)
-      if (input >= 0 && !isKept(stage, input))
+      if (input >= 0 && !plan::isKept(stage, input))
         needs += (needs.empty() ? "" : ", ") + stage.values[input].name;
     line(text, "recompute",
          "would spare " + spared + " for " + formatNanoseconds(maker->timeNs) +
@@ -190,7 +181,7 @@ std::string tell(const plan::Plan &plan, int64_t stageIndex,
              formatBytes(decision->bytes * inFlight) + " of the rank; takes " +
              formatNanoseconds(decision->timeNs) +
              " a microbatch; because: " + decision->reason);
-  } else if (isKept(stage, valueIndex)) {
+  } else if (plan::isKept(stage, valueIndex)) {
     line(text, "kept",
          "from forward to backward, once for each of at most " +
              std::to_string(inFlight) + " microbatches in flight: " +
@@ -218,7 +209,7 @@ std::string explain(const plan::Plan &plan) {
         mostInFlight(plan, plan.ranks[stage.rank], static_cast<int64_t>(s));
     int64_t kept = 0;
     for (size_t v = 0; v < stage.values.size(); ++v)
-      if (isKept(stage, static_cast<plan::ValueIndex>(v)) &&
+      if (plan::isKept(stage, static_cast<plan::ValueIndex>(v)) &&
           !stage.values[v].isOnHost())
         kept += stage.values[v].bytes;
     std::map<plan::Action, int64_t> bytes;

@@ -16,19 +16,27 @@ constexpr size_t kMostStates = 256;
 /// Prices of bytes that are tried, and those that bounds go by.
 constexpr size_t kPrices = 24, kMostBounds = 16;
 
-/// Of a microbatch that runs while so many are held, with what else lives.
+/// Of a microbatch that runs while so many are held, and so many wait for their
+/// weight gradients, with what else lives.
 struct Load {
-  int64_t held, otherBytes;
+  int64_t held, pending, otherBytes;
+
+  int64_t of(const StageSums &sums) const {
+    return otherBytes + held * sums.kept + pending * sums.pending;
+  }
 };
 
 /// No choice for the layers from one on takes less than
 ///   timeOf[layer] + price * (held bytes - capacity),
 /// where what is held counts as `row` says: the layers below it, `held` + 1
-/// times each, or all of them `held` times besides the peak that was.
+/// times each, or all of them `held` times besides the peak that was. Those
+/// above the peak hold what waits for their weight gradients.
 struct Bound {
   double price = 0;
   size_t row = 0; ///< of the peak; behind the last layer: it was already
   Load load{};
+  /// Whether the link has a queue from here to the end, or none at the end.
+  bool isQueued = false;
   std::vector<double> timeOf; ///< by layer, and 0 behind the last
 };
 
@@ -38,9 +46,11 @@ struct State {
   uint32_t parent = 0, option = 0;
 
   bool isNoWorseThan(const State &other) const {
-    return sums.extraNs <= other.sums.extraNs && sums.kept <= other.sums.kept &&
-           sums.peak <= other.sums.peak && sums.ahead <= other.sums.ahead &&
-           sums.host <= other.sums.host;
+    return sums.extraNs <= other.sums.extraNs &&
+           sums.takenNs() <= other.sums.takenNs() &&
+           sums.kept <= other.sums.kept && sums.peak <= other.sums.peak &&
+           sums.pending <= other.sums.pending &&
+           sums.ahead <= other.sums.ahead && sums.host <= other.sums.host;
   }
 };
 
@@ -51,23 +61,27 @@ public:
         known(known) {
     int64_t hosted = 1;
     for (const Moment &moment : problem.moments) {
-      loads.push_back({moment.held.front(), moment.otherBytes});
+      loads.push_back({moment.held.front(),
+                       moment.pending.empty() ? 0 : moment.pending.front(),
+                       moment.otherBytes});
       hosted =
           std::max(hosted, moment.held.front() + 1 + (moment.overlapped >= 0));
     }
     if (problem.hostCapacityBytes < kUnlimitedBytes)
       hostBytes = problem.hostCapacityBytes / hosted;
-    // What is no more than another one in both says nothing.
+    // What is no more than another one in all says nothing.
     std::sort(loads.begin(), loads.end(), [](const Load &a, const Load &b) {
-      return std::tie(a.held, a.otherBytes) > std::tie(b.held, b.otherBytes);
+      return std::tie(a.held, a.pending, a.otherBytes) >
+             std::tie(b.held, b.pending, b.otherBytes);
     });
-    int64_t most = -1;
-    std::erase_if(loads, [&](const Load &load) {
-      if (load.otherBytes <= most)
-        return true;
-      most = load.otherBytes;
-      return false;
-    });
+    std::vector<Load> binding;
+    for (const Load &load : loads)
+      if (std::none_of(binding.begin(), binding.end(), [&](const Load &other) {
+            return other.pending >= load.pending &&
+                   other.otherBytes >= load.otherBytes;
+          }))
+        binding.push_back(load);
+    loads = std::move(binding);
   }
 
   std::optional<Choices> run() {
@@ -94,26 +108,26 @@ private:
     return problem.kinds[static_cast<size_t>(layers[layer])];
   }
 
-  /// The least of a layer's times with its bytes at a price.
-  template <typename Bytes>
-  double leastOf(size_t layer, double price, Bytes bytesOf) const {
-    double least = std::numeric_limits<double>::max();
-    for (const LayerOption &option : optionsOf(layer))
-      least = std::min(least, static_cast<double>(option.extraNs) +
-                                  price * static_cast<double>(bytesOf(option)));
-    return least;
-  }
-
-  Bound boundOf(double price, size_t row, const Load &load) const {
-    Bound bound{price, row, load, std::vector<double>(layers.size() + 1, 0)};
+  Bound boundOf(double price, size_t row, const Load &load,
+                bool isQueued) const {
+    Bound bound{price, row, load, isQueued,
+                std::vector<double>(layers.size() + 1, 0)};
     for (size_t layer = layers.size(); layer > 0; --layer) {
       const size_t l = layer - 1;
-      const int64_t held = load.held + (row < layers.size() && l < row ? 1 : 0);
-      bound.timeOf[l] =
-          bound.timeOf[layer] +
-          leastOf(l, price, [&](const LayerOption &option) {
-            return held * option.keptBytes + (l == row ? option.peakBytes : 0);
-          });
+      const bool isBelow = row < layers.size() && l < row;
+      const int64_t held = load.held + (isBelow ? 1 : 0);
+      double least = std::numeric_limits<double>::max();
+      for (const LayerOption &option : optionsOf(l)) {
+        const int64_t ns = option.extraNs + (isQueued ? option.queueNs : 0);
+        const int64_t bytes = held * option.keptBytes +
+                              load.pending * option.pendingBytes +
+                              (l == row  ? option.peakBytes
+                               : isBelow ? 0
+                                         : option.pendingBytes);
+        least = std::min(least, static_cast<double>(ns) +
+                                    price * static_cast<double>(bytes));
+      }
+      bound.timeOf[l] = bound.timeOf[layer] + least;
     }
     return bound;
   }
@@ -121,9 +135,10 @@ private:
   /// Of a state with the layers below `layer`.
   double timeBy(const Bound &bound, const StageSums &sums, size_t layer) const {
     const bool isAhead = bound.row < layers.size();
-    const int64_t bytes = bound.load.otherBytes + bound.load.held * sums.kept +
-                          (isAhead ? sums.kept : sums.peak);
-    return static_cast<double>(sums.extraNs) + bound.timeOf[layer] +
+    const int64_t bytes =
+        bound.load.of(sums) + (isAhead ? sums.kept : sums.peak);
+    return static_cast<double>(bound.isQueued ? sums.takenNs() : sums.extraNs) +
+           bound.timeOf[layer] +
            bound.price * static_cast<double>(bytes - capacity);
   }
 
@@ -161,11 +176,12 @@ private:
         std::pow(2 * steepest / flattest, 1.0 / (kPrices - 1));
     for (size_t p = 0; p < kPrices; ++p, price *= factor)
       for (size_t row = 0; row <= layers.size(); ++row)
-        for (const Load &load : loads) {
-          Bound bound = boundOf(price, row, load);
-          const double time = timeBy(bound, {}, 0);
-          all.push_back({time, all.size(), std::move(bound)});
-        }
+        for (const Load &load : loads)
+          for (bool isQueued : {false, true}) {
+            Bound bound = boundOf(price, row, load, isQueued);
+            const double time = timeBy(bound, {}, 0);
+            all.push_back({time, all.size(), std::move(bound)});
+          }
     std::sort(
         all.begin(), all.end(), [](const Candidate &a, const Candidate &b) {
           return std::pair(-a.time, a.number) < std::pair(-b.time, b.number);
@@ -183,12 +199,12 @@ private:
   bool mayFit(const StageSums &sums) const {
     return sums.host <= hostBytes &&
            std::all_of(loads.begin(), loads.end(), [&](const Load &load) {
-             return load.otherBytes + load.held * sums.kept + sums.peak <=
-                    capacity;
+             return load.of(sums) + sums.peak <= capacity;
            });
   }
 
   std::vector<State> extend(const std::vector<State> &states, size_t layer) {
+    const bool isLast = layer + 1 == layers.size();
     std::vector<State> next;
     for (uint32_t parent = 0; parent < states.size(); ++parent)
       for (uint32_t option = 0; option < optionsOf(layer).size(); ++option) {
@@ -196,7 +212,8 @@ private:
         state.sums.add(optionsOf(layer)[option]);
         if (!mayFit(state.sums))
           continue;
-        state.bound = static_cast<double>(state.sums.extraNs);
+        state.bound = static_cast<double>(isLast ? state.sums.takenNs()
+                                                 : state.sums.extraNs);
         for (const Bound &bound : bounds)
           if (bound.row > layer)
             state.bound =

@@ -42,10 +42,16 @@ private:
   enum class Price : uint8_t { inside, stage };
   static constexpr int64_t kStageLayers = 4;
   static int64_t priceOf(const LayerFigures &figures, Price price) {
+    const int64_t inside = insideNs(figures.inside);
     return price == Price::inside
-               ? figures.inside.extraNs
-               : (kStageLayers - 1) * figures.inside.extraNs +
-                     figures.last.extraNs;
+               ? inside
+               : (kStageLayers - 1) * inside + figures.last.extraNs +
+                     figures.last.tailNs;
+  }
+
+  /// Among layers like it.
+  static int64_t insideNs(const LayerOption &inside) {
+    return inside.extraNs + std::max<int64_t>(0, inside.queueNs);
   }
 
   const LayerFigures &look(const LayerTreatment &treatment) {
@@ -64,9 +70,9 @@ private:
     auto isFarBetter = [&](const LayerOption &a, const LayerOption &b) {
       const int64_t freedByA = everything - a.keptBytes;
       const int64_t freedByB = everything - b.keptBytes;
-      return freedByA > 0 && freedByB > 0 && a.extraNs <= b.extraNs &&
-             static_cast<__int128>(kFarLess) * a.extraNs * freedByB <
-                 static_cast<__int128>(b.extraNs) * freedByA;
+      return freedByA > 0 && freedByB > 0 && insideNs(a) <= insideNs(b) &&
+             static_cast<__int128>(kFarLess) * insideNs(a) * freedByB <
+                 static_cast<__int128>(insideNs(b)) * freedByA;
     };
     const size_t targets = std::min(alone.size(), kMostTargets);
     for (size_t in = 0; in < targets; ++in)
@@ -183,47 +189,51 @@ private:
       descend(way[i], to, may);
   }
 
+  /// Where a layer lies in its stage.
+  enum class Place : uint8_t { inside, last };
+
   struct Found {
     const LayerTreatment *treatment;
     const LayerFigures *figures;
     /// What it takes on a rank that holds so many microbatches besides.
-    int64_t load(int64_t held) const {
-      const LayerOption &inside = figures->inside;
-      return held * inside.keptBytes +
-             std::max(inside.peakBytes,
-                      inside.latePeakBytes + inside.aheadBytes);
+    int64_t load(int64_t held, Place place) const {
+      const LayerOption &at =
+          place == Place::inside ? figures->inside : figures->last;
+      return held * at.keptBytes +
+             std::max(at.peakBytes, at.latePeakBytes + at.aheadBytes);
     }
-    int64_t ns() const { return figures->inside.extraNs; }
+    int64_t ns(Place place = Place::inside) const {
+      return place == Place::inside
+                 ? insideNs(figures->inside)
+                 : figures->last.extraNs + figures->last.tailNs;
+    }
   };
 
   /// The best bargains: indices of the corners of the lower convex hull of load
   /// and time, but for what needs more of both than another.
   static std::vector<size_t> bargainsOf(const std::vector<Found> &front,
-                                        int64_t held) {
+                                        int64_t held, Place place) {
+    auto load = [&](size_t at) { return front[at].load(held, place); };
+    auto ns = [&](size_t at) { return front[at].ns(place); };
     std::vector<size_t> order(front.size());
     std::iota(order.begin(), order.end(), 0);
     std::sort(order.begin(), order.end(), [&](size_t a, size_t b) {
-      return std::tuple(front[a].ns(), front[a].load(held), a) <
-             std::tuple(front[b].ns(), front[b].load(held), b);
+      return std::tuple(ns(a), load(a), a) < std::tuple(ns(b), load(b), b);
     });
     std::vector<size_t> hull;
     // Whether the last corner lies on or above the line past it to `next`.
-    auto isAbove = [&](const Found &next) {
-      const Found &before = front[hull[hull.size() - 2]];
-      const Found &last = front[hull.back()];
+    auto isAbove = [&](size_t next) {
+      const size_t before = hull[hull.size() - 2], last = hull.back();
       auto product = [](int64_t a, int64_t b) {
         return static_cast<__int128>(a) * b;
       };
-      return product(last.ns() - before.ns(),
-                     before.load(held) - next.load(held)) >=
-             product(next.ns() - before.ns(),
-                     before.load(held) - last.load(held));
+      return product(ns(last) - ns(before), load(before) - load(next)) >=
+             product(ns(next) - ns(before), load(before) - load(last));
     };
     for (size_t next : order) {
-      if (!hull.empty() &&
-          front[next].load(held) >= front[hull.back()].load(held))
+      if (!hull.empty() && load(next) >= load(hull.back()))
         continue;
-      while (hull.size() > 1 && isAbove(front[next]))
+      while (hull.size() > 1 && isAbove(next))
         hull.pop_back();
       hull.push_back(next);
     }
@@ -249,8 +259,9 @@ private:
             true;
       room -= count;
     };
-    for (int64_t held : {4, 16, 1, 0})
-      takeFrom(bargainsOf(front, held));
+    for (Place place : {Place::inside, Place::last})
+      for (int64_t held : {4, 16, 1, 0})
+        takeFrom(bargainsOf(front, held, place));
     std::vector<size_t> all(front.size());
     std::iota(all.begin(), all.end(), 0);
     takeFrom(all);
@@ -264,7 +275,8 @@ private:
   static bool isNoWorse(const LayerOption &a, const LayerOption &b) {
     return a.extraNs <= b.extraNs && a.keptBytes <= b.keptBytes &&
            a.peakBytes <= b.peakBytes && a.aheadBytes <= b.aheadBytes &&
-           a.latePeakBytes <= b.latePeakBytes;
+           a.latePeakBytes <= b.latePeakBytes && a.tailNs <= b.tailNs &&
+           a.queueNs <= b.queueNs && a.pendingBytes <= b.pendingBytes;
   }
 
   /// Those of `found` that neither `everything` nor another one is no worse
@@ -297,8 +309,7 @@ private:
       const LayerOption &x = a.figures->inside, &y = b.figures->inside;
       if (x.keptBytes != y.keptBytes)
         return x.keptBytes > y.keptBytes;
-      return x.extraNs != y.extraNs ? x.extraNs < y.extraNs
-                                    : *a.treatment < *b.treatment;
+      return a.ns() != b.ns() ? a.ns() < b.ns() : *a.treatment < *b.treatment;
     });
     return found;
   }

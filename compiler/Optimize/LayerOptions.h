@@ -45,11 +45,11 @@ inline constexpr size_t kMostTargets = 7;
 
 struct LayerOptions {
   /// The first keeps everything; of the others none is worse than another in
-  /// time, kept bytes, peaks and bytes ahead, in both places, but for some that
-  /// are so among those which leave nothing on the host. At most kMostOptions,
-  /// of which at least kMostWithoutHost come from there: of more, the best
-  /// bargains for ranks that hold many microbatches, few, or none, then evenly
-  /// of the rest.
+  /// times, kept bytes, peaks and bytes ahead, in both places, but for some
+  /// that are so among those which leave nothing on the host. At most
+  /// kMostOptions, of which at least kMostWithoutHost come from there: of more,
+  /// the best bargains for ranks that hold many microbatches, few, or none,
+  /// then evenly of the rest.
   std::vector<LayerTreatment> treatments;
   std::vector<LayerFigures> figures;
 };

@@ -311,6 +311,39 @@ struct Packed {
   std::vector<int64_t> offsets; ///< of the members
 };
 
+/// Places again and again with what reached highest before all others, as long
+/// as the lowest such packing reaches further above `enough` than is worth it.
+void squeak(const std::vector<Buffer> &buffers, const Overlaps &overlaps,
+            const Component &component, int64_t enough,
+            std::vector<uint32_t> order, std::vector<int64_t> &offsets,
+            Packed &best) {
+  constexpr int kRounds = 32;
+  constexpr int64_t kWorth = 512; // part of what is enough
+  // As `best` has them to begin with.
+  for (size_t i = 0; i < component.buffers.size(); ++i)
+    offsets[component.buffers[i]] = best.offsets[i];
+  int64_t height = best.height;
+  for (int round = 0; round < kRounds && best.height - enough > enough / kWorth;
+       ++round) {
+    std::vector<uint32_t> highest, others;
+    for (uint32_t i : order)
+      (offsets[i] + buffers[i].size + buffers[i].above == height ? highest
+                                                                 : others)
+          .push_back(i);
+    order = std::move(highest);
+    order.insert(order.end(), others.begin(), others.end());
+    for (uint32_t i : component.buffers)
+      offsets[i] = kUnplaced;
+    height = placeInOrder(buffers, overlaps, order, offsets);
+    if (height < best.height) {
+      best.height = height;
+      best.order = "highest first";
+      for (size_t i = 0; i < component.buffers.size(); ++i)
+        best.offsets[i] = offsets[component.buffers[i]];
+    }
+  }
+}
+
 /// The lowest of the greedy packings; any that does not reach above `enough` is
 /// as good as the lowest.
 Packed packGreedily(const std::vector<Buffer> &buffers,
@@ -318,12 +351,14 @@ Packed packGreedily(const std::vector<Buffer> &buffers,
                     int64_t enough, std::vector<int64_t> &offsets) {
   Packed best;
   best.bound = component.bound;
+  std::vector<uint32_t> orderOfBest;
   for (const Order &candidate : kOrders) {
     for (uint32_t i : component.buffers)
       offsets[i] = kUnplaced;
-    int64_t height = placeInOrder(
-        buffers, overlaps, sorted(buffers, component, candidate), offsets);
+    std::vector<uint32_t> order = sorted(buffers, component, candidate);
+    int64_t height = placeInOrder(buffers, overlaps, order, offsets);
     if (height < best.height) {
+      orderOfBest = std::move(order);
       best.height = height;
       best.order = candidate.name;
       best.offsets.clear();
@@ -333,6 +368,8 @@ Packed packGreedily(const std::vector<Buffer> &buffers,
     if (best.height <= enough)
       break;
   }
+  squeak(buffers, overlaps, component, enough, std::move(orderOfBest), offsets,
+         best);
   return best;
 }
 

@@ -41,8 +41,7 @@ Status PartitionProblem::check() const {
     before = std::max(before, stage);
   }
   for (const BlockKind &kind : kinds) {
-    if (std::min({kind.forwardNs, kind.backwardNs, kind.persistentBytes,
-                  kind.pendingBytes}) < 0)
+    if (std::min({kind.forwardNs, kind.backwardNs, kind.persistentBytes}) < 0)
       return failure("negative time or bytes");
     if (kind.options.empty() ||
         (!kind.lastOptions.empty() &&
@@ -306,13 +305,14 @@ std::vector<int64_t> descend(const PartitionProblem &problem, RankCosts &costs,
   }
 }
 
+/// Beyond this many, to look further takes longer than it is worth.
+constexpr int64_t kFewStages = 8, kFewNodes = 2000;
+
 /// Goes on from every neighbour of where that ends, as long as that helps.
 std::vector<int64_t> search(const PartitionProblem &problem, RankCosts &costs,
                             const std::vector<int64_t> &start) {
-  // Beyond this many stages that takes longer than it is worth.
-  constexpr size_t most = 8;
   std::vector<int64_t> counts = descend(problem, costs, start);
-  while (counts.size() <= most) {
+  while (std::ssize(counts) <= kFewStages) {
     std::vector<int64_t> best = counts;
     for (const std::vector<int64_t> &moved : neighbours(problem, counts)) {
       std::vector<int64_t> found = descend(problem, costs, moved);
@@ -390,10 +390,7 @@ PolicyProblem rankProblem(const PartitionProblem &problem,
          {&kind.options,
           kind.lastOptions.empty() ? &kind.options : &kind.lastOptions})
       made.kinds.push_back(*options);
-  struct Sums {
-    int64_t pending = 0, overlapped = 0;
-  };
-  std::vector<Sums> sums;
+  std::vector<int64_t> overlapped; // by stage
   int64_t persistent = problem.otherBytes[static_cast<size_t>(rank)];
   if (!problem.hostCapacityBytes.empty())
     made.hostCapacityBytes =
@@ -403,30 +400,27 @@ PolicyProblem rankProblem(const PartitionProblem &problem,
     if (problem.rankOf[stage] != rank)
       continue;
     std::vector<int64_t> &layers = made.stages.emplace_back();
-    Sums &own = sums.emplace_back();
     int64_t kept = 0, transient = 0;
     for (int64_t b = first[stage]; b < first[stage + 1]; ++b) {
       int64_t index = problem.blocks[static_cast<size_t>(b)];
       const BlockKind &kind = problem.kinds[static_cast<size_t>(index)];
       layers.push_back(2 * index + (b + 1 == first[stage + 1]));
       persistent += kind.persistentBytes;
-      own.pending += kind.pendingBytes;
       const LayerOption &all = kind.options.front();
       kept = std::max(kept, all.keptBytes);
       transient = std::max(transient, all.peakBytes - all.keptBytes);
     }
-    own.overlapped = kept + transient;
+    overlapped.push_back(kept + transient);
   }
   for (const RankMoment &moment : problem.moments[static_cast<size_t>(rank)]) {
     Moment &at = made.moments.emplace_back();
     at.held = moment.held;
+    at.pending = moment.pending;
     at.running = moment.running;
     at.overlapped = moment.overlapped;
     at.otherBytes = persistent;
-    for (size_t s = 0; s < sums.size(); ++s)
-      at.otherBytes += moment.pending[s] * sums[s].pending;
     if (moment.overlapped >= 0)
-      at.otherBytes += sums[static_cast<size_t>(moment.overlapped)].overlapped;
+      at.otherBytes += overlapped[static_cast<size_t>(moment.overlapped)];
   }
   return made;
 }
@@ -486,6 +480,13 @@ std::optional<Partition> quickPartition(const PartitionProblem &problem,
     RankCosts quickest(unlimited, Effort::fast, fronts);
     cuts.push_back(search(problem, costs, start));
     cuts.push_back(search(problem, costs, descend(unlimited, quickest, start)));
+    const bool fits = std::any_of(
+        cuts.begin(), cuts.end(), [&](const std::vector<int64_t> &cut) {
+          return valueOf(problem, costs, cut).excess == 0;
+        });
+    if (!fits && problem.stages() <= kFewStages)
+      cuts.push_back(
+          enumerateCuts(problem, costs, cuts.back(), kFewNodes).counts);
   }
   auto value = [&](const std::vector<int64_t> &cut) {
     for (int64_t rank = 0; rank < problem.ranks(); ++rank)
@@ -532,7 +533,8 @@ std::optional<Partition> partition(const PartitionProblem &problem,
       found.counts = std::move(*best);
     found.isComplete = fits && costs.areExact();
   } else {
-    found = enumerateCuts(problem, costs, quick->counts);
+    // What some seconds allow.
+    found = enumerateCuts(problem, costs, quick->counts, 2'000'000);
   }
   Partition made = describe(problem, costs, found.counts);
   made.isOptimal = found.isComplete;

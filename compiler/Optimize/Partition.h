@@ -26,8 +26,6 @@ struct BlockKind {
   int64_t forwardNs = 0;
   int64_t backwardNs = 0;      ///< gradients of inputs and weights
   int64_t persistentBytes = 0; ///< parameters, gradients, optimizer state
-  /// Of a microbatch from its split backward to its weight gradients.
-  int64_t pendingBytes = 0;
   std::vector<LayerOption> options;
   /// The same options where the block is the last of its stage, whose backward
   /// begins with it: copies have nothing to hide behind. Empty: the same.

@@ -38,9 +38,9 @@ void relax(const PolicyProblem &choice, int64_t capacity,
 }
 
 /// Gives layers of one kind on a stage their options in one order, as long as
-/// that fits: neighbours under equal treatment fill each other's gaps as
-/// they were measured to. Those with the most above what they keep come first,
-/// when the least is kept below them.
+/// that fits in no more time: neighbours under equal treatment fill each
+/// other's gaps as they were measured to. Those with the most above what they
+/// keep come first, when the least is kept below them.
 void arrange(const PolicyProblem &choice, int64_t capacity,
              PolicyFront::Point &point, Choices &choices) {
   Choices arranged = choices;
@@ -65,10 +65,10 @@ void arrange(const PolicyProblem &choice, int64_t capacity,
     }
   }
   PolicyOutcome outcome = evaluate(choice, arranged);
-  if (outcome.peakBytes > capacity)
+  if (outcome.peakBytes > capacity || outcome.extraNs > point.extraNs)
     return;
   choices = std::move(arranged);
-  point.peakBytes = outcome.peakBytes;
+  point = {outcome.peakBytes, outcome.extraNs};
 }
 
 /// Time of a microbatch on the rank without policies.

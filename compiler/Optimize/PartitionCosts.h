@@ -88,13 +88,15 @@ CutValue valueOf(const PartitionProblem &problem, RankCosts &costs,
 bool mayHold(const PartitionProblem &problem, int64_t stage, int64_t begin,
              int64_t end);
 
-/// Goes through all cuts whose ranks could take less than those of `known`, a
-/// legal cut that fits; for stages of which several lie on a rank.
+/// Goes through the cuts whose ranks could take less than those of `known`, a
+/// legal cut, or through all where it does not fit, until it has been at
+/// `mostNodes` places; for stages of which several lie on a rank.
 struct CutEnumeration {
   std::vector<int64_t> counts; ///< the best cut, `known` if none is better
-  bool isComplete = false;     ///< nothing was left out
+  bool isComplete = false;     ///< it fits, and nothing was left out
 };
 CutEnumeration enumerateCuts(const PartitionProblem &problem, RankCosts &costs,
-                             const std::vector<int64_t> &known);
+                             const std::vector<int64_t> &known,
+                             int64_t mostNodes);
 
 } // namespace moe::optimize

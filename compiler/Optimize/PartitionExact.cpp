@@ -11,10 +11,10 @@ namespace {
 class Enumeration {
 public:
   Enumeration(const PartitionProblem &problem, RankCosts &costs,
-              const std::vector<int64_t> &known)
-      : problem(problem), costs(costs), best(valueOf(problem, costs, known)),
-        found{known, false}, counts(known.size(), 0),
-        rankNs(problem.moments.size(), 0),
+              const std::vector<int64_t> &known, int64_t mostNodes)
+      : problem(problem), costs(costs), mostNodes(mostNodes),
+        best(valueOf(problem, costs, known)), found{known, false},
+        counts(known.size(), 0), rankNs(problem.moments.size(), 0),
         lastStage(problem.moments.size(), -1) {
     for (size_t stage = 0; stage < counts.size(); ++stage)
       lastStage[static_cast<size_t>(problem.rankOf[stage])] =
@@ -24,17 +24,14 @@ public:
   }
 
   CutEnumeration run() {
-    if (best.excess > 0)
-      return found;
     isComplete = true;
     extend(0, 0);
-    found.isComplete = isComplete && costs.areExact();
+    found.isComplete = isComplete && best.excess == 0 && costs.areExact();
     return found;
   }
 
 private:
   /// What some seconds allow.
-  static constexpr int64_t kMostNodes = 2'000'000;
   static constexpr size_t kMostFronts = 4096;
 
   int64_t workNs(int64_t kind) const {
@@ -45,6 +42,8 @@ private:
   /// Whether ranks that take no less than what is known could be better than
   /// the best.
   bool mayBeBetter() const {
+    if (best.excess > 0)
+      return true;
     int64_t ranks = problem.ranks();
     int64_t slowest = (sumNs + ranks - 1) / ranks;
     for (int64_t ns : rankNs)
@@ -68,7 +67,7 @@ private:
         break;
       if (!mayHold(problem, stage, begin, end))
         continue;
-      isComplete &= ++nodes <= kMostNodes;
+      isComplete &= ++nodes <= mostNodes;
       counts[s] = end - begin;
       int64_t least = work;
       if (lastStage[rank] == stage)
@@ -98,6 +97,7 @@ private:
 
   const PartitionProblem &problem;
   RankCosts &costs;
+  int64_t mostNodes;
   CutValue best;
   CutEnumeration found;
   std::vector<int64_t> counts; ///< of the stages so far, 0 behind them
@@ -111,8 +111,9 @@ private:
 } // namespace
 
 CutEnumeration enumerateCuts(const PartitionProblem &problem, RankCosts &costs,
-                             const std::vector<int64_t> &known) {
-  return Enumeration(problem, costs, known).run();
+                             const std::vector<int64_t> &known,
+                             int64_t mostNodes) {
+  return Enumeration(problem, costs, known, mostNodes).run();
 }
 
 } // namespace moe::optimize

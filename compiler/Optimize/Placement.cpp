@@ -117,6 +117,7 @@ public:
       : plan(plan), rank(rank), reuse(reuse) {}
 
   Arena run() {
+    moveFromSlots();
     moveToSlots();
     Cursor cursor;
     for (int64_t stage : rank.stages)
@@ -132,14 +133,22 @@ public:
 private:
   using Named = std::pair<int64_t, plan::ValueIndex>; ///< stage and value
 
+  static bool isArrival(plan::StepKind kind) {
+    return kind == plan::StepKind::load || kind == plan::StepKind::receive;
+  }
+
+  /// What a step executes.
+  std::vector<plan::Overlap::Member> membersOf(const plan::Step &step) const {
+    if (step.kind != plan::StepKind::overlap)
+      return {{step.stage, step.phase}};
+    const auto &members = rank.overlaps[step.overlap].members;
+    return {members.begin(), members.end()};
+  }
+
   /// The inputs of the programs that a step executes.
   std::vector<Named> inputsOf(const plan::Step &step) const {
-    std::vector<plan::Overlap::Member> members = {{step.stage, step.phase}};
-    if (step.kind == plan::StepKind::overlap)
-      members.assign(rank.overlaps[step.overlap].members.begin(),
-                     rank.overlaps[step.overlap].members.end());
     std::vector<Named> inputs;
-    for (const plan::Overlap::Member &member : members)
+    for (const plan::Overlap::Member &member : membersOf(step))
       for (const plan::Program &program : plan.stages[member.stage].programs)
         if (program.phase == member.phase)
           for (plan::ValueIndex input : program.inputs)
@@ -147,13 +156,60 @@ private:
     return inputs;
   }
 
+  /// Where the rank is done with every microbatch before it begins with the
+  /// next one, what is kept needs one place only: it is packed with all else.
+  /// What arrives can be there sooner.
+  void moveFromSlots() {
+    if (holdsSeveral())
+      return;
+    std::set<Named> arriving;
+    for (const plan::Step &step : rank.steps)
+      if (isArrival(step.kind))
+        arriving.insert({step.stage, step.value});
+    for (int64_t stage : rank.stages) {
+      std::vector<plan::Value> &values = plan.stages[stage].values;
+      for (size_t i = 0; i < values.size(); ++i)
+        if (!values[i].isOnHost() &&
+            !arriving.contains({stage, static_cast<plan::ValueIndex>(i)}))
+          values[i].placement = plan::Placement::fixed;
+    }
+  }
+
+  /// Whether a stage begins with a microbatch before another one is done with
+  /// on this rank.
+  bool holdsSeveral() const {
+    using Key = std::pair<int64_t, int64_t>; // stage and microbatch
+    std::map<Key, size_t> last;              // step of
+    auto forEachRun = [&](auto visit) {
+      for (size_t i = 0; i < rank.steps.size(); ++i) {
+        const plan::Step &step = rank.steps[i];
+        if (!plan::isExecution(step.kind))
+          continue;
+        const std::vector<plan::Overlap::Member> members = membersOf(step);
+        for (size_t m = 0; m < members.size(); ++m)
+          visit(Key(members[m].stage,
+                    m == 0 ? step.microbatch : step.secondMicrobatch),
+                i);
+      }
+    };
+    forEachRun([&](const Key &key, size_t step) { last[key] = step; });
+    std::set<Key> held;
+    bool isSeveral = false;
+    forEachRun([&](const Key &key, size_t step) {
+      held.insert(key);
+      isSeveral |= held.size() > 1;
+      if (last.at(key) == step)
+        held.erase(key);
+    });
+    return isSeveral;
+  }
+
   /// Where the input of a microbatch arrives before that of another one has
   /// been used, each needs a place of its own.
   void moveToSlots() {
     std::map<Named, int64_t> waiting;
     for (const plan::Step &step : rank.steps)
-      if (step.kind == plan::StepKind::load ||
-          step.kind == plan::StepKind::receive) {
+      if (isArrival(step.kind)) {
         if (++waiting[{step.stage, step.value}] > 1)
           plan.stages[step.stage].values[step.value].placement =
               plan::Placement::slot;
@@ -204,6 +260,10 @@ private:
           value.group = other.group;
           value.offset = other.offset;
         }
+  }
+
+  plan::ValueIndex storage(int64_t stage, plan::ValueIndex value) const {
+    return plan::storageOf(plan.stages[stage], value);
   }
 
   bool isFixed(int64_t stage, plan::ValueIndex value) const {
@@ -299,20 +359,29 @@ private:
       if (plan::isExecution(step.kind)) {
         size_t index = contexts.indexOf(step);
         const Context &context = contexts.all()[index];
+        // What a program uses has its life there; what it does not release
+        // lives on.
+        std::vector<Named> used;
         for (const Context::Member &member : context.members)
-          for (plan::ValueIndex input : member.program->inputs)
-            live.erase({member.stage, input});
+          for (const auto *list :
+               {&member.program->inputs, &member.program->outputs})
+            for (plan::ValueIndex value : *list)
+              used.push_back({member.stage, storage(member.stage, value)});
+        for (const Named &named : used)
+          live.erase(named);
         raiseAll(slots.atStep[i]);
         std::vector<Named> others(live.begin(), live.end());
         if (passed.insert({index, others}).second)
           addAll(others, {begins[index], begins[index] + context.length()});
+        for (const Named &named : used)
+          if (isFixed(named.first, named.second))
+            live.insert(named);
         for (const Context::Member &member : context.members)
-          for (plan::ValueIndex output : member.program->outputs)
-            if (isFixed(member.stage, output))
-              live.insert({member.stage, output});
+          for (const plan::Op &op : member.program->ops)
+            for (plan::ValueIndex released : op.releases)
+              live.erase({member.stage, storage(member.stage, released)});
       } else if (plan::hasValue(step.kind) && isFixed(step.stage, step.value)) {
-        bool isNew = step.kind == plan::StepKind::load ||
-                     step.kind == plan::StepKind::receive;
+        const bool isNew = isArrival(step.kind);
         if (isNew)
           live.insert({step.stage, step.value});
         raiseAll(slots.atStep[i]);

@@ -3,7 +3,9 @@
 #include "compiler/Optimize/StageFronts.h"
 
 #include <algorithm>
+#include <array>
 #include <cassert>
+#include <optional>
 #include <string>
 #include <utility>
 
@@ -27,13 +29,16 @@ Status PolicyProblem::check() const {
         moment.running >= static_cast<int64_t>(stages.size()) ||
         moment.overlapped >= static_cast<int64_t>(stages.size()))
       return Error{"policies: a moment that does not fit the stages"};
+    if (!moment.pending.empty() && moment.pending.size() != moment.held.size())
+      return Error{"policies: a moment that does not fit the stages"};
     int64_t held = 2;
-    for (int64_t count : moment.held) {
-      if (count < 0 || count > (int64_t{1} << 30))
-        return Error{"policies: microbatches held must be 0 to 2^30, are " +
-                     std::to_string(count)};
-      held += count;
-    }
+    for (const auto *counts : {&moment.held, &moment.pending})
+      for (int64_t count : *counts) {
+        if (count < 0 || count > (int64_t{1} << 30))
+          return Error{"policies: microbatches held must be 0 to 2^30, are " +
+                       std::to_string(count)};
+        held += count;
+      }
     holds = std::max(holds, held);
     if (moment.otherBytes < 0)
       return Error{"policies: negative bytes"};
@@ -49,12 +54,14 @@ Status PolicyProblem::check() const {
       return Error{"policies: a kind of layer without options"};
     for (const LayerOption &option : options) {
       if (std::min({option.extraNs, option.keptBytes, option.hostBytes,
-                    option.aheadBytes, option.latePeakBytes}) < 0 ||
-          option.peakBytes < option.keptBytes)
+                    option.aheadBytes, option.latePeakBytes, option.tailNs,
+                    option.pendingBytes}) < 0 ||
+          option.peakBytes < option.keptBytes || option.tailNs < option.queueNs)
         return Error{"policies: an option needs 0 <= keptBytes <= peakBytes, "
-                     "and no other figure below 0"};
+                     "queueNs <= tailNs, and no other figure below 0"};
       if (std::max({option.extraNs, option.peakBytes, option.hostBytes,
-                    option.aheadBytes, option.latePeakBytes}) >= each)
+                    option.aheadBytes, option.latePeakBytes, option.tailNs,
+                    -option.queueNs, option.pendingBytes}) >= each)
         return Error{"policies: sums over layers and microbatches exceed 2^62"};
     }
     if (hostCapacityBytes < kUnlimitedBytes &&
@@ -79,9 +86,14 @@ StageSums sumsOf(const PolicyProblem &problem, size_t stage,
   return sums;
 }
 
+int64_t pendingAt(const Moment &moment, size_t stage) {
+  return moment.pending.empty() ? 0 : moment.pending[stage];
+}
+
 /// What a stage adds to a moment.
 int64_t loadOf(const Moment &moment, size_t stage, const StageSums &sums) {
   return moment.held[stage] * sums.kept +
+         pendingAt(moment, stage) * sums.pending +
          (moment.running == static_cast<int64_t>(stage) ? sums.peak : 0);
 }
 
@@ -158,7 +170,6 @@ struct Partial {
   std::vector<int64_t> host;  ///< on the host, by moment of its limit
   int64_t ns = 0;
   std::vector<uint32_t> points; ///< of the fronts of the stages
-  int64_t extraNs() const { return ns; }
   const std::vector<uint32_t> &name() const { return points; }
   int64_t peak() const { return *std::max_element(loads.begin(), loads.end()); }
   int64_t hostBytes() const {
@@ -200,7 +211,7 @@ std::vector<Moment> binding(const std::vector<Moment> &moments) {
     if (a.running != b.running || a.otherBytes < b.otherBytes)
       return false;
     for (size_t s = 0; s < a.held.size(); ++s)
-      if (a.held[s] < b.held[s])
+      if (a.held[s] < b.held[s] || pendingAt(a, s) < pendingAt(b, s))
         return false;
     return true;
   };
@@ -218,12 +229,18 @@ std::vector<Moment> binding(const std::vector<Moment> &moments) {
 
 } // namespace
 
+StageTimes timesOf(const PolicyProblem &problem, size_t stage,
+                   const std::vector<int64_t> &choices) {
+  const StageSums sums = sumsOf(problem, stage, choices);
+  return {sums.lagNs, sums.extraNs};
+}
+
 PolicyOutcome evaluate(const PolicyProblem &problem, const Choices &choices) {
   PolicyOutcome outcome;
   std::vector<StageSums> sums;
   for (size_t s = 0; s < problem.stages.size(); ++s) {
     sums.push_back(sumsOf(problem, s, choices[s]));
-    outcome.extraNs += sums.back().extraNs;
+    outcome.extraNs += sums.back().takenNs();
   }
   for (size_t m = 0; m < problem.moments.size(); ++m) {
     const Moment &moment = problem.moments[m];
@@ -256,28 +273,33 @@ PolicyFront::PolicyFront(const PolicyProblem &problem, Effort effort,
   partials.front().host.assign(limit.hosted.size(), 0);
   auto thin = [&](std::vector<Partial> &states, size_t least, bool last) {
     auto peakOf = [](const Partial &partial) { return partial.peak(); };
+    auto timeOf = [](const Partial &partial) { return partial.ns; };
     return limit.isLimit() && !last
-               ? keepFrontByHost(states, peakOf, limit.capacityBytes, least)
-               : keepFront(states, peakOf, least);
+               ? keepFrontByHost(states, peakOf, timeOf, limit.capacityBytes,
+                                 least)
+               : keepFront(states, peakOf, timeOf, least);
   };
   for (size_t s = 0; s < problem.stages.size(); ++s) {
     int64_t weight = 0;
     for (const Moment &moment : moments)
       weight = std::max(weight, moment.held[s]);
     const int64_t within = limit.within(s);
-    const StageFront *front = &store->of(problem, s, {weight, within, most});
-    if (partials.size() * front->size() > kMostCombined) {
-      front = &store->of(problem, s,
-                         {weight, within, mostPoints(problem, Effort::fast)});
-      thin(partials, kMostCombined / front->size(), false);
+    const bool isFollowed = effort == Effort::exact;
+    const StageFront *front =
+        &store->of(problem, s, {weight, within, most, isFollowed});
+    if (partials.size() * front->finished().size() > kMostCombined) {
+      front = &store->of(
+          problem, s,
+          {weight, within, mostPoints(problem, Effort::fast), isFollowed});
+      thin(partials, kMostCombined / front->finished().size(), false);
       exact = false;
     }
     fronts.push_back(front);
     exact &= front->isExact();
     std::vector<Partial> next;
-    next.reserve(partials.size() * front->size());
+    next.reserve(partials.size() * front->finished().size());
     for (const Partial &partial : partials)
-      for (uint32_t point = 0; point < front->size(); ++point) {
+      for (uint32_t point : front->finished()) {
         Partial more = partial;
         const StageSums &sums = front->sums(point);
         for (size_t m = 0; m < moments.size(); ++m)
@@ -286,7 +308,7 @@ PolicyFront::PolicyFront(const PolicyProblem &problem, Effort effort,
           more.host[m] += limit.hosted[m][s] * sums.host;
         if (limit.isLimit() && more.hostBytes() > limit.capacityBytes)
           continue;
-        more.ns += sums.extraNs;
+        more.ns += sums.takenNs();
         more.points.push_back(point);
         next.push_back(std::move(more));
       }
@@ -362,8 +384,9 @@ private:
 };
 
 /// The least sum of times of one corner a hull, mixed ones allowed, within
-/// `capacity` bytes; -1: none.
-int64_t leastNs(const std::vector<Hull> &hulls, int64_t capacity) {
+/// `capacity` bytes; none: there is none.
+std::optional<int64_t> leastNs(const std::vector<Hull> &hulls,
+                               int64_t capacity) {
   struct Saving {
     int64_t bytes, ns;
   };
@@ -394,7 +417,18 @@ int64_t leastNs(const std::vector<Hull> &hulls, int64_t capacity) {
     bytes -= saving.bytes;
     ns += saving.ns;
   }
-  return bytes <= capacity ? ns : -1;
+  return bytes <= capacity ? std::optional(ns) : std::nullopt;
+}
+
+/// What of a stage's lag the relaxation counts: it is never less than the tail
+/// of the last layer, nor than that of the first with the queues of all others.
+enum class Lag : uint8_t { none, last, whole };
+
+int64_t timeOf(const LayerOption &option, Lag lag, bool isFirst, bool isLast) {
+  if (lag == Lag::none || (lag == Lag::last && !isLast))
+    return option.extraNs;
+  const bool isTail = lag == Lag::last || isFirst;
+  return option.extraNs + (isTail ? option.tailNs : option.queueNs);
 }
 
 } // namespace
@@ -404,32 +438,40 @@ int64_t leastExtraNs(const PolicyProblem &problem, int64_t capacityBytes) {
   int64_t bound = 0;
   for (const Moment &moment : binding(problem.moments)) {
     auto running = static_cast<size_t>(moment.running);
-    // Each layer twice: before the one below it has bytes ahead, and then.
-    for (size_t number = 0; number < 2 * problem.stages[running].size();
-         ++number) {
-      const size_t row = number / 2;
+    constexpr std::array lags = {Lag::none, Lag::last, Lag::whole};
+    // Each layer before the one below it has bytes ahead, and then.
+    for (size_t number = 0;
+         number < 2 * lags.size() * problem.stages[running].size(); ++number) {
+      const size_t row = number / 2 / lags.size();
       const bool isLate = number % 2 == 1;
+      const Lag lag = lags[number / 2 % lags.size()];
       std::vector<Hull> hulls;
       for (size_t s = 0; s < problem.stages.size(); ++s)
         for (size_t l = 0; l < problem.stages[s].size(); ++l) {
           std::vector<Hull::Corner> corners;
           for (const LayerOption &option :
                problem.kinds[static_cast<size_t>(problem.stages[s][l])]) {
-            int64_t bytes = moment.held[s] * option.keptBytes;
+            int64_t bytes = moment.held[s] * option.keptBytes +
+                            pendingAt(moment, s) * option.pendingBytes;
             if (s == running && l < row)
               bytes += option.keptBytes;
             if (s == running && l + 1 == row && isLate)
               bytes += option.aheadBytes;
             if (s == running && l == row)
               bytes += isLate ? option.latePeakBytes : option.peakBytes;
-            corners.push_back({bytes, option.extraNs});
+            if (s == running && l > row)
+              bytes += option.pendingBytes;
+            corners.push_back(
+                {bytes, timeOf(option, lag, l == 0,
+                               l + 1 == problem.stages[s].size())});
           }
           hulls.emplace_back(std::move(corners));
         }
-      int64_t least = leastNs(hulls, capacityBytes - moment.otherBytes);
-      if (least < 0)
+      const std::optional<int64_t> least =
+          leastNs(hulls, capacityBytes - moment.otherBytes);
+      if (!least)
         return -1;
-      bound = std::max(bound, least);
+      bound = std::max(bound, *least);
     }
   }
   return bound;

@@ -21,7 +21,8 @@ namespace moe::optimize {
 
 /// One way to treat what a layer keeps for a microbatch.
 struct LayerOption {
-  /// Time that a microbatch takes longer on the layer, both ways together.
+  /// Time that a microbatch takes longer on the layer, but for what its copies
+  /// to the host make the forward longer.
   int64_t extraNs = 0;
   /// Held by a microbatch from its forward to its backward.
   int64_t keptBytes = 0;
@@ -37,6 +38,16 @@ struct LayerOption {
   /// As peakBytes, of the time at which the layer below has its aheadBytes,
   /// which are not counted.
   int64_t latePeakBytes = 0;
+  /// How much later than its forward its copies to the host end, if the link is
+  /// free when the layer begins.
+  int64_t tailNs = 0;
+  /// What its copies to the host take longer than its forward; below 0: by that
+  /// much a queue of copies is shorter behind the layer than before it. At most
+  /// tailNs.
+  int64_t queueNs = 0;
+  /// Held by a microbatch from the layer's backward to its gradients of
+  /// weights, where these are a program of their own.
+  int64_t pendingBytes = 0;
   bool operator==(const LayerOption &) const = default;
 };
 
@@ -51,6 +62,9 @@ struct Moment {
   int64_t otherBytes = 0;
   /// The stage of which another microbatch runs at the same time; -1: none.
   int64_t overlapped = -1;
+  /// For each stage, the microbatches that wait for their gradients of weights;
+  /// empty: none do.
+  std::vector<int64_t> pending = {};
   bool operator==(const Moment &) const = default;
 };
 
@@ -68,8 +82,9 @@ struct PolicyProblem {
   int64_t hostCapacityBytes = kUnlimitedBytes;
 
   /// Whether kinds have options, stages layers, moments an entry for every
-  /// stage; nothing is negative, peakBytes >= keptBytes, sums fit 62 bits, and
-  /// with a limited host each kind has an option that leaves nothing there.
+  /// stage; nothing but queueNs is negative, peakBytes >= keptBytes, tailNs >=
+  /// queueNs, sums fit 62 bits, and with a limited host each kind has an option
+  /// that leaves nothing there.
   Status check() const;
 };
 
@@ -78,19 +93,35 @@ using Choices = std::vector<std::vector<int64_t>>;
 
 /// What choices come to.
 struct PolicyOutcome {
-  int64_t extraNs = 0;   ///< sum over the layers
+  int64_t extraNs = 0;   ///< of all stages
   int64_t peakBytes = 0; ///< over all moments
   size_t moment = 0;     ///< the first with that peak
   int64_t hostBytes = 0; ///< the most on the host, over all moments
   bool operator==(const PolicyOutcome &) const = default;
 };
 
-/// The definition of both figures. While layer l of the running stage runs, the
-/// layers below it hold their keptBytes, those above it have given theirs back
-/// (backward) or not taken them yet (forward):
-///   peak = max over moments of otherBytes + sum over stages of held * kept
-///          + max over l of (kept of layers below l + the larger of
-///              peakBytes of l, and latePeakBytes of l + aheadBytes below l).
+/// What choices for the layers of a stage, in forward order, take longer.
+struct StageTimes {
+  int64_t forwardNs = 0;  ///< until the link has made the last copy
+  int64_t backwardNs = 0; ///< sum over the layers
+};
+StageTimes timesOf(const PolicyProblem &problem, size_t stage,
+                   const std::vector<int64_t> &choices);
+
+/// The definition of all figures. The link copies in the order of layers:
+/// behind layer l it is
+///   lag(l) = max(tailNs of l, lag(l - 1) + queueNs of l), lag(-1) = 0,
+/// late, of which a stage's forward takes that of its last layer longer; the
+/// rest of extraNs is the sum over all layers.
+///
+/// While layer l of the running stage runs, the layers below it hold their
+/// keptBytes, those above it have given theirs back (backward) or not taken
+/// them yet (forward):
+///   peak = max over moments of otherBytes + sum over stages of (held * kept
+///          + pending * pendingBytes) + max over l of (kept of layers below l +
+///          pendingBytes of those
+///              above it + the larger of peakBytes of l, and latePeakBytes of l
+///              + aheadBytes below l).
 /// On the host a microbatch that runs counts in full:
 ///   host = max over moments of sum over stages of
 ///          (held + 1 if it runs + 1 if it is overlapped) * hostBytes.
@@ -139,9 +170,10 @@ private:
 };
 
 /// No choices within `capacityBytes` take less extra time: for each moment and
-/// layer the linear relaxation of the one constraint that they imply, the
-/// largest of which counts. O(moments * layers * n log n) for n options of all
-/// layers. -1: nothing fits.
+/// layer the linear relaxation of the one constraint that they imply, with
+/// nothing for the lag of stages, with what their last layers alone have, and
+/// with the whole queue of their copies; the largest of all counts. O(moments *
+/// layers * n log n) for n options of all layers. -1: nothing fits.
 int64_t leastExtraNs(const PolicyProblem &problem, int64_t capacityBytes);
 
 } // namespace moe::optimize

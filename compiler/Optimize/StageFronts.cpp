@@ -1,12 +1,16 @@
 #include "compiler/Optimize/StageFronts.h"
 
 #include <iterator>
+#include <numeric>
 #include <set>
+#include <tuple>
 
 namespace moe::optimize {
 
 /// Of more, those that lie close together count as one.
 static constexpr size_t kMostHostParts = 64;
+/// As many can be told apart by all that they have in no time.
+static constexpr size_t kFewNodes = 4096;
 
 std::vector<int64_t> StageFront::choices(size_t point) const {
   std::vector<int64_t> chosen;
@@ -18,50 +22,93 @@ std::vector<int64_t> StageFront::choices(size_t point) const {
   return chosen;
 }
 
-/// Drops every node that another one is no worse than in time, kept bytes,
-/// peak, what its last layer has ahead, and bytes on the host, these in parts
-/// of `hostPart`. O(n log n) for each part and each number of bytes ahead that
-/// occur together.
-void StageFront::dropDominated(std::vector<Node> &nodes, int64_t hostPart) {
-  std::sort(nodes.begin(), nodes.end(), [](const Node &a, const Node &b) {
-    if (a.sums.extraNs != b.sums.extraNs)
-      return a.sums.extraNs < b.sums.extraNs;
-    if (a.sums.kept != b.sums.kept)
-      return a.sums.kept < b.sums.kept;
-    if (a.sums.peak != b.sums.peak)
-      return a.sums.peak < b.sums.peak;
-    if (a.sums.ahead != b.sums.ahead)
-      return a.sums.ahead < b.sums.ahead;
-    return a.sums.host != b.sums.host ? a.sums.host < b.sums.host
-                                      : a.name() < b.name();
-  });
-  using Stairs = std::map<int64_t, int64_t>; // kept -> peak, falling
-  // By part of the host, and by bytes ahead.
-  std::map<std::pair<int64_t, int64_t>, Stairs> least;
-  std::erase_if(nodes, [&](const Node &node) {
-    const std::pair part(node.sums.host / hostPart, node.sums.ahead);
-    for (auto &[other, stairs] : least) {
-      if (other > part)
+namespace {
+
+/// What has been seen of things that come by rising time: for each place, in
+/// which a smaller one is better, the stairs of kept bytes and peaks.
+template <typename Place> class Seen {
+public:
+  /// Whether something that came before is no worse than this in its place, in
+  /// kept bytes and in the peak; else it counts from now on.
+  bool isDominated(const Place &place, int64_t kept, int64_t peak) {
+    for (const auto &[other, stairs] : least) {
+      if (other > place)
         break;
-      if (other.second > part.second)
+      if (!isWithin(other, place))
         continue;
-      auto behind = stairs.upper_bound(node.sums.kept);
-      if (behind != stairs.begin() &&
-          std::prev(behind)->second <= node.sums.peak)
+      auto behind = stairs.upper_bound(kept);
+      if (behind != stairs.begin() && std::prev(behind)->second <= peak)
         return true;
     }
-    Stairs &own = least[part];
-    auto behind = own.upper_bound(node.sums.kept);
-    while (behind != own.end() && behind->second >= node.sums.peak)
+    Stairs &own = least[place];
+    auto behind = own.upper_bound(kept);
+    while (behind != own.end() && behind->second >= peak)
       behind = own.erase(behind);
-    own[node.sums.kept] = node.sums.peak;
+    own[kept] = peak;
     return false;
+  }
+
+private:
+  using Stairs = std::map<int64_t, int64_t>; // kept -> peak, falling
+
+  static bool isWithin(const Place &a, const Place &b) {
+    for (size_t i = 0; i < a.size(); ++i)
+      if (a[i] > b[i])
+        return false;
+    return true;
+  }
+
+  std::map<Place, Stairs> least;
+};
+
+} // namespace
+
+/// Drops every node that another one is no worse than in time, kept bytes,
+/// peak, what its last layer has ahead, its lag, bytes on the host, these in
+/// parts of `hostPart`, and pending bytes. O(n log n) for each four of the
+/// latter that occur together.
+void StageFront::dropDominated(std::vector<Node> &nodes, int64_t hostPart,
+                               bool followsPending) {
+  auto keyOf = [](const Node &node) {
+    const StageSums &sums = node.sums;
+    return std::tuple(sums.extraNs, sums.kept, sums.peak, sums.ahead,
+                      sums.lagNs, sums.host, sums.pending, node.name());
+  };
+  std::sort(nodes.begin(), nodes.end(),
+            [&](const Node &a, const Node &b) { return keyOf(a) < keyOf(b); });
+  Seen<std::array<int64_t, 4>> seen;
+  std::erase_if(nodes, [&](const Node &node) {
+    return seen.isDominated({node.sums.host / hostPart, node.sums.ahead,
+                             node.sums.lagNs,
+                             followsPending ? node.sums.pending : 0},
+                            node.sums.kept, node.sums.peak);
   });
+}
+
+const std::vector<uint32_t> &StageFront::finished() const {
+  if (!last.empty())
+    return last;
+  std::vector<uint32_t> order(nodes.size());
+  std::iota(order.begin(), order.end(), 0);
+  auto keyOf = [&](uint32_t point) {
+    const StageSums &sums = nodes[point].sums;
+    return std::tuple(sums.takenNs(), sums.kept, sums.peak, sums.host, point);
+  };
+  std::sort(order.begin(), order.end(),
+            [&](uint32_t a, uint32_t b) { return keyOf(a) < keyOf(b); });
+  Seen<std::array<int64_t, 2>> seen;
+  for (uint32_t point : order) {
+    const StageSums &sums = nodes[point].sums;
+    if (!seen.isDominated({sums.host, sums.pending}, sums.kept, sums.peak))
+      last.push_back(point);
+  }
+  return last;
 }
 
 /// Leaves at most about `most` nodes. What is small depends on where the peak
 /// of the stage will be: among these layers, or in later ones, above what these
-/// keep. So half of the nodes are a front of the one kind, half of the other.
+/// keep, which have made up for a lag by then. So half of the nodes are a front
+/// of the one kind, half of the other.
 void StageFront::thin(std::vector<Node> &nodes, int64_t weight, size_t most) {
   std::vector<Node> later = nodes;
   keepFront(
@@ -69,15 +116,15 @@ void StageFront::thin(std::vector<Node> &nodes, int64_t weight, size_t most) {
       [&](const Node &node) {
         return weight * node.sums.kept + node.sums.peak;
       },
-      most / 2);
+      [](const Node &node) { return node.sums.takenNs(); }, most / 2);
   keepFront(
       later,
       [&](const Node &node) {
         return (weight + 1) * node.sums.kept + node.sums.ahead;
       },
-      most / 2);
+      [](const Node &node) { return node.sums.extraNs; }, most / 2);
   nodes.insert(nodes.end(), later.begin(), later.end());
-  dropDominated(nodes, kUnlimitedBytes); // equal ones, too
+  dropDominated(nodes, kUnlimitedBytes, false); // equal ones, too
 }
 
 std::unique_ptr<StageFront>
@@ -107,7 +154,12 @@ StageFront::extend(const std::vector<LayerOption> &options,
       made->exact = false;
     }
   }
-  dropDominated(next, hostPart);
+  const bool follows = limits.followsPending || next.size() <= kFewNodes;
+  if (!follows)
+    made->exact &= std::all_of(
+        options.begin(), options.end(),
+        [](const LayerOption &option) { return option.pendingBytes == 0; });
+  dropDominated(next, hostPart, follows);
   if (next.size() > limits.most) {
     if (isLimited)
       keepFrontByHost(
@@ -115,6 +167,7 @@ StageFront::extend(const std::vector<LayerOption> &options,
           [&](const Node &node) {
             return limits.weight * node.sums.kept + node.sums.peak;
           },
+          [](const Node &node) { return node.sums.takenNs(); },
           limits.hostBytes, limits.most);
     else
       thin(next, limits.weight, limits.most);

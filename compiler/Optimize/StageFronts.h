@@ -23,17 +23,25 @@ struct StageSums {
   int64_t kept = 0; ///< of all layers
   /// The most while one of them runs, beyond what other microbatches hold.
   int64_t peak = 0;
-  int64_t extraNs = 0;
-  int64_t host = 0;  ///< on the host, of all layers
-  int64_t ahead = 0; ///< aheadBytes of the last layer
+  int64_t extraNs = 0; ///< sum over the layers
+  int64_t host = 0;    ///< on the host, of all layers
+  int64_t ahead = 0;   ///< aheadBytes of the last layer
+  int64_t pending = 0; ///< of all layers
+  /// How much later than the forward its copies to the host end.
+  int64_t lagNs = 0;
+
+  /// If there are no more layers.
+  int64_t takenNs() const { return extraNs + lagNs; }
 
   void add(const LayerOption &option) {
-    peak = std::max(
-        {peak, kept + option.peakBytes, kept + ahead + option.latePeakBytes});
+    peak = std::max({peak + option.pendingBytes, kept + option.peakBytes,
+                     kept + ahead + option.latePeakBytes});
     kept += option.keptBytes;
     ahead = option.aheadBytes;
+    pending += option.pendingBytes;
     extraNs += option.extraNs;
     host += option.hostBytes;
+    lagNs = std::max(option.tailNs, lagNs + option.queueNs);
   }
 };
 
@@ -41,18 +49,18 @@ struct StageSums {
 /// more than `most`, both ends (what is smallest, and what takes least time)
 /// and the largest of each of as many equal parts of the range; says whether
 /// that left some out.
-template <typename State, typename Size>
-bool keepFront(std::vector<State> &states, Size sizeOf, size_t most) {
+template <typename State, typename Size, typename Time>
+bool keepFront(std::vector<State> &states, Size sizeOf, Time timeOf,
+               size_t most) {
   std::sort(states.begin(), states.end(), [&](const State &a, const State &b) {
     int64_t ofA = sizeOf(a), ofB = sizeOf(b);
     if (ofA != ofB)
       return ofA < ofB;
-    return a.extraNs() != b.extraNs() ? a.extraNs() < b.extraNs()
-                                      : a.name() < b.name();
+    return timeOf(a) != timeOf(b) ? timeOf(a) < timeOf(b) : a.name() < b.name();
   });
   std::vector<State> front;
   for (State &state : states)
-    if (front.empty() || state.extraNs() < front.back().extraNs())
+    if (front.empty() || timeOf(state) < timeOf(front.back()))
       front.push_back(std::move(state));
   states.clear();
   int64_t least = sizeOf(front.front());
@@ -72,8 +80,8 @@ bool keepFront(std::vector<State> &states, Size sizeOf, size_t most) {
 
 /// The same in eight equal parts of what the host may hold, `capacityBytes`:
 /// what is quicker with more of the host does not replace what needs little.
-template <typename State, typename Size>
-bool keepFrontByHost(std::vector<State> &states, Size sizeOf,
+template <typename State, typename Size, typename Time>
+bool keepFrontByHost(std::vector<State> &states, Size sizeOf, Time timeOf,
                      int64_t capacityBytes, size_t most) {
   constexpr int64_t kParts = 8;
   std::array<std::vector<State>, kParts> parts;
@@ -86,7 +94,7 @@ bool keepFrontByHost(std::vector<State> &states, Size sizeOf,
   for (std::vector<State> &part : parts) {
     if (part.empty())
       continue;
-    keepFront(part, sizeOf, std::max<size_t>(2, most / kParts));
+    keepFront(part, sizeOf, timeOf, std::max<size_t>(2, most / kParts));
     states.insert(states.end(), std::make_move_iterator(part.begin()),
                   std::make_move_iterator(part.end()));
   }
@@ -100,6 +108,8 @@ struct StageLimits {
   /// What a microbatch may have on the host; from kUnlimitedBytes on, anything.
   int64_t hostBytes = kUnlimitedBytes;
   size_t most = 0; ///< of as many points or more, some are left out
+  /// Whether what keeps more but has less pending stays, of however many.
+  bool followsPending = false;
   auto operator<=>(const StageLimits &) const = default;
 };
 
@@ -109,6 +119,8 @@ class StageFront {
 public:
   size_t size() const { return nodes.size(); }
   const StageSums &sums(size_t point) const { return nodes[point].sums; }
+  /// The points worth choosing where there are no more layers.
+  const std::vector<uint32_t> &finished() const;
   /// The options of all layers.
   std::vector<int64_t> choices(size_t point) const;
   /// Whether no undominated choice was left out.
@@ -120,19 +132,20 @@ private:
     StageSums sums;
     uint32_t parent = 0; ///< in the front of the layers below
     uint32_t option = 0; ///< of the last layer
-    int64_t extraNs() const { return sums.extraNs; }
     int64_t hostBytes() const { return sums.host; }
     std::pair<uint32_t, uint32_t> name() const { return {parent, option}; }
   };
   /// See StageFronts::of().
   std::unique_ptr<StageFront> extend(const std::vector<LayerOption> &options,
                                      const StageLimits &limits) const;
-  static void dropDominated(std::vector<Node> &nodes, int64_t hostPart);
+  static void dropDominated(std::vector<Node> &nodes, int64_t hostPart,
+                            bool followsPending);
   static void thin(std::vector<Node> &nodes, int64_t weight, size_t most);
 
   const StageFront *below = nullptr; ///< null: there is no layer
   std::vector<Node> nodes;
   bool exact = true;
+  mutable std::vector<uint32_t> last; ///< finished(), once it was asked for
   /// With a layer more, by its kind.
   std::map<int64_t, std::unique_ptr<StageFront>> above;
 };

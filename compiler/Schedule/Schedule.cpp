@@ -115,6 +115,24 @@ int64_t maxInFlight(const Schedule &schedule, int64_t rank) {
   return most;
 }
 
+bool splitsBackwards(const Schedule &schedule) {
+  for (const std::vector<Action> &actions : schedule.ranks)
+    for (const Action &action : actions)
+      if (action.phase == Phase::weight_grad)
+        return true;
+  return false;
+}
+
+std::set<std::pair<int64_t, int64_t>>
+overlappingPairs(const Schedule &schedule) {
+  std::set<std::pair<int64_t, int64_t>> pairs;
+  for (const std::vector<Action> &actions : schedule.ranks)
+    for (size_t i = 0; i + 1 < actions.size(); ++i)
+      if (actions[i].overlapsNext)
+        pairs.insert({actions[i].stage, actions[i + 1].stage});
+  return pairs;
+}
+
 bool turnsAtOnce(const Schedule &schedule, int64_t stage) {
   bool runs = false;
   for (const std::vector<Action> &actions : schedule.ranks)

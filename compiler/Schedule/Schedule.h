@@ -13,8 +13,10 @@
 
 #include <cstdint>
 #include <optional>
+#include <set>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 namespace moe::schedule {
@@ -131,6 +133,13 @@ int64_t maxInFlight(const Schedule &schedule, int64_t rank);
 /// Whether `stage` runs every microbatch backward right behind its forward, as
 /// the last one does under most schedules. False where it runs none.
 bool turnsAtOnce(const Schedule &schedule, int64_t stage);
+
+/// Whether some gradients of weights are actions of their own.
+bool splitsBackwards(const Schedule &schedule);
+
+/// The stages of all overlapping pairs, that of the forward first.
+std::set<std::pair<int64_t, int64_t>>
+overlappingPairs(const Schedule &schedule);
 
 /// One entry of a rank's full list. `stage`, `microbatch` and `phase` say what
 /// the step belongs to; they are -1 (and forward) for reduce_gradients and

@@ -46,18 +46,25 @@ static plan::Program *programOf(plan::Stage &stage, plan::Phase phase) {
 }
 
 static BlockFigures figuresOf(plan::Stage &stage) {
-  plan::Program none;
-  plan::Program &forward = *programOf(stage, plan::Phase::forward);
-  plan::Program *whole = programOf(stage, plan::Phase::backward);
-  plan::Program &backward = whole ? *whole : none;
+  const plan::Program &forward = *programOf(stage, plan::Phase::forward);
   BlockFigures figures;
-  figures.forwardNs = schedule::durationNs(forward);
-  figures.backwardNs = schedule::durationNs(backward);
+  llvm::SmallDenseSet<plan::ValueIndex> taken; // behind the forward
+  for (const plan::Program &program : stage.programs) {
+    const int64_t ns = schedule::durationNs(program);
+    if (program.phase == plan::Phase::forward) {
+      figures.forwardNs = ns;
+      continue;
+    }
+    figures.backwardNs += ns;
+    if (program.phase == plan::Phase::backward_input)
+      figures.inputGradNs = ns;
+    if (program.phase == plan::Phase::weight_grad)
+      figures.weightGradNs = ns;
+    taken.insert(program.inputs.begin(), program.inputs.end());
+  }
   for (const plan::Op &op : forward.ops)
     if (op.stream == plan::Stream::copy_out)
       figures.copyOutNs += op.timeNs;
-  llvm::SmallDenseSet<plan::ValueIndex> taken(backward.inputs.begin(),
-                                              backward.inputs.end());
   for (plan::ValueIndex value : forward.outputs)
     if (taken.contains(value))
       (stage.values[value].isOnHost() ? figures.hostBytes
@@ -71,22 +78,8 @@ static bool isCopy(const plan::Op &op) {
          op.stream == plan::Stream::copy_in;
 }
 
-/// For each op of a region, the block that it is of by its name; the number of
-/// blocks for those of the head and the embedding, whose names have no prefix.
-static std::vector<size_t> blocksOf(Region &region,
-                                    ArrayRef<std::string> prefixes) {
-  std::vector<size_t> blocks;
-  for (Operation &op : region.front().without_terminator()) {
-    auto *prefix = llvm::find_if(prefixes, [&](const std::string &each) {
-      return getOpName(&op).starts_with(each);
-    });
-    blocks.push_back(std::distance(prefixes.begin(), prefix));
-  }
-  return blocks;
-}
-
-/// A module with the parameters of `blocks` and one stage made of them, with
-/// all ways backward where they have any.
+/// A module with the parameters of `blocks` and one stage made of them, with a
+/// split backward where they have any.
 static OwningOpRef<ModuleOp> makeModule(ArrayRef<BlockOp> blocks,
                                         const SymbolTable &symbols) {
   OwningOpRef<ModuleOp> module = ModuleOp::create(blocks.front()->getLoc());
@@ -102,12 +95,16 @@ static OwningOpRef<ModuleOp> makeModule(ArrayRef<BlockOp> blocks,
   SmallVector<BlockOp> copies;
   for (BlockOp block : blocks)
     copies.push_back(cast<BlockOp>(builder.clone(*block)));
-  pipe::StageOp stage = mergeBlocks(builder, 0, 0, copies);
+  mergeBlocks(builder, 0, 0, copies);
   for (BlockOp copy : copies)
     copy.erase();
+  return module;
+}
+
+/// Gives the stage the whole backward that it may have instead.
+static void fuse(pipe::StageOp stage) {
   if (!stage.getBackwardInput().empty())
     addFusedBackward(stage);
-  return module;
 }
 
 FailureOr<plan::Stage> moe::buildBlockStage(BlockOp block,
@@ -115,18 +112,22 @@ FailureOr<plan::Stage> moe::buildBlockStage(BlockOp block,
                                             const TimingInputs &timing) {
   OwningOpRef<ModuleOp> module = makeModule(block, symbols);
   pipe::StageOp stage = stageOf(*module);
+  fuse(stage);
   placeReleases(stage);
   return buildStagePrograms(stage, timing, StageDetail::figures);
 }
 
 BlockBench::BlockBench(ArrayRef<BlockOp> blocks, const SymbolTable &symbols,
-                       const TimingInputs &timing, bool isTurning)
-    : timing(timing), isTurning(isTurning), module(makeModule(blocks, symbols)),
+                       const TimingInputs &timing, StageHabits habits)
+    : timing(timing), habits(habits), module(makeModule(blocks, symbols)),
       workbench(ModuleOp::create(blocks.front()->getLoc())) {
   for (BlockOp block : blocks)
     prefixes.push_back((block.getSymName() + ".").str());
   pipe::StageOp stage = stageOf(*module);
-  dropSplitBackward(stage);
+  if (!habits.isSplit) {
+    fuse(stage);
+    dropSplitBackward(stage);
+  }
   stage->walk([&](KernelOpInterface kernel) {
     figuresOfOps.push_back({kernel, figuresOfOp(kernel, timing)});
   });
@@ -170,7 +171,7 @@ BlockBench::treated(llvm::function_ref<optimize::Treatment(const Kept &)> how) {
                   });
   }
   if (!moved.empty() &&
-      failed(offloadValues(stage, moved, {{}}, {}, isTurning)))
+      failed(offloadValues(stage, moved, {{}}, {}, habits.isTurning)))
     return failure();
   placeOverwrites(stage);
   for (pipe::Phase phase : stage.getPhases())
@@ -179,8 +180,47 @@ BlockBench::treated(llvm::function_ref<optimize::Treatment(const Kept &)> how) {
   if (failed(built))
     return failure();
   BlockFigures figures = figuresOf(*built);
+  setPending(stage, *built, figures);
   setPeaks(stage, *built, figures);
   return figures;
+}
+
+size_t BlockBench::blockOf(StringRef name) const {
+  return std::distance(prefixes.begin(),
+                       llvm::find_if(prefixes, [&](const std::string &prefix) {
+                         return name.starts_with(prefix);
+                       }));
+}
+
+std::vector<size_t> BlockBench::blocksOfOps(pipe::StageOp stage,
+                                            plan::Phase phase) const {
+  std::vector<size_t> blocks;
+  for (Operation &op : stage.getRegion(static_cast<pipe::Phase>(phase))
+                           .front()
+                           .without_terminator())
+    blocks.push_back(blockOf(getOpName(&op)));
+  return blocks;
+}
+
+void BlockBench::setPending(pipe::StageOp stage, const plan::Stage &built,
+                            BlockFigures &figures) const {
+  figures.pendingBytes.assign(prefixes.size(), 0);
+  // What comes into the stage counts as the lowest block's.
+  std::vector<size_t> makers(built.values.size(), 0);
+  for (const plan::Program &program : built.programs) {
+    const std::vector<size_t> blocks = blocksOfOps(stage, program.phase);
+    for (size_t op = 0; op < blocks.size(); ++op)
+      for (plan::ValueIndex output : program.ops[op].outputs)
+        if (output != -1)
+          makers[static_cast<size_t>(output)] =
+              std::min(blocks[op], prefixes.size() - 1);
+  }
+  for (const plan::Program &program : built.programs)
+    if (program.phase == plan::Phase::weight_grad)
+      for (plan::ValueIndex input : program.inputs)
+        if (const plan::Value &value = built.values[input]; !value.isOnHost())
+          figures.pendingBytes[makers[static_cast<size_t>(input)]] +=
+              value.bytes;
 }
 
 void BlockBench::setPeaks(pipe::StageOp stage, plan::Stage &built,
@@ -188,9 +228,11 @@ void BlockBench::setPeaks(pipe::StageOp stage, plan::Stage &built,
   const size_t count = prefixes.size();
   figures.peakBytes.assign(count, 0);
   for (plan::Program &program : built.programs) {
+    // What these need was there when the backward before them ended.
+    if (program.phase == plan::Phase::weight_grad)
+      continue;
     const bool isForward = program.phase == plan::Phase::forward;
-    const std::vector<size_t> blocks = blocksOf(
-        stage.getRegion(static_cast<pipe::Phase>(program.phase)), prefixes);
+    const std::vector<size_t> blocks = blocksOfOps(stage, program.phase);
     // Blocks run upwards, or downwards. One has its turn from its first op on
     // that is no copy.
     std::vector<size_t> turns(count + 1, 2 * blocks.size());
@@ -209,8 +251,14 @@ void BlockBench::setPeaks(pipe::StageOp stage, plan::Stage &built,
     for (size_t place = 0; place < count; ++place)
       for (size_t at = turns[place];
            at < std::min(turns[place + 1], live.size()); ++at) {
-        int64_t &peak = figures.peakBytes[blockAt(place)];
-        peak = std::max(peak, live[at]);
+        const size_t block = blockAt(place);
+        const int64_t above =
+            isForward ? 0
+                      : std::accumulate(figures.pendingBytes.begin() +
+                                            static_cast<ptrdiff_t>(block) + 1,
+                                        figures.pendingBytes.end(), int64_t{0});
+        int64_t &peak = figures.peakBytes[block];
+        peak = std::max(peak, live[at] - above);
       }
     if (isForward || count == 1)
       continue;
@@ -239,8 +287,6 @@ BlockBench::Output BlockBench::output() {
 }
 
 std::string BlockBench::partOf(const std::string &name) const {
-  for (const std::string &prefix : prefixes)
-    if (name.starts_with(prefix))
-      return name.substr(prefix.size());
-  return name;
+  const size_t block = blockOf(name);
+  return block < prefixes.size() ? name.substr(prefixes[block].size()) : name;
 }

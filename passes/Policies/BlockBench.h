@@ -22,10 +22,16 @@ mlir::FailureOr<plan::Stage> buildBlockStage(BlockOp block,
 
 /// What the programs of a stage come to.
 struct BlockFigures {
-  int64_t forwardNs = 0, backwardNs = 0;
+  int64_t forwardNs = 0;
+  int64_t backwardNs = 0; ///< both halves together where it is split
+  int64_t inputGradNs = 0, weightGradNs = 0; ///< of a split one
   int64_t keptBytes = 0;
-  /// The most that lives while each of the blocks runs, forward or backward.
+  /// The most that lives while each of the blocks runs, forward or backward,
+  /// besides what those above it have pending.
   llvm::SmallVector<int64_t, 3> peakBytes;
+  /// What each of the blocks holds until its weight gradients, where these are
+  /// a program of their own.
+  llvm::SmallVector<int64_t, 3> pendingBytes;
   /// Of the lowest block, when most lives while the one above it runs backward:
   /// what is back from the host, or made again.
   int64_t aheadBytes = 0;
@@ -33,8 +39,15 @@ struct BlockFigures {
   int64_t copyOutNs = 0; ///< of the copies that bring it there
 };
 
-/// Neighbouring blocks as the one stage of a module of its own, with one
-/// backward for inputs and weights, which can be treated again and again.
+/// How a stage runs.
+struct StageHabits {
+  bool isTurning = false; ///< backward follows forward at once
+  /// Gradients of inputs and of weights are programs of their own.
+  bool isSplit = false;
+};
+
+/// Neighbouring blocks as the one stage of a module of its own, which can be
+/// treated again and again.
 class BlockBench {
 public:
   /// A value that the stage keeps from forward to backward.
@@ -48,9 +61,8 @@ public:
   };
 
   /// `symbols` holds the parameters; `timing` must outlive the bench.
-  /// `isTurning`: backward follows forward at once.
   BlockBench(llvm::ArrayRef<BlockOp> blocks, const mlir::SymbolTable &symbols,
-             const TimingInputs &timing, bool isTurning = false);
+             const TimingInputs &timing, StageHabits habits);
 
   const std::vector<Kept> &kept() const { return values; }
 
@@ -69,12 +81,20 @@ public:
 
 private:
   std::string partOf(const std::string &name) const;
-  /// Sets what lives while blocks run. `stage`: what `built` is made of.
+  /// Which of the blocks a name begins with; their number: none, since those of
+  /// the head and the embedding have no prefix.
+  size_t blockOf(llvm::StringRef name) const;
+  /// The block of each op of a region.
+  std::vector<size_t> blocksOfOps(pipe::StageOp stage, plan::Phase phase) const;
+  /// Sets what blocks have pending. `stage`: what `built` is made of.
+  void setPending(pipe::StageOp stage, const plan::Stage &built,
+                  BlockFigures &figures) const;
+  /// Sets what lives while blocks run.
   void setPeaks(pipe::StageOp stage, plan::Stage &built,
                 BlockFigures &figures) const;
 
   const TimingInputs &timing;
-  bool isTurning;
+  StageHabits habits;
   mlir::OwningOpRef<mlir::ModuleOp> module; ///< the stage and its parameters
   /// Where copies of the stage are treated.
   mlir::OwningOpRef<mlir::ModuleOp> workbench;

@@ -5,6 +5,7 @@
 #include "compiler/Cost/Cost.h"
 #include "compiler/Cost/StageCosts.h"
 #include "compiler/Optimize/LayerOptions.h"
+#include "compiler/Schedule/Interleave.h"
 #include "passes/Policies/BlockBench.h"
 #include "passes/Policies/Targets.h"
 
@@ -155,24 +156,24 @@ Neighbours findTopNeighbours(ArrayRef<BlockOp> blocks, ArrayRef<int64_t> kinds,
 /// neighbours on both sides, three of them tell.
 class KindBench {
 public:
-  /// `isTurning`: backward follows forward at once.
   KindBench(const Neighbours &neighbours, const SymbolTable &symbols,
-            const TimingInputs &timing, bool isTurning)
-      : alone(neighbours.block, symbols, timing, isTurning) {
+            const TimingInputs &timing, StageHabits habits)
+      : alone(neighbours.block, symbols, timing, habits) {
     const BlockOp block = neighbours.block, above = neighbours.above,
                   below = neighbours.below;
     if (!above)
       return;
     isBelowHead = !isDecoder(above);
-    pair.emplace(ArrayRef<BlockOp>{block, above}, symbols, timing, isTurning);
+    pair.emplace(ArrayRef<BlockOp>{block, above}, symbols, timing, habits);
+    const StageHabits ofOthers{false, habits.isSplit};
     if (!neighbours.isOfOneKind)
-      other.emplace(above, symbols, timing);
+      other.emplace(above, symbols, timing, ofOthers);
     if (!below)
       return;
     three.emplace(ArrayRef<BlockOp>{below, block, above}, symbols, timing,
-                  isTurning);
+                  habits);
     if (!neighbours.isBelowOfOneKind)
-      lower.emplace(below, symbols, timing);
+      lower.emplace(below, symbols, timing, ofOthers);
   }
 
   static optimize::Treatment keep(const BlockBench::Kept &) {
@@ -198,6 +199,15 @@ public:
     return found;
   }
 
+  /// `split`: of the block alone, for halves that were not measured.
+  static BlockTimes timesOf(const BlockFigures &figures,
+                            const schedule::StageCosts &split) {
+    const bool isSplit = figures.inputGradNs > 0;
+    return {figures.forwardNs, figures.backwardNs,
+            isSplit ? figures.inputGradNs : split.inputGradNs,
+            isSplit ? figures.weightGradNs : split.weightGradNs};
+  }
+
   /// What `found` comes to inside a stage here, where it was found elsewhere.
   FailureOr<optimize::LayerOptions> measureAgain(optimize::LayerOptions found,
                                                  Techniques techniques) {
@@ -220,14 +230,12 @@ public:
                     const optimize::LayerOptions &found) {
     schedule::StageCosts split = cost::stageCosts(whole);
     BlockOptions options;
-    options.lastForwardNs = base.alone.forwardNs;
-    options.lastBackwardNs = base.alone.backwardNs;
-    options.inputGradNs = split.inputGradNs;
-    options.weightGradNs = split.weightGradNs;
+    options.inside = timesOf(base.inside, split);
+    options.last = timesOf(base.alone, split);
     options.figures.forwardNs = base.inside.forwardNs;
     options.figures.backwardNs = base.inside.backwardNs;
     options.figures.persistentBytes = cost::persistentBytes(whole);
-    options.figures.pendingBytes = split.weightGradBytes;
+    options.weightGradBytes = split.weightGradBytes;
     for (auto [treatment, figures] :
          llvm::zip(found.treatments, found.figures)) {
       options.figures.options.push_back(figures.inside);
@@ -312,10 +320,10 @@ private:
     if (!other)
       measured.latePeakBytes =
           lateOf(both->peakBytes.back(), single->keptBytes, both->aheadBytes);
-    measured.inside.forwardNs =
-        std::max<int64_t>(0, both->forwardNs - behind.forwardNs);
-    measured.inside.backwardNs =
-        std::max<int64_t>(0, both->backwardNs - behind.backwardNs);
+    for (auto time : {&BlockFigures::forwardNs, &BlockFigures::backwardNs,
+                      &BlockFigures::inputGradNs, &BlockFigures::weightGradNs})
+      measured.inside.*time =
+          std::max<int64_t>(0, (*both).*time - behind.*time);
     return measured;
   }
 
@@ -359,10 +367,9 @@ private:
     return success();
   }
 
-  /// What `figures` take longer than `base`, both ways together.
+  /// What `figures` take longer backward than `base`.
   static int64_t longer(const BlockFigures &figures, const BlockFigures &base) {
-    return std::max<int64_t>(0, figures.forwardNs - base.forwardNs) +
-           std::max<int64_t>(0, figures.backwardNs - base.backwardNs);
+    return std::max<int64_t>(0, figures.backwardNs - base.backwardNs);
   }
 
   /// What a layer leaves to be copied when the next one begins, where the link
@@ -381,11 +388,19 @@ private:
     const int64_t peak =
         std::max(figures.keptBytes, measured.inside.peakBytes.front()) +
         (stageLayers - 1) * lagOf(figures);
+    // Nothing but copies makes the forward longer. Alone, it ends with them.
+    const int64_t tail =
+        std::max<int64_t>(0, figures.forwardNs - base.alone.forwardNs);
+    auto queue = [&](const BlockFigures &all) {
+      return std::min(tail, figures.copyOutNs - all.forwardNs);
+    };
     return {{longer(measured.inside, base.inside), figures.keptBytes, peak,
-             figures.hostBytes, measured.inside.aheadBytes, peak},
+             figures.hostBytes, measured.inside.aheadBytes, peak, tail,
+             queue(base.inside), figures.pendingBytes.front()},
             {longer(figures, base.alone), figures.keptBytes,
              std::max(figures.keptBytes, figures.peakBytes.front()),
-             figures.hostBytes, 0, measured.latePeakBytes}};
+             figures.hostBytes, 0, measured.latePeakBytes, tail,
+             queue(base.alone), figures.pendingBytes.front()}};
   }
 
   optimize::LayerOptionsProblem makeProblem(Techniques techniques) const {
@@ -425,6 +440,27 @@ private:
   int64_t stageLayers = 1; ///< Techniques::stageLayers
 };
 
+/// See ModelOptions. `whole`: a block with a whole backward.
+double overlapShareOf(const plan::Stage &whole) {
+  const plan::Program *forward = nullptr, *backward = nullptr;
+  for (const plan::Program &program : whole.programs) {
+    if (program.phase == plan::Phase::forward)
+      forward = &program;
+    if (program.phase == plan::Phase::backward)
+      backward = &program;
+  }
+  if (!forward || !backward)
+    return 0;
+  const int64_t forwardNs = schedule::durationNs(*forward);
+  const int64_t backwardNs = schedule::durationNs(*backward);
+  const int64_t shorter = std::min(forwardNs, backwardNs);
+  const int64_t saved =
+      forwardNs + backwardNs - schedule::interleave(*forward, *backward).ns;
+  return shorter == 0
+             ? 0
+             : static_cast<double>(saved) / static_cast<double>(shorter);
+}
+
 } // namespace
 
 FailureOr<ModelOptions> moe::findModelOptions(ModuleOp module,
@@ -444,11 +480,17 @@ FailureOr<ModelOptions> moe::findModelOptions(ModuleOp module,
     options.blocks.push_back(entry.first->second);
     options.names.push_back(block.getSymName().str());
   }
+  std::ptrdiff_t most = 0; // blocks of a kind so far
   auto add = [&](KindBench &bench, BlockOp block,
                  const optimize::LayerOptions &found) -> LogicalResult {
     FailureOr<plan::Stage> whole = buildBlockStage(block, symbols, timing);
     if (failed(whole))
       return failure();
+    if (const auto count = llvm::count(options.blocks, options.kinds.size());
+        techniques.overlaps && count > most) {
+      most = count;
+      options.overlapShare = overlapShareOf(*whole);
+    }
     BlockOptions told = bench.tell(*whole, found);
     told.figures.isLayer = isDecoder(block);
     BlockBench::Output output = bench.output();
@@ -463,8 +505,9 @@ FailureOr<ModelOptions> moe::findModelOptions(ModuleOp module,
     const Neighbours neighbours =
         findNeighbours(blocks, options.blocks, static_cast<int64_t>(kind));
     KindBench bench(neighbours, symbols, timing,
-                    techniques.isLastTurning && !isDecoder(neighbours.block) &&
-                        neighbours.block != blocks.front());
+                    {techniques.isLastTurning && !isDecoder(neighbours.block) &&
+                         neighbours.block != blocks.front(),
+                     techniques.splitsBackward});
     FailureOr<optimize::LayerOptions> found = bench.find(techniques);
     if (failed(found) || failed(add(bench, neighbours.block, *found)))
       return failure();
@@ -475,7 +518,8 @@ FailureOr<ModelOptions> moe::findModelOptions(ModuleOp module,
   // the layer below it makes or copies again comes sooner than below a layer.
   if (top) {
     KindBench bench(findTopNeighbours(blocks, options.blocks, *top), symbols,
-                    timing, techniques.isLastTurning);
+                    timing,
+                    {techniques.isLastTurning, techniques.splitsBackward});
     FailureOr<optimize::LayerOptions> found =
         bench.measureAgain(std::move(ofTop), techniques);
     if (failed(found) || failed(add(bench, blocks[*top], *found)))

@@ -17,6 +17,12 @@ struct BlockOption {
   bool offloadsInput = false;
 };
 
+/// What a block takes, everything kept.
+struct BlockTimes {
+  int64_t forwardNs = 0, backwardNs = 0;
+  int64_t inputGradNs = 0, weightGradNs = 0; ///< of a split backward
+};
+
 /// A kind of block: blocks of one kind differ in names only. The layer below
 /// the head is of a kind of its own.
 struct BlockOptions {
@@ -24,11 +30,12 @@ struct BlockOptions {
   std::vector<BlockOption> options; ///< those of `figures`
   /// What it hands on, named like the values of its options; empty: nothing.
   std::string output;
-  /// Where it is the last of its stage, everything kept: nothing fills the gaps
-  /// that its exchanges leave.
-  int64_t lastForwardNs = 0, lastBackwardNs = 0;
-  /// Of a split backward.
-  int64_t inputGradNs = 0, weightGradNs = 0;
+  BlockTimes inside; ///< where there are others before and after
+  /// Where it is the last of its stage: nothing fills the gaps that its
+  /// exchanges leave.
+  BlockTimes last;
+  /// Held from a split backward to the gradients of weights, everything kept.
+  int64_t weightGradBytes = 0;
 };
 
 /// The blocks of a model and what can be done about each.
@@ -38,6 +45,9 @@ struct ModelOptions {
   std::vector<std::string> names; ///< "embedding", "layers.0", ...
   int64_t boundaryBytes = 0;      ///< of what blocks hand on
   double hostBytesPerNs = 0;      ///< of a copy to the host, by itself
+  /// Of the shorter of a forward and a backward, what both take less when they
+  /// run interleaved: of the kind with the most blocks.
+  double overlapShare = 0;
 };
 
 /// What may be done about kept values.
@@ -51,6 +61,10 @@ struct Techniques {
   /// behind its forward: what the head and the layer below it would have to
   /// copy back at once stays on the device.
   bool isLastTurning = false;
+  /// Whether gradients of inputs and of weights are programs of their own.
+  bool splitsBackward = false;
+  /// Whether forwards and backwards run interleaved.
+  bool overlaps = false;
   bool operator==(const Techniques &) const = default;
 };
 

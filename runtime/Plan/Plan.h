@@ -227,6 +227,18 @@ inline ValueIndex storageOf(const Stage &stage, ValueIndex value) {
   return value;
 }
 
+/// Whether a microbatch keeps the value from the stage's forward for another
+/// program.
+inline bool isKept(const Stage &stage, ValueIndex value) {
+  bool isMade = false, isTaken = false;
+  for (const Program &program : stage.programs) {
+    const bool isForward = program.phase == Phase::forward;
+    for (ValueIndex each : isForward ? program.outputs : program.inputs)
+      (isForward ? isMade : isTaken) |= each == value;
+  }
+  return isMade && isTaken;
+}
+
 /// Where a value begins in its arena; `slot` is that of the microbatch.
 inline int64_t placeOf(const Stage &stage, const Value &value, int64_t slot) {
   return value.placement == Placement::fixed

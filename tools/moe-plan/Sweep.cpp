@@ -7,8 +7,7 @@
 #include "driver/Arguments.h"
 #include "support/Files.h"
 #include "tools/Validators.h"
-
-#include <unistd.h>
+#include "tools/moe-plan/Progress.h"
 
 #include <iostream>
 #include <vector>
@@ -57,34 +56,6 @@ CLI::App *moe::declareSweep(CLI::App &app, SweepOptions &options) {
 }
 
 namespace {
-
-/// One line on the terminal that is written over; silent where standard error
-/// is no terminal.
-class Progress {
-public:
-  explicit Progress(size_t total)
-      : total(total), isShown(isatty(STDERR_FILENO) != 0) {}
-  ~Progress() {
-    if (isShown)
-      std::cerr << "\r\033[K";
-  }
-  Progress(const Progress &) = delete;
-  Progress &operator=(const Progress &) = delete;
-
-  void show(size_t done, const std::string &what) const {
-    if (!isShown)
-      return;
-    constexpr size_t width = 30;
-    size_t filled = width * done / total;
-    std::cerr << "\r\033[K[" << std::string(filled, '#')
-              << std::string(width - filled, '.') << "] " << done << '/'
-              << total << "  " << what.substr(0, 60) << std::flush;
-  }
-
-private:
-  size_t total;
-  bool isShown;
-};
 
 Result<std::vector<driver::PlanRequest>>
 combinations(const SweepOptions &options, const driver::PlanRequest &base) {
@@ -184,9 +155,9 @@ Status moe::runSweep(const SweepOptions &options,
     return requests.error();
   std::vector<report::SweepPoint> points;
   {
-    Progress progress(requests->size());
+    Progress progress;
     for (const driver::PlanRequest &request : *requests) {
-      progress.show(points.size(), request.schedule);
+      progress.show(points.size(), requests->size(), request.schedule);
       points.push_back(planOne(request));
     }
   }

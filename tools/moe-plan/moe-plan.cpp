@@ -10,12 +10,14 @@
 #include "support/Files.h"
 #include "tools/Validators.h"
 #include "tools/moe-plan/Completion.h"
+#include "tools/moe-plan/Progress.h"
 #include "tools/moe-plan/Simulate.h"
 #include "tools/moe-plan/Sweep.h"
 #include "tools/moe-plan/Verify.h"
 
 #include <cstdio>
 #include <iostream>
+#include <optional>
 
 using namespace moe;
 
@@ -257,7 +259,14 @@ int makePlan(Options &options) {
       !distinct)
     return fail(distinct.error());
 
+  std::optional<Progress> progress;
+  request.onLever = [&](size_t done, size_t total, const std::string &what) {
+    if (!progress)
+      progress.emplace();
+    progress->show(done, total, "does not fit; least budget with " + what);
+  };
   Result<driver::PlanAnswer> answer = driver::makePlan(request);
+  progress.reset();
   if (!answer)
     return fail(answer.error());
   for (const std::string &note : answer->notes)

@@ -12,6 +12,9 @@
 
 #include <algorithm>
 #include <cmath>
+#include <functional>
+#include <optional>
+#include <random>
 #include <string>
 
 using namespace moe;
@@ -22,6 +25,7 @@ namespace {
 struct Case {
   std::string model;
   int64_t pipeline, expert;
+  std::string schedule = "1f1b";
 };
 
 class Account : public testing::TestWithParam<Case> {
@@ -35,84 +39,133 @@ protected:
     request.recompute = request.offload = "auto";
     // What streams would wait for each other's bytes is another matter.
     request.budgetBytes = int64_t{1} << 40;
+    request.schedule = trial.schedule = GetParam().schedule;
+    auto keep = [](auto made, auto &kept) {
+      ASSERT_TRUE(made) << made.error().message;
+      kept.emplace(std::move(*made));
+    };
+    ASSERT_NO_FATAL_FAILURE(keep(gatherInputs(request), inputs));
+    ASSERT_NO_FATAL_FAILURE(keep(Compiler::make(*inputs), compiler));
+    trial.schedule = request.schedule;
+    ASSERT_NO_FATAL_FAILURE(
+        keep(makeChooser(*inputs, *compiler, trial), chooser));
+    const std::vector<int64_t> unlimited(chooser->rankCount(),
+                                         optimize::kUnlimitedBytes);
+    Result<Chosen> even = chooser->choose({unlimited, unlimited});
+    ASSERT_TRUE(even) << even.error().message;
+    counts = even->counts;
   }
 
-  PlanRequest request;
+  /// How many options the kind with the most has.
+  size_t ways() const {
+    size_t most = 0;
+    for (const BlockOptions &kind : chooser->model().kinds)
+      most = std::max(most, kind.options.size());
+    return most;
+  }
+
+  struct Errors {
+    double ofTime, ofBytes; ///< parts of what the draft takes
+  };
+  /// Of each rank, with the option that `optionOf` gives each block of so many.
+  std::vector<Errors>
+  errorsOf(const std::function<size_t(size_t options)> &optionOf) {
+    std::vector<optimize::Choices> choices(chooser->rankCount());
+    size_t block = 0;
+    for (size_t stage = 0; stage < counts.size(); ++stage) {
+      std::vector<int64_t> &own =
+          choices[chooser->rankOf(stage)].emplace_back();
+      for (int64_t b = 0; b < counts[stage]; ++b, ++block) {
+        auto kind = static_cast<size_t>(chooser->model().blocks[block]);
+        own.push_back(static_cast<int64_t>(
+            optionOf(chooser->model().kinds[kind].options.size())));
+      }
+    }
+    std::vector<Errors> errors;
+    Result<Chosen> chosen = chooser->with(counts, choices);
+    EXPECT_TRUE(chosen) << chosen.error().message;
+    if (!chosen)
+      return errors;
+    Result<Draft> draft = compiler->draft(
+        trial, {chosen->layers, chosen->recompute, chosen->offload},
+        inputs->budgetBytes, false);
+    EXPECT_TRUE(draft) << draft.error().message;
+    if (!draft)
+      return errors;
+    const std::vector<int64_t> ns = chooser->rankNs(draft->stages);
+    for (size_t rank = 0; rank < chooser->rankCount(); ++rank) {
+      const Chosen::Rank &account = chosen->ranks[rank];
+      auto error = [](int64_t said, int64_t is) {
+        return std::abs(static_cast<double>(said) / static_cast<double>(is) -
+                        1);
+      };
+      errors.push_back(
+          {error(account.ns + account.extraNs, ns[rank]),
+           error(account.peakBytes, draft->bytesWithoutWaits[rank])});
+    }
+    return errors;
+  }
+
+  static Errors mean(const std::vector<Errors> &all) {
+    Errors sum{};
+    for (const Errors &each : all) {
+      sum.ofTime += each.ofTime;
+      sum.ofBytes += each.ofBytes;
+    }
+    const auto count = static_cast<double>(all.size());
+    return {sum.ofTime / count, sum.ofBytes / count};
+  }
+
+  PlanRequest request; // which the others refer to
+  std::optional<Inputs> inputs;
+  std::optional<Compiler> compiler;
+  Trial trial;
+  std::optional<Chooser> chooser;
+  std::vector<int64_t> counts;
 };
 
 } // namespace
 
 // All layers of a kind treated alike, in every way that is weighed: exact where
-// all is kept, mostly within half a percent elsewhere. Far off are the ways
-// that move nearly everything to the host: what copies of neighbours do to each
+// all is kept, mostly within a third of a percent elsewhere. Far off are the
+// ways that move nearly everything to the host: what copies back do to each
 // other depends on all of them.
-TEST_P(Account, IsWhatRanksTake) {
-  Result<Inputs> inputs = gatherInputs(request);
-  ASSERT_TRUE(inputs) << inputs.error().message;
-  Result<Compiler> compiler = Compiler::make(*inputs);
-  ASSERT_TRUE(compiler) << compiler.error().message;
-  const Trial trial{request.schedule};
-  Result<Chooser> chooser = makeChooser(*inputs, *compiler, trial);
-  ASSERT_TRUE(chooser) << chooser.error().message;
-  const std::vector<int64_t> unlimited(chooser->rankCount(),
-                                       optimize::kUnlimitedBytes);
-  Result<Chosen> even = chooser->choose({unlimited, unlimited});
-  ASSERT_TRUE(even) << even.error().message;
-
-  double sumOfTime = 0, sumOfBytes = 0;
-  int64_t count = 0;
-  size_t ways = 0;
-  for (const BlockOptions &kind : chooser->model().kinds)
-    ways = std::max(ways, kind.options.size());
-  for (size_t way = 0; way < ways; ++way) {
-    std::vector<optimize::Choices> choices(chooser->rankCount());
-    size_t block = 0;
-    for (size_t stage = 0; stage < even->counts.size(); ++stage) {
-      std::vector<int64_t> &own =
-          choices[chooser->rankOf(stage)].emplace_back();
-      for (int64_t b = 0; b < even->counts[stage]; ++b, ++block) {
-        auto kind = static_cast<size_t>(chooser->model().blocks[block]);
-        own.push_back(static_cast<int64_t>(
-            std::min(way, chooser->model().kinds[kind].options.size() - 1)));
-      }
+TEST_P(Account, IsWhatRanksTakeWhereLayersAreAlike) {
+  std::vector<Errors> all;
+  for (size_t way = 0; way < ways(); ++way)
+    for (const Errors &errors :
+         errorsOf([&](size_t options) { return std::min(way, options - 1); })) {
+      EXPECT_LT(errors.ofTime, way == 0 ? 1e-6 : .1) << "way " << way;
+      EXPECT_LT(errors.ofBytes, way == 0 ? .005 : .03) << "way " << way;
+      all.push_back(errors);
     }
-    Result<Chosen> chosen = chooser->with(even->counts, choices);
-    ASSERT_TRUE(chosen) << chosen.error().message;
-    Result<Draft> draft = compiler->draft(
-        trial, {chosen->layers, chosen->recompute, chosen->offload},
-        request.budgetBytes, false);
-    ASSERT_TRUE(draft) << draft.error().message;
-    const std::vector<int64_t> ns = chooser->rankNs(draft->stages);
-    for (size_t rank = 0; rank < chooser->rankCount(); ++rank) {
-      const Chosen::Rank &account = chosen->ranks[rank];
-      const auto expectedNs = static_cast<double>(ns[rank]);
-      const auto expectedBytes =
-          static_cast<double>(draft->bytesWithoutWaits[rank]);
-      const double ofTime = std::abs(
-          static_cast<double>(account.ns + account.extraNs) / expectedNs - 1);
-      const double ofBytes =
-          std::abs(static_cast<double>(account.peakBytes) / expectedBytes - 1);
-      SCOPED_TRACE("rank " + std::to_string(rank) + ", recompute " +
-                   chosen->recompute + ", offload " + chosen->offload);
-      EXPECT_LT(ofTime, way == 0 ? 1e-6 : .125);
-      EXPECT_LT(ofBytes, way == 0 ? .005 : .04);
-      sumOfTime += ofTime;
-      sumOfBytes += ofBytes;
-      ++count;
-    }
-  }
-  EXPECT_LT(sumOfTime / static_cast<double>(count), .005);
-  EXPECT_LT(sumOfBytes / static_cast<double>(count), .005);
+  EXPECT_LT(mean(all).ofTime, .003);
+  EXPECT_LT(mean(all).ofBytes, .004);
 }
 
-INSTANTIATE_TEST_SUITE_P(Models, Account,
-                         testing::Values(Case{"gpt-oss-20b", 2, 4},
-                                         Case{"deepseek-v2-lite", 4, 4},
-                                         Case{"qwen3-30b-a3b", 4, 8},
-                                         Case{"mixtral-8x7b", 4, 8},
-                                         Case{"deepseek-v3", 16, 64}),
-                         [](const auto &info) {
-                           std::string name = info.param.model;
-                           std::replace(name.begin(), name.end(), '-', '_');
-                           return name;
-                         });
+// Every layer treated in a way of its own, as choices for a capacity may have
+// it.
+TEST_P(Account, IsWhatRanksTakeWhereEachLayerIsAnother) {
+  std::mt19937_64 random(1);
+  std::vector<Errors> all;
+  for (int draw = 0; draw < 24; ++draw)
+    for (const Errors &errors :
+         errorsOf([&](size_t options) { return random() % options; })) {
+      EXPECT_LT(errors.ofTime, .07) << "draw " << draw;
+      EXPECT_LT(errors.ofBytes, .03) << "draw " << draw;
+      all.push_back(errors);
+    }
+  EXPECT_LT(mean(all).ofTime, .002);
+  EXPECT_LT(mean(all).ofBytes, .005);
+}
+
+INSTANTIATE_TEST_SUITE_P(
+    Models, Account,
+    testing::Values(Case{"gpt-oss-20b", 2, 4}, Case{"deepseek-v2-lite", 4, 4},
+                    Case{"qwen3-30b-a3b", 4, 8}, Case{"mixtral-8x7b", 4, 8},
+                    Case{"deepseek-v3", 16, 64}),
+    [](const auto &info) {
+      std::string name = info.param.model + "-" + info.param.schedule;
+      std::replace(name.begin(), name.end(), '-', '_');
+      return name;
+    });

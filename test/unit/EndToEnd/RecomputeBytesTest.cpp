@@ -151,7 +151,7 @@ TEST(RecomputeFull, KeepsInputsAndDecisions) {
     for (const plan::Program &program : stage.programs)
       if (program.phase == plan::Phase::forward)
         for (plan::ValueIndex output : program.outputs)
-          if (stage.values[output].placement == plan::Placement::slot &&
+          if (plan::isKept(stage, output) &&
               stage.values[output].name.starts_with("layers.3."))
             kept.insert(stage.values[output].name.substr(9));
     // The result of the last layer is the input of the head; the key columns

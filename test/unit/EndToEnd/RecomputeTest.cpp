@@ -23,7 +23,7 @@ int64_t keptBytes(const plan::Stage &stage) {
   for (const plan::Program &program : stage.programs)
     if (program.phase == plan::Phase::forward)
       for (plan::ValueIndex output : program.outputs)
-        if (stage.values[output].placement == plan::Placement::slot)
+        if (plan::isKept(stage, output))
           bytes += stage.values[output].bytes;
   return bytes;
 }

@@ -1,6 +1,6 @@
 #include "compiler/Optimize/ChoiceSearch.h"
 
-#include "test/unit/Optimize/Dice.h"
+#include "test/unit/Optimize/RandomLag.h"
 
 #include <gtest/gtest.h>
 
@@ -22,7 +22,10 @@ PolicyProblem randomRank(Random &random) {
       option.peakBytes = option.keptBytes + random(0, 400);
       option.latePeakBytes = random(0, option.peakBytes);
       option.aheadBytes = random(0, 1) * random(0, 500);
+      option.pendingBytes = random(0, option.keptBytes / 4);
       option.hostBytes = i < 3 ? 0 : random(0, 500);
+      if (option.hostBytes > 0)
+        addLag(option, random, 400);
       options.push_back(option);
     }
   }
@@ -30,7 +33,8 @@ PolicyProblem randomRank(Random &random) {
   for (int64_t layers = random(4, 12); layers > 0; --layers)
     stage.push_back(random(0, 1));
   for (int64_t moments = random(1, 3); moments > 0; --moments)
-    problem.moments.push_back({{random(0, 8)}, 0, random(0, 2000)});
+    problem.moments.push_back(
+        {{random(0, 8)}, 0, random(0, 2000), -1, {random(0, 2)}});
   if (random(0, 2) == 0)
     problem.hostCapacityBytes = random(0, 20000);
   return problem;

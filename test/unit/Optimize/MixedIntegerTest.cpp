@@ -2,8 +2,8 @@
 // instances that are too large to try everything.
 #include "compiler/Optimize/Partition.h"
 
-#include "test/unit/Optimize/Dice.h"
 #include "test/unit/Optimize/MixedInteger.h"
+#include "test/unit/Optimize/RandomLag.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -53,6 +53,8 @@ public:
         program.addRow(one, 1, 1);
       }
     }
+    for (size_t s = 0; s < columns.size(); ++s)
+      addLags(s);
     for (const Moment &moment : problem.moments)
       for (size_t row = 0;
            row < problem.stages[static_cast<size_t>(moment.running)].size();
@@ -84,6 +86,27 @@ private:
     return problem.kinds[static_cast<size_t>(kind)];
   }
 
+  /// How late the link is behind each layer; behind the last one that counts.
+  void addLags(size_t stage) {
+    int before = -1;
+    for (size_t l = 0; l < columns[stage].size(); ++l) {
+      const int lag =
+          program.addContinuous(l + 1 == columns[stage].size() ? 1 : 0);
+      const std::vector<LayerOption> &options =
+          optionsOf(problem.stages[stage][l]);
+      Entries tail = {{lag, 1}}, queue = {{lag, 1}};
+      for (size_t o = 0; o < options.size(); ++o) {
+        tail.emplace_back(columns[stage][l][o], -options[o].tailNs);
+        queue.emplace_back(columns[stage][l][o], -options[o].queueNs);
+      }
+      if (before != -1)
+        queue.emplace_back(before, -1);
+      program.addRow(tail, 0, kInfinite);
+      program.addRow(queue, 0, kInfinite);
+      before = lag;
+    }
+  }
+
   /// While the layer `row` of the running stage runs; late: what the one below
   /// it has ahead is there.
   Entries bytesAt(const Moment &moment, size_t row, bool isLate) const {
@@ -94,7 +117,10 @@ private:
         const std::vector<LayerOption> &options =
             optionsOf(problem.stages[s][l]);
         for (size_t o = 0; o < options.size(); ++o) {
-          int64_t amount = moment.held[s] * options[o].keptBytes;
+          int64_t amount = moment.held[s] * options[o].keptBytes +
+                           moment.pending[s] * options[o].pendingBytes;
+          if (s == running && l > row)
+            amount += options[o].pendingBytes;
           if (s == running && l < row)
             amount += options[o].keptBytes;
           if (s == running && l + 1 == row && isLate)
@@ -248,10 +274,33 @@ private:
         addAmounts(time, b, s, 1,
                    [](const LayerOption &option) { return option.extraNs; });
       }
+    for (int64_t s : own)
+      time.emplace_back(addLag(s), 1);
     time.emplace_back(slowest, -1);
     program.addRow(time, -kInfinite, 0);
     for (const RankMoment &moment : problem.moments[static_cast<size_t>(rank)])
       addMoment(rank, own, moment);
+  }
+
+  /// How late the link is behind the stage. Blocks that lie elsewhere hand on
+  /// what was before them.
+  int addLag(int64_t stage) {
+    int before = -1;
+    for (size_t b = 0; b < problem.blocks.size(); ++b) {
+      const int lag =
+          program.addContinuous(b + 1 == problem.blocks.size() ? 1 : 0);
+      Entries tail = {{lag, 1}}, queue = {{lag, 1}};
+      addAmounts(tail, b, stage, -1,
+                 [](const LayerOption &option) { return option.tailNs; });
+      addAmounts(queue, b, stage, -1,
+                 [](const LayerOption &option) { return option.queueNs; });
+      if (before != -1)
+        queue.emplace_back(before, -1);
+      program.addRow(tail, 0, kInfinite);
+      program.addRow(queue, 0, kInfinite);
+      before = lag;
+    }
+    return before;
   }
 
   void addMoment(int64_t rank, const std::vector<int64_t> &own,
@@ -259,9 +308,10 @@ private:
     Entries bytes;
     for (size_t i = 0; i < own.size(); ++i)
       for (size_t b = 0; b < problem.blocks.size(); ++b) {
-        addPresence(bytes, b, own[i],
-                    kindOf(b).persistentBytes +
-                        moment.pending[i] * kindOf(b).pendingBytes);
+        addPresence(bytes, b, own[i], kindOf(b).persistentBytes);
+        addAmounts(
+            bytes, b, own[i], moment.pending[i],
+            [](const LayerOption &option) { return option.pendingBytes; });
         addAmounts(bytes, b, own[i], moment.held[i],
                    [](const LayerOption &option) { return option.keptBytes; });
       }
@@ -279,6 +329,10 @@ private:
                    [](const LayerOption &option) { return option.keptBytes; });
       addAmounts(at, row, running, 1,
                  [](const LayerOption &option) { return option.peakBytes; });
+      for (size_t b = row + 1; b < problem.blocks.size(); ++b)
+        addAmounts(at, b, running, 1, [](const LayerOption &option) {
+          return option.pendingBytes;
+        });
       addCapacity(program, at, capacity);
     }
   }
@@ -318,6 +372,7 @@ std::vector<LayerOption> randomOptions(Random &random, int64_t count,
     kept = std::max<int64_t>(10, kept * random(50, 90) / 100);
     options.push_back({options.back().extraNs + random(1, workNs / 10), kept,
                        kept + random(50, 300)});
+    addLag(options.back(), random, workNs / 10);
   }
   return options;
 }
@@ -337,6 +392,7 @@ TEST_P(RanksAgainstProgram, ExactIsTheOptimumAndFastIsNear) {
     for (LayerOption &option : problem.kinds.back()) {
       option.latePeakBytes = random(0, option.peakBytes);
       option.aheadBytes = random(0, 1) * random(0, 300);
+      option.pendingBytes = random(0, option.keptBytes / 4);
     }
   }
   int64_t stages = 1 + GetParam() % 2, layers = random(8, 11) / stages;
@@ -349,6 +405,8 @@ TEST_P(RanksAgainstProgram, ExactIsTheOptimumAndFastIsNear) {
     Moment &moment = problem.moments.emplace_back();
     for (int64_t other = 0; other < stages; ++other)
       moment.held.push_back(random(1, 6));
+    for (int64_t other = 0; other < stages; ++other)
+      moment.pending.push_back(random(0, 2));
     moment.running = s;
     moment.otherBytes = random(0, 5000);
   }
@@ -388,11 +446,12 @@ PartitionProblem randomModel(Random &random, bool isV) {
     made.forwardNs = made.isLayer ? random(500, 1000) : random(0, 700);
     made.backwardNs = 2 * made.forwardNs;
     made.persistentBytes = random(500, 3000);
-    made.pendingBytes = random(0, 100);
     made.options = made.isLayer
                        ? randomOptions(random, random(4, isV ? 5 : 6),
                                        made.forwardNs + made.backwardNs)
                        : std::vector<LayerOption>{{0, 100, 300}};
+    for (LayerOption &option : made.options)
+      option.pendingBytes = isV ? random(0, 100) : 0;
     if (kind == 2) {
       made.lastOptions = made.options;
       for (LayerOption &option : made.lastOptions)

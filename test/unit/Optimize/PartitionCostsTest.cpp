@@ -1,6 +1,6 @@
 #include "compiler/Optimize/PartitionCosts.h"
 
-#include "test/unit/Optimize/Dice.h"
+#include "test/unit/Optimize/RandomLag.h"
 
 #include <gtest/gtest.h>
 
@@ -23,6 +23,8 @@ PartitionProblem randomModel(Random &random) {
       option.peakBytes = option.keptBytes + random(20'000, 80'000);
       option.latePeakBytes = random(0, option.peakBytes);
       option.aheadBytes = random(0, 1) * random(0, 30'000);
+      if (i > 0)
+        addLag(option, random, 3000);
       kind.options.push_back(option);
     }
   }

@@ -1,7 +1,7 @@
 // Cuts of models against brute force over all of them.
 #include "compiler/Optimize/Partition.h"
 
-#include "test/unit/Optimize/Dice.h"
+#include "test/unit/Optimize/RandomLag.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -22,7 +22,6 @@ PartitionProblem randomProblem(Random &random, bool isV) {
     made.forwardNs = random(made.isLayer ? 500 : 0, 1000);
     made.backwardNs = 2 * made.forwardNs;
     made.persistentBytes = random(0, 3000);
-    made.pendingBytes = random(0, 100);
     int64_t kept = random(made.isLayer ? 300 : 0, 600);
     made.options.push_back({0, kept, kept + random(0, 200)});
     if (made.isLayer)
@@ -31,7 +30,10 @@ PartitionProblem randomProblem(Random &random, bool isV) {
         made.options.push_back(
             {made.options.back().extraNs + random(10, made.forwardNs / 2), kept,
              kept + random(0, 300)});
+        addLag(made.options.back(), random, made.forwardNs / 4);
       }
+    for (LayerOption &option : made.options)
+      option.pendingBytes = random(0, 100);
     if (made.isLayer && kind == 1) {
       made.lastOptions = made.options;
       for (LayerOption &option : made.lastOptions)

@@ -1,7 +1,7 @@
 // Choices of a rank against brute force over all of them.
 #include "compiler/Optimize/Policies.h"
 
-#include "test/unit/Optimize/Dice.h"
+#include "test/unit/Optimize/RandomLag.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -50,6 +50,9 @@ PolicyProblem randomProblem(Random &random, bool isAligned) {
       option.peakBytes = option.keptBytes + unit * random(0, 400);
       option.latePeakBytes = random(0, 1) * unit * random(0, 1200);
       option.aheadBytes = random(0, 1) * unit * random(0, 500);
+      option.pendingBytes = random(0, 1) * unit * random(0, 200);
+      if (!options.empty())
+        addLag(option, random, 500);
       options.push_back(option);
     }
   }
@@ -67,10 +70,39 @@ PolicyProblem randomProblem(Random &random, bool isAligned) {
     Moment &moment = problem.moments.emplace_back();
     for (size_t s = 0; s < problem.stages.size(); ++s)
       moment.held.push_back(random(0, 8));
+    if (random(0, 1) == 1)
+      for (size_t s = 0; s < problem.stages.size(); ++s)
+        moment.pending.push_back(random(0, 3));
     moment.running = random(0, static_cast<int64_t>(problem.stages.size()) - 1);
     moment.otherBytes = unit * random(0, 2000);
   }
   return problem;
+}
+
+// By hand: a layer that copies nothing makes up for a queue, one that copies
+// for as long as it runs hands it on.
+TEST(TimesOf, TellsOfTheLinkBehindTheLastLayer) {
+  PolicyProblem problem;
+  LayerOption keeps{0, 100, 100}, copies{1, 10, 100};
+  keeps.queueNs = -50;
+  copies.tailNs = 30;
+  copies.queueNs = 0;
+  problem.kinds = {{keeps, copies}};
+  problem.stages = {{0, 0, 0}};
+  auto forwardNs = [&](const std::vector<int64_t> &choices) {
+    return timesOf(problem, 0, choices).forwardNs;
+  };
+  EXPECT_EQ(forwardNs({0, 0, 0}), 0);
+  EXPECT_EQ(forwardNs({1, 1, 1}), 30);
+  EXPECT_EQ(forwardNs({1, 1, 0}), 0);
+  problem.kinds[0][0].queueNs = -20;
+  EXPECT_EQ(forwardNs({1, 1, 0}), 10);
+  problem.kinds[0][1].queueNs = 20; // the link is slower than the layer
+  EXPECT_EQ(forwardNs({1, 1, 1}), 70);
+  EXPECT_EQ(forwardNs({1, 0, 1}), 30);
+  EXPECT_EQ(timesOf(problem, 0, {1, 1, 0}).backwardNs, 2);
+  problem.moments = {{{0}, 0, 0}};
+  EXPECT_EQ(evaluate(problem, {{1, 1, 1}}).extraNs, 73);
 }
 
 class AgainstBruteForce : public testing::TestWithParam<int> {};
@@ -237,6 +269,7 @@ TEST(PolicyFront, FastIsWithinTwoPercentOnLargeRanks) {
         int64_t kept = random(50, 1900) << 20;
         options.push_back(
             {random(1, 12'000'000), kept, kept + (random(400, 900) << 20)});
+        addLag(options.back(), random, 6'000'000);
       }
     }
     problem.stages = {{0, 0, 0, 1, 1, 1, 1, 1, 1, 1, 1, 1}};

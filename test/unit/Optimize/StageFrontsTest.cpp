@@ -1,6 +1,6 @@
 #include "compiler/Optimize/StageFronts.h"
 
-#include "test/unit/Optimize/Dice.h"
+#include "test/unit/Optimize/RandomLag.h"
 
 #include <gtest/gtest.h>
 
@@ -29,6 +29,22 @@ TEST(StageSums, CountWhatTheLayerBelowHasAhead) {
   EXPECT_EQ(sums.peak, 260); // nothing is ahead of the upper one
 }
 
+// By hand: while a layer runs backward, those above it wait with what their
+// weight gradients need.
+TEST(StageSums, CountWhatLayersAboveHavePending) {
+  LayerOption layer{0, 100, 150};
+  layer.pendingBytes = 70;
+  StageSums sums;
+  sums.add(layer);
+  EXPECT_EQ(sums.peak, 150);
+  sums.add(layer);
+  EXPECT_EQ(sums.peak, 250); // 100 kept, 150, rather than 150 and 70
+  layer.pendingBytes = 130;
+  sums.add(layer);
+  EXPECT_EQ(sums.peak, 380); // 100 kept, 150, 130
+  EXPECT_EQ(sums.pending, 270);
+}
+
 // All choices of 200 random stages: a front that was not thinned has, for each
 // of them, one that is no worse in anything that layers above can tell.
 TEST(StageFronts, HaveSomethingNoWorseThanAnyChoice) {
@@ -43,12 +59,14 @@ TEST(StageFronts, HaveSomethingNoWorseThanAnyChoice) {
       option.peakBytes = option.keptBytes + random(0, 20);
       option.aheadBytes = random(0, 10);
       option.latePeakBytes = random(0, 40);
+      option.pendingBytes = random(0, 5);
+      addLag(option, random, 10);
       options.push_back(option);
     }
     problem.stages = {std::vector<int64_t>(4, 0)};
     StageFronts fronts;
     const StageFront &front =
-        fronts.of(problem, 0, {3, kUnlimitedBytes, size_t{1} << 20});
+        fronts.of(problem, 0, {3, kUnlimitedBytes, size_t{1} << 20, true});
     EXPECT_TRUE(front.isExact());
     const auto count = static_cast<int64_t>(options.size());
     for (int64_t number = 0; number < count * count * count * count; ++number) {
@@ -59,10 +77,20 @@ TEST(StageFronts, HaveSomethingNoWorseThanAnyChoice) {
       for (size_t point = 0; point < front.size() && !isCovered; ++point) {
         const StageSums &other = front.sums(point);
         isCovered = other.extraNs <= sums.extraNs && other.kept <= sums.kept &&
-                    other.peak <= sums.peak && other.ahead <= sums.ahead;
+                    other.peak <= sums.peak && other.ahead <= sums.ahead &&
+                    other.lagNs <= sums.lagNs && other.pending <= sums.pending;
+      }
+      EXPECT_TRUE(isCovered) << "trial " << trial << ", choice " << number;
+      isCovered = false;
+      for (uint32_t point : front.finished()) {
+        const StageSums &other = front.sums(point);
+        isCovered |= other.takenNs() <= sums.takenNs() &&
+                     other.kept <= sums.kept && other.peak <= sums.peak &&
+                     other.pending <= sums.pending;
       }
       EXPECT_TRUE(isCovered) << "trial " << trial << ", choice " << number;
     }
+    EXPECT_LE(front.finished().size(), front.size());
     for (size_t point = 0; point < front.size(); ++point) {
       StageSums sums;
       for (int64_t option : front.choices(point))

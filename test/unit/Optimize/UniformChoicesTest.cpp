@@ -1,7 +1,7 @@
 // One option for all blocks of a kind, against all such choices.
 #include "compiler/Optimize/UniformChoices.h"
 
-#include "test/unit/Optimize/Dice.h"
+#include "test/unit/Optimize/RandomLag.h"
 
 #include <gtest/gtest.h>
 
@@ -21,6 +21,8 @@ PolicyProblem randomRankProblem(Random &random) {
       int64_t kept = random(0, 1000), ns = random(0, 1000);
       inside.push_back({ns, kept, kept + random(0, 500)});
       last.push_back({ns + random(0, 200), kept, kept + random(0, 500)});
+      addLag(inside.back(), random, 200);
+      addLag(last.back(), random, 200);
     }
     problem.kinds.push_back(inside);
     problem.kinds.push_back(last);
