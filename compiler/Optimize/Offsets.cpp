@@ -317,14 +317,16 @@ void squeak(const std::vector<Buffer> &buffers, const Overlaps &overlaps,
             const Component &component, int64_t enough,
             std::vector<uint32_t> order, std::vector<int64_t> &offsets,
             Packed &best) {
-  constexpr int kRounds = 32;
+  constexpr size_t kMostRounds = 32, kMostPairs = size_t{1} << 20; // placed
   constexpr int64_t kWorth = 512; // part of what is enough
+  const size_t rounds =
+      std::min(kMostRounds, kMostPairs / (overlaps.list.size() + 1));
   // As `best` has them to begin with.
   for (size_t i = 0; i < component.buffers.size(); ++i)
     offsets[component.buffers[i]] = best.offsets[i];
   int64_t height = best.height;
-  for (int round = 0; round < kRounds && best.height - enough > enough / kWorth;
-       ++round) {
+  for (size_t round = 0;
+       round < rounds && best.height - enough > enough / kWorth; ++round) {
     std::vector<uint32_t> highest, others;
     for (uint32_t i : order)
       (offsets[i] + buffers[i].size + buffers[i].above == height ? highest

@@ -157,22 +157,29 @@ private:
   }
 
   /// Where the rank is done with every microbatch before it begins with the
-  /// next one, what is kept needs one place only: it is packed with all else.
-  /// What arrives can be there sooner.
+  /// next one, what is kept needs one place only: it is packed with all else,
+  /// unless there is so much that this would take long. What arrives can be
+  /// there sooner.
   void moveFromSlots() {
+    constexpr size_t mostMoved = 256;
     if (holdsSeveral())
       return;
     std::set<Named> arriving;
     for (const plan::Step &step : rank.steps)
       if (isArrival(step.kind))
         arriving.insert({step.stage, step.value});
+    std::vector<plan::Value *> moved;
     for (int64_t stage : rank.stages) {
       std::vector<plan::Value> &values = plan.stages[stage].values;
       for (size_t i = 0; i < values.size(); ++i)
-        if (!values[i].isOnHost() &&
+        if (values[i].placement == plan::Placement::slot &&
+            !values[i].isOnHost() &&
             !arriving.contains({stage, static_cast<plan::ValueIndex>(i)}))
-          values[i].placement = plan::Placement::fixed;
+          moved.push_back(&values[i]);
     }
+    if (moved.size() <= mostMoved)
+      for (plan::Value *value : moved)
+        value->placement = plan::Placement::fixed;
   }
 
   /// Whether a stage begins with a microbatch before another one is done with
