@@ -317,7 +317,7 @@ void squeak(const std::vector<Buffer> &buffers, const Overlaps &overlaps,
             const Component &component, int64_t enough,
             std::vector<uint32_t> order, std::vector<int64_t> &offsets,
             Packed &best) {
-  constexpr size_t kMostRounds = 32, kMostPairs = size_t{1} << 20; // placed
+  constexpr size_t kMostRounds = 32, kMostPairs = size_t{1} << 19; // placed
   constexpr int64_t kWorth = 512; // part of what is enough
   const size_t rounds =
       std::min(kMostRounds, kMostPairs / (overlaps.list.size() + 1));

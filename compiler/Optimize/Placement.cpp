@@ -10,6 +10,7 @@
 #include <map>
 #include <numeric>
 #include <set>
+#include <utility>
 
 namespace moe::optimize {
 namespace {
@@ -355,8 +356,15 @@ private:
       for (auto [stage, value] : values)
         addValue(stage, value, life, lifetimes);
     };
+    // Of every value, by stage: to what it was raised already.
+    std::vector<std::vector<int64_t>> raised(plan.stages.size());
+    for (int64_t stage : rank.stages)
+      raised[stage].assign(plan.stages[stage].values.size(), -1);
     auto raiseAll = [&](int64_t above) {
       for (auto [stage, index] : live) {
+        if (std::exchange(raised[stage][index],
+                          std::max(raised[stage][index], above)) >= above)
+          continue;
         plan::Value &value = plan.stages[stage].values[index];
         lifetimes.raise({stage, -1, index}, value.offset, value.bytes, above);
       }

@@ -17,7 +17,7 @@ namespace {
 constexpr SlotShares kFine = {1024, 256};
 /// Where there would be more than kMostInstances.
 constexpr SlotShares kCoarse = {32, 64};
-constexpr size_t kMostInstances = 12'000;
+constexpr size_t kMostInstances = 40'000;
 /// In slots of one layout there is nothing to gain from small ones.
 constexpr SlotShares kStacked = {16, 256};
 
