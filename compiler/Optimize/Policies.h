@@ -117,11 +117,12 @@ StageTimes timesOf(const PolicyProblem &problem, size_t stage,
 /// While layer l of the running stage runs, the layers below it hold their
 /// keptBytes, those above it have given theirs back (backward) or not taken
 /// them yet (forward):
-///   peak = max over moments of otherBytes + sum over stages of (held * kept
-///          + pending * pendingBytes) + max over l of (kept of layers below l +
-///          pendingBytes of those
-///              above it + the larger of peakBytes of l, and latePeakBytes of l
-///              + aheadBytes below l).
+///   peak = max over moments of otherBytes
+///          + sum over stages of (held * kept + pending * pendingBytes)
+///          + max over l of (kept of layers below l
+///              + pendingBytes of those above it
+///              + the larger of peakBytes of l, and latePeakBytes of l +
+///                aheadBytes below l).
 /// On the host a microbatch that runs counts in full:
 ///   host = max over moments of sum over stages of
 ///          (held + 1 if it runs + 1 if it is overlapped) * hostBytes.

@@ -31,16 +31,21 @@ public:
   /// Whether something that came before is no worse than this in its place, in
   /// kept bytes and in the peak; else it counts from now on.
   bool isDominated(const Place &place, int64_t kept, int64_t peak) {
-    for (const auto &[other, stairs] : least) {
-      if (other > place)
-        break;
-      if (!isWithin(other, place))
+    for (size_t i = 0; i < entries.size(); ++i) {
+      const Stairs &stairs = entries[i].stairs;
+      if (!isWithin(entries[i].place, place))
         continue;
       auto behind = stairs.upper_bound(kept);
-      if (behind != stairs.begin() && std::prev(behind)->second <= peak)
-        return true;
+      if (behind == stairs.begin() || std::prev(behind)->second > peak)
+        continue;
+      // What dominates once does so again and again: it comes sooner then.
+      swap(i, i / 2);
+      return true;
     }
-    Stairs &own = least[place];
+    auto [known, isNew] = numbers.try_emplace(place, entries.size());
+    if (isNew)
+      entries.push_back({place, {}});
+    Stairs &own = entries[known->second].stairs;
     auto behind = own.upper_bound(kept);
     while (behind != own.end() && behind->second >= peak)
       behind = own.erase(behind);
@@ -50,6 +55,10 @@ public:
 
 private:
   using Stairs = std::map<int64_t, int64_t>; // kept -> peak, falling
+  struct Entry {
+    Place place;
+    Stairs stairs;
+  };
 
   static bool isWithin(const Place &a, const Place &b) {
     for (size_t i = 0; i < a.size(); ++i)
@@ -58,7 +67,16 @@ private:
     return true;
   }
 
-  std::map<Place, Stairs> least;
+  void swap(size_t a, size_t b) {
+    if (a == b)
+      return;
+    std::swap(entries[a], entries[b]);
+    numbers.at(entries[a].place) = a;
+    numbers.at(entries[b].place) = b;
+  }
+
+  std::vector<Entry> entries;
+  std::map<Place, size_t> numbers; ///< of entries
 };
 
 } // namespace
@@ -74,8 +92,11 @@ void StageFront::dropDominated(std::vector<Node> &nodes, int64_t hostPart,
     return std::tuple(sums.extraNs, sums.kept, sums.peak, sums.ahead,
                       sums.lagNs, sums.host, sums.pending, node.name());
   };
-  std::sort(nodes.begin(), nodes.end(),
-            [&](const Node &a, const Node &b) { return keyOf(a) < keyOf(b); });
+  std::sort(nodes.begin(), nodes.end(), [&](const Node &a, const Node &b) {
+    // Mostly that decides, and there are many to sort.
+    return a.sums.extraNs != b.sums.extraNs ? a.sums.extraNs < b.sums.extraNs
+                                            : keyOf(a) < keyOf(b);
+  });
   Seen<std::array<int64_t, 4>> seen;
   std::erase_if(nodes, [&](const Node &node) {
     return seen.isDominated({node.sums.host / hostPart, node.sums.ahead,
