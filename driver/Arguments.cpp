@@ -2,8 +2,10 @@
 
 #include "driver/Arguments.h"
 
+#include <array>
 #include <charconv>
 #include <cmath>
+#include <cstdio>
 #include <set>
 #include <string>
 
@@ -36,6 +38,18 @@ Result<int64_t> driver::parseBytes(std::string_view text) {
       return static_cast<int64_t>(bytes);
     }
   return wrong(text, expected);
+}
+
+std::string driver::gibibytes(int64_t bytes) {
+  constexpr int64_t unit = int64_t{1} << 30;
+  // Whole and hundredths apart, since a hundredth of 2^30 is no whole number.
+  int64_t hundredths =
+      bytes / unit * 100 + (bytes % unit * 100 + unit - 1) / unit;
+  std::array<char, 32> text;
+  snprintf(text.data(), text.size(), "%lld.%02lld GiB",
+           static_cast<long long>(hundredths / 100),
+           static_cast<long long>(hundredths % 100));
+  return text.data();
 }
 
 Result<plan::Layout> driver::parseLayout(std::string_view text) {

@@ -431,13 +431,8 @@ Chooser::bound(const Chosen &chosen,
     auto r = static_cast<size_t>(rank);
     optimize::PolicyProblem choice =
         optimize::rankProblem(base, chosen.counts, rank);
-    int64_t least = optimize::leastExtraNs(choice, capacityBytes[r]);
-    if (freedom.effort == optimize::Effort::exact) {
-      optimize::PolicyFront front(choice, optimize::Effort::exact);
-      const auto *point = front.within(capacityBytes[r]);
-      if (point && front.isExact())
-        least = point->extraNs;
-    }
+    int64_t least =
+        optimize::leastExtraNs(choice, capacityBytes[r], freedom.effort);
     leastOfRank.push_back(std::max<int64_t>(0, least));
     // Pairs that overlap take less than both.
     if (pairs.empty())

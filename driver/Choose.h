@@ -184,6 +184,13 @@ struct Draft {
 /// finish() writes the files that were asked for besides the plan.
 using MakeDraft = std::function<Result<Draft>(const Chosen &, int64_t, bool)>;
 
+/// What there is, in bytes of each device.
+struct PlanBudget {
+  int64_t wholeBytes = 0; ///< reserve included
+  int64_t reserveBytes = 0;
+  int64_t hostBytes = 0; ///< 0: unknown, and no limit
+};
+
 /// Makes drafts of what `chooser` chooses until one fits without waits for
 /// bytes: where a rank needs more than the chooser thought, it gets that much
 /// less to choose with, where less, that much more; where its copies take
@@ -194,13 +201,14 @@ using MakeDraft = std::function<Result<Draft>(const Chosen &, int64_t, bool)>;
 /// where nothing fits, the one that needs least. With what was chosen and its
 /// distance from the bound among its assumptions.
 ///
-/// With effort exact that is done for all budgets of eight significant bits up
-/// to this one, and the quickest plan is the answer. What is tried for a budget
-/// does not depend on other ones, so that a larger budget never gives a slower
-/// plan. The draft of the answer is made again where it `writes` files.
-/// `hostBytes`: of the host, for each rank; 0: unknown, and no limit.
-Result<PlanAnswer> choosePlan(const Chooser &chooser, int64_t budgetBytes,
-                              int64_t reserveBytes, int64_t hostBytes,
-                              bool writes, const MakeDraft &make);
+/// With effort exact that is done for all budgets of ten significant bits from
+/// this one down, as long as the account promises a quicker plan, or one little
+/// slower, and the quickest is the answer. What is tried for a budget does not
+/// depend on other ones, so that a larger budget never gives a slower plan.
+/// `onProgress`, if any, is told of these. The draft of the answer is made
+/// again where it `writes` files.
+Result<PlanAnswer> choosePlan(const Chooser &chooser, const PlanBudget &budget,
+                              bool writes, const MakeDraft &make,
+                              const OnProgress &onProgress);
 
 } // namespace moe::driver

@@ -23,17 +23,20 @@ constexpr int kMostDrafts = 5;
 /// Of a step, what other shares of layers have to save.
 constexpr int64_t kWorthShares = 1000;
 
-/// Budgets with eight significant bits, by rising size; the first is 128 bytes.
+/// Of a step, by what an account that says it is longer may be wrong.
+constexpr int64_t kWrongTime = 64;
+
+/// Budgets with ten significant bits, by rising size; the first is 512 bytes.
 struct Step {
   int64_t index = 0;
 
-  int64_t bytes() const { return (128 + index % 128) << (index / 128); }
+  int64_t bytes() const { return (512 + index % 512) << (index / 512); }
   /// The largest within `bytes`, at least the first.
   static Step within(int64_t bytes) {
     auto width =
         static_cast<int64_t>(std::bit_width(static_cast<uint64_t>(bytes)));
-    int64_t shift = std::max<int64_t>(0, width - 8);
-    return {std::max<int64_t>(0, 128 * shift + (bytes >> shift) - 128)};
+    int64_t shift = std::max<int64_t>(0, width - 10);
+    return {std::max<int64_t>(0, 512 * shift + (bytes >> shift) - 512)};
   }
 };
 
@@ -70,11 +73,12 @@ struct Taken {
 
 class PlanChooser {
 public:
-  PlanChooser(const Chooser &chooser, int64_t reserveBytes, int64_t hostBytes,
-              const MakeDraft &make)
-      : chooser(chooser), reserve(reserveBytes),
-        host(hostBytes > 0 ? hostBytes : optimize::kUnlimitedBytes),
-        make(make) {}
+  PlanChooser(const Chooser &chooser, const PlanBudget &budget,
+              const MakeDraft &make, const OnProgress &onProgress)
+      : chooser(chooser), reserve(budget.reserveBytes),
+        host(budget.hostBytes > 0 ? budget.hostBytes
+                                  : optimize::kUnlimitedBytes),
+        make(make), onProgress(onProgress) {}
 
   /// The best that fits `whole` bytes, reserve left out; or what needs least.
   Result<Taken> run(int64_t whole) {
@@ -299,18 +303,29 @@ private:
   /// The quickest of all steps up to `whole`.
   Result<Taken> runAll(int64_t whole) {
     Result<Attempt> free = attempt(chooser.choose(roomOf(kUnlimited)), whole);
-    Result<Attempt> lowest = attempt(chooser.choose(roomOf(0)), 0);
-    if (!free || !lowest)
-      return free ? lowest.error() : free.error();
+    if (!free)
+      return free.error();
     std::optional<Taken> best;
     int64_t most = largest(free->draft.bytesWithoutWaits);
     if (most <= whole && fitsHost(free->draft))
       MOE_RETURN_IF_ERROR(take(*free, whole, best));
-    int64_t bottom = Step::within(largest(lowest->draft.arenaBytes)).index;
-    // Beyond what needs most there is nothing else to try.
-    for (int64_t index = Step::within(std::min(whole, most)).index;
-         index >= bottom; --index)
-      MOE_RETURN_IF_ERROR(tryBudget(Step{index}.bytes(), best));
+    // Beyond what needs most there is nothing else to try, nor from where on
+    // the account promises nothing better.
+    const int64_t top = Step::within(std::min(whole, most)).index;
+    for (int64_t index = top; index >= 0; --index) {
+      const int64_t bytes = Step{index}.bytes();
+      Result<Chosen> chosen = chooser.choose(roomOf(bytes));
+      if (!chosen)
+        return chosen.error();
+      const int64_t promised = chosen->stepNs - chosen->stepNs / kWrongTime;
+      if (!chosen->fits ||
+          (best && promised > best->answer.plan.prediction.stepNs))
+        break;
+      if (onProgress)
+        onProgress(static_cast<size_t>(top - index), 0,
+                   "budgets tried; next " + gibibytes(bytes + reserve));
+      MOE_RETURN_IF_ERROR(tryBudget(bytes, best));
+    }
     return best ? Result<Taken>(std::move(*best)) : least();
   }
 
@@ -368,6 +383,7 @@ private:
   int64_t reserve;
   int64_t host; ///< of each rank
   const MakeDraft &make;
+  const OnProgress &onProgress;
   /// Choices, and with waits what they were laid out for.
   std::map<std::tuple<std::vector<int64_t>, std::string, std::string, int64_t>,
            int64_t>
@@ -434,17 +450,17 @@ Status describe(const Chooser &chooser, int64_t whole, Taken &best) {
 }
 } // namespace
 
-Result<PlanAnswer> choosePlan(const Chooser &chooser, int64_t budgetBytes,
-                              int64_t reserveBytes, int64_t hostBytes,
-                              bool writes, const MakeDraft &make) {
-  int64_t whole = std::max<int64_t>(0, budgetBytes - reserveBytes);
+Result<PlanAnswer> choosePlan(const Chooser &chooser, const PlanBudget &budget,
+                              bool writes, const MakeDraft &make,
+                              const OnProgress &onProgress) {
+  int64_t whole = std::max<int64_t>(0, budget.wholeBytes - budget.reserveBytes);
   Result<Taken> taken =
-      PlanChooser(chooser, reserveBytes, hostBytes, make).run(whole);
+      PlanChooser(chooser, budget, make, onProgress).run(whole);
   if (!taken)
     return taken.error();
   if (writes) {
     Result<Draft> again =
-        make(taken->chosen, taken->layoutBytes + reserveBytes, true);
+        make(taken->chosen, taken->layoutBytes + budget.reserveBytes, true);
     if (!again)
       return again.error();
     if (Result<PlanAnswer> written = again->finish(); !written)
@@ -452,7 +468,7 @@ Result<PlanAnswer> choosePlan(const Chooser &chooser, int64_t budgetBytes,
   }
   // It may be laid out for another budget.
   plan::Plan &plan = taken->answer.plan;
-  plan.machine.budgetBytes = budgetBytes;
+  plan.machine.budgetBytes = budget.wholeBytes;
   plan.prediction.fits = std::all_of(
       plan.ranks.begin(), plan.ranks.end(), [&](const plan::Rank &rank) {
         return plan::fitsMachine(plan.machine, rank);

@@ -110,8 +110,10 @@ Result<PlanAnswer> planTrial(const Inputs &inputs, Compiler &compiler,
   if (!chooser)
     return chooser.error();
   return choosePlan(
-      *chooser, inputs.budgetBytes, inputs.machine.reserveBytes,
-      inputs.machine.hostMemoryBytes, writesFiles,
+      *chooser,
+      {inputs.budgetBytes, inputs.machine.reserveBytes,
+       inputs.machine.hostMemoryBytes},
+      writesFiles,
       [&](const Chosen &chosen, int64_t budgetBytes, bool isAnswer) {
         Decided decided = decidedBy(inputs);
         decided.layers = chosen.layers;
@@ -120,7 +122,8 @@ Result<PlanAnswer> planTrial(const Inputs &inputs, Compiler &compiler,
         if (inputs.request.offload == kAuto)
           decided.offload = chosen.offload;
         return compiler.draft(trial, decided, budgetBytes, isAnswer);
-      });
+      },
+      request.onProgress);
 }
 
 } // namespace

@@ -18,6 +18,10 @@
 
 namespace moe::driver {
 
+/// How many of how many things are done, and which is next; of 0: it is open of
+/// how many.
+using OnProgress = std::function<void(size_t, size_t, const std::string &)>;
+
 struct PlanRequest {
   std::string modelPath;            ///< Hugging Face config.json
   std::string reductions;           ///< "layers=4,hidden=256,..."; empty: none
@@ -48,9 +52,9 @@ struct PlanRequest {
   /// Whether a plan that does not fit says what would help, each thing by
   /// another plan.
   bool reportsLevers = true;
-  /// Told before each of them, some seconds apart: how many are done, of how
-  /// many, and which is next.
-  std::function<void(size_t, size_t, const std::string &)> onLever;
+  /// Told before each of several plans that take some seconds together, those
+  /// of levers or of effort exact.
+  OnProgress onProgress;
   /// Replayed dispatches follow the handles of forward, which stay kept.
   bool keepHandles = false;
   /// Targets and values that are kept on the host from forward to backward, as

@@ -2,27 +2,14 @@
 
 #include "driver/Levers.h"
 
+#include "driver/Arguments.h"
+
 #include <algorithm>
-#include <array>
-#include <cstdio>
 #include <optional>
 
 namespace moe::driver {
 
 namespace {
-
-/// "20.53 GiB", rounded up.
-std::string gibibytes(int64_t bytes) {
-  constexpr int64_t unit = int64_t{1} << 30;
-  // Whole and hundredths apart, since a hundredth of 2^30 is no whole number.
-  int64_t hundredths =
-      bytes / unit * 100 + (bytes % unit * 100 + unit - 1) / unit;
-  std::array<char, 32> text;
-  snprintf(text.data(), text.size(), "%lld.%02lld GiB",
-           static_cast<long long>(hundredths / 100),
-           static_cast<long long>(hundredths % 100));
-  return text.data();
-}
 
 const plan::Rank &largestRank(const plan::Plan &plan) {
   return *std::max_element(plan.ranks.begin(), plan.ranks.end(),
@@ -148,8 +135,9 @@ void describeLeastBudget(const PlanRequest &request, plan::Plan &plan) {
     const std::vector<Lever> levers = leversOf(request, plan);
     for (size_t i = 0; i < levers.size(); ++i) {
       const Lever &lever = levers[i];
-      if (request.onLever)
-        request.onLever(i, levers.size(), lever.what);
+      if (request.onProgress)
+        request.onProgress(i, levers.size(),
+                           "does not fit; least budget with " + lever.what);
       if (Result<PlanAnswer> made = makePlan(lever.request);
           made && leastBudget(made->plan) < leastBudget(plan))
         found.push_back({"policies.lever." + lever.name,

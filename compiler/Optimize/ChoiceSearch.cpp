@@ -12,7 +12,10 @@ namespace moe::optimize {
 namespace {
 
 /// States that go on to the next layer.
-constexpr size_t kMostStates = 256;
+size_t mostStates(Effort effort) {
+  return effort == Effort::exact ? size_t{1} << 15 : 256;
+}
+
 /// Prices of bytes that are tried, and those that bounds go by.
 constexpr size_t kPrices = 24, kMostBounds = 16;
 
@@ -54,11 +57,15 @@ struct State {
   }
 };
 
+/// What layers need, however they are treated.
+struct Least {
+  int64_t kept = 0, pending = 0;
+};
+
 class ChoiceSearch {
 public:
-  ChoiceSearch(const PolicyProblem &problem, int64_t capacity, int64_t known)
-      : problem(problem), layers(problem.stages.front()), capacity(capacity),
-        known(known) {
+  ChoiceSearch(const PolicyProblem &problem, int64_t capacity)
+      : problem(problem), layers(problem.stages.front()), capacity(capacity) {
     int64_t hosted = 1;
     for (const Moment &moment : problem.moments) {
       loads.push_back({moment.held.front(),
@@ -82,15 +89,19 @@ public:
           }))
         binding.push_back(load);
     loads = std::move(binding);
+    findLeast();
+    findBounds();
   }
 
-  std::optional<Choices> run() {
-    findBounds();
+  QuickerChoices run(int64_t knownNs, size_t mostStates) {
+    known = knownNs;
+    most = mostStates;
+    isCertain = true;
     std::vector<std::vector<State>> levels = {{State{}}};
     for (size_t layer = 0; layer < layers.size(); ++layer) {
       std::vector<State> next = extend(levels.back(), layer);
       if (next.empty())
-        return std::nullopt;
+        return {std::nullopt, isCertain};
       levels.push_back(std::move(next));
     }
     // By rising bounds, which are times now.
@@ -100,7 +111,7 @@ public:
       options[layer - 1] = levels[layer][at].option;
       at = levels[layer][at].parent;
     }
-    return Choices{std::move(options)};
+    return {Choices{std::move(options)}, isCertain};
   }
 
 private:
@@ -196,11 +207,36 @@ private:
     }
   }
 
-  bool mayFit(const StageSums &sums) const {
-    return sums.host <= hostBytes &&
-           std::all_of(loads.begin(), loads.end(), [&](const Load &load) {
-             return load.of(sums) + sums.peak <= capacity;
-           });
+  /// Of the layers from each on, and none behind the last, what they keep and
+  /// have pending at least.
+  void findLeast() {
+    least.resize(layers.size() + 1);
+    for (size_t layer = layers.size(); layer > 0; --layer) {
+      const std::vector<LayerOption> &options = optionsOf(layer - 1);
+      least[layer - 1] = least[layer];
+      least[layer - 1].kept += leastOf(options, &LayerOption::keptBytes);
+      least[layer - 1].pending += leastOf(options, &LayerOption::pendingBytes);
+    }
+  }
+
+  static int64_t leastOf(const std::vector<LayerOption> &options,
+                         int64_t LayerOption::*figure) {
+    int64_t bytes = options.front().*figure;
+    for (const LayerOption &option : options)
+      bytes = std::min(bytes, option.*figure);
+    return bytes;
+  }
+
+  /// With the layers below `layer`.
+  bool mayFit(StageSums sums, size_t layer) const {
+    if (sums.host > hostBytes)
+      return false;
+    sums.kept += least[layer].kept;
+    sums.pending += least[layer].pending;
+    sums.peak = std::max(sums.peak + least[layer].pending, sums.kept);
+    return std::all_of(loads.begin(), loads.end(), [&](const Load &load) {
+      return load.of(sums) + sums.peak <= capacity;
+    });
   }
 
   std::vector<State> extend(const std::vector<State> &states, size_t layer) {
@@ -210,14 +246,17 @@ private:
       for (uint32_t option = 0; option < optionsOf(layer).size(); ++option) {
         State state{states[parent].sums, 0, parent, option};
         state.sums.add(optionsOf(layer)[option]);
-        if (!mayFit(state.sums))
+        if (!mayFit(state.sums, layer + 1))
           continue;
         state.bound = static_cast<double>(isLast ? state.sums.takenNs()
                                                  : state.sums.extraNs);
-        for (const Bound &bound : bounds)
+        for (const Bound &bound : bounds) {
+          if (state.bound >= static_cast<double>(known))
+            break;
           if (bound.row > layer)
             state.bound =
                 std::max(state.bound, timeBy(bound, state.sums, layer + 1));
+        }
         if (state.bound < static_cast<double>(known))
           next.push_back(state);
       }
@@ -226,32 +265,58 @@ private:
              std::tuple(b.bound, b.sums.kept, b.sums.peak, b.parent, b.option);
     });
     std::vector<State> chosen;
+    std::vector<uint32_t> order; // in which they are looked at
     for (const State &state : next) {
-      if (chosen.size() == kMostStates)
+      auto better =
+          std::find_if(order.begin(), order.end(), [&](uint32_t other) {
+            return chosen[other].isNoWorseThan(state);
+          });
+      if (better != order.end()) {
+        // What dominates once does so again and again: it comes sooner then.
+        std::iter_swap(better, order.begin() + (better - order.begin()) / 2);
+        continue;
+      }
+      if (chosen.size() == most) {
+        isCertain = false;
         break;
-      if (std::none_of(chosen.begin(), chosen.end(), [&](const State &other) {
-            return other.isNoWorseThan(state);
-          }))
-        chosen.push_back(state);
+      }
+      order.push_back(static_cast<uint32_t>(chosen.size()));
+      chosen.push_back(state);
     }
     return chosen;
   }
 
   const PolicyProblem &problem;
   const std::vector<int64_t> &layers; ///< their kinds
-  int64_t capacity, known;
+  int64_t capacity;
+  // Of the run.
+  int64_t known = 0;
+  size_t most = 0;
+  bool isCertain = false;
   int64_t hostBytes = kUnlimitedBytes; ///< of a microbatch
   std::vector<Load> loads;
+  std::vector<Least> least;
   std::vector<Bound> bounds;
 };
 
 } // namespace
 
-std::optional<Choices> quickerChoices(const PolicyProblem &problem,
-                                      int64_t capacityBytes, int64_t knownNs) {
+QuickerChoices quickerChoices(const PolicyProblem &problem,
+                              int64_t capacityBytes, int64_t knownNs,
+                              Effort effort) {
   if (problem.stages.size() != 1)
-    return std::nullopt;
-  return ChoiceSearch(problem, capacityBytes, knownNs).run();
+    return {};
+  ChoiceSearch search(problem, capacityBytes);
+  QuickerChoices found = search.run(knownNs, mostStates(Effort::fast));
+  if (effort == Effort::fast || found.isCertain)
+    return found;
+  if (found.choices)
+    knownNs = evaluate(problem, *found.choices).extraNs;
+  QuickerChoices better = search.run(knownNs, mostStates(effort));
+  if (better.choices)
+    return better;
+  found.isCertain = better.isCertain;
+  return found;
 }
 
 } // namespace moe::optimize

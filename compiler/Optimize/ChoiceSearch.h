@@ -12,14 +12,24 @@
 
 namespace moe::optimize {
 
+/// What a search comes to.
+struct QuickerChoices {
+  std::optional<Choices> choices; ///< none: none were found
+  /// Whether no choices that fit take less than these; or, where there are
+  /// none, than what was known.
+  bool isCertain = false;
+};
+
 /// Choices of a rank with one stage that fit `capacityBytes`, and the host, in
-/// less time than `knownNs`; none: none were found. A front answers every
-/// capacity, of which it is thinned; this goes for one: from layer to layer
-/// with the few hundred choices so far of which a bound promises most. The
-/// bound is that of a Lagrangian relaxation: the least time of the layers
-/// above, with their bytes at a price, for the prices that say most. O(layers
-/// n s (layers + s)) for n options and s states.
-std::optional<Choices> quickerChoices(const PolicyProblem &problem,
-                                      int64_t capacityBytes, int64_t knownNs);
+/// less time than `knownNs`. A front answers every capacity, of which it is
+/// thinned; this goes for one: from layer to layer with the choices so far of
+/// which a bound promises most, a few hundred (fast), or all that could be
+/// quicker than what these lead to, up to some ten thousands (exact). The bound
+/// is that of a Lagrangian relaxation: the least time of the layers above, with
+/// their bytes at a price, for the prices that say most. O(layers n s (layers +
+/// s)) for n options and s states.
+QuickerChoices quickerChoices(const PolicyProblem &problem,
+                              int64_t capacityBytes, int64_t knownNs,
+                              Effort effort);
 
 } // namespace moe::optimize

@@ -132,16 +132,23 @@ public:
       : problem(problem), blocks(static_cast<int64_t>(problem.blocks.size())),
         stages(problem.stages()) {
     CutValue value = valueOf(problem, costs, known);
-    int64_t slowest = 0;
+    int64_t slowest = 0, workNs = 0;
     for (int64_t rank = 0; rank < problem.ranks(); ++rank)
       slowest = std::max(slowest, costs.of(rank, known).ns);
-    // Where nothing fits, longer stages could do with less elsewhere.
+    for (int64_t kind : problem.blocks)
+      workNs += workOf(kind);
+    // All ranks together take no less than their work.
     int64_t longest =
-        value.excess > 0
-            ? 2 * slowest
-            : value.objective / std::max<int64_t>(1, problem.microbatches - 1);
+        problem.microbatches == 1
+            ? value.objective
+            : (value.objective - workNs) / (problem.microbatches - 1);
+    // Where nothing fits, longer stages could do with less elsewhere.
+    if (value.excess > 0)
+      longest = 2 * slowest;
     for (auto [stage, begin, end] : segmentsOfCuts(longest))
-      addSegment(costs, stage, begin, end);
+      addSegment(costs, stage, begin, end,
+                 value.excess > 0 ? std::numeric_limits<int64_t>::max()
+                                  : longest);
   }
 
   std::optional<std::vector<int64_t>> run() {
@@ -172,6 +179,11 @@ private:
   };
   using Key = std::array<int64_t, 3>; ///< stage, begin, end
 
+  int64_t workOf(int64_t kind) const {
+    const BlockKind &block = problem.kinds[static_cast<size_t>(kind)];
+    return block.forwardNs + block.backwardNs;
+  }
+
   /// The stages that take no longer without policies and are part of a cut of
   /// such stages.
   std::vector<Key> segmentsOfCuts(int64_t longest) const {
@@ -188,9 +200,7 @@ private:
           continue;
         int64_t ns = 0;
         for (int64_t end = begin + 1; end <= blocks; ++end) {
-          const BlockKind &kind = problem.kinds[static_cast<size_t>(
-              problem.blocks[static_cast<size_t>(end - 1)])];
-          ns += kind.forwardNs + kind.backwardNs;
+          ns += workOf(problem.blocks[static_cast<size_t>(end - 1)]);
           if (ns > longest)
             break;
           if (!mayHold(problem, stage, begin, end))
@@ -211,14 +221,21 @@ private:
     return found;
   }
 
-  void addSegment(RankCosts &costs, int64_t stage, int64_t begin, int64_t end) {
+  /// Where it is quick to see that it takes longer than `longest`, it is none.
+  void addSegment(RankCosts &costs, int64_t stage, int64_t begin, int64_t end,
+                  int64_t longest) {
     // A cut with this stage; what others have does not matter here.
     std::vector<int64_t> counts(static_cast<size_t>(stages), 0);
     if (stage > 0)
       counts.front() = begin;
     counts[static_cast<size_t>(stage)] = end - begin;
-    const RankCost &cost =
-        costs.of(problem.rankOf[static_cast<size_t>(stage)], counts);
+    const int64_t rank = problem.rankOf[static_cast<size_t>(stage)];
+    if (costs.areCostly() && longest < std::numeric_limits<int64_t>::max()) {
+      const int64_t least = costs.leastNs(rank, counts);
+      if (least < 0 || least > longest)
+        return;
+    }
+    const RankCost &cost = costs.of(rank, counts);
     segments[{stage, begin, end}] = {cost.ns, cost.excessBytes};
   }
 

@@ -9,6 +9,7 @@
 //===----------------------------------------------------------------------===//
 #pragma once
 
+#include "compiler/Optimize/ChoiceSearch.h"
 #include "compiler/Optimize/Policies.h"
 #include "compiler/Optimize/UniformChoices.h"
 
@@ -17,6 +18,7 @@
 #include <map>
 #include <memory>
 #include <optional>
+#include <tuple>
 #include <vector>
 
 namespace moe::optimize {
@@ -107,9 +109,9 @@ public:
      const std::function<PolicyProblem()> &makeProblem);
 
   /// What was found for the rank and this capacity before, or `find`s now.
-  const std::optional<Choices> &
-  quicker(const std::vector<int64_t> &rankAndBlocks, int64_t capacityBytes,
-          const std::function<std::optional<Choices>()> &find);
+  const QuickerChoices &quicker(const std::vector<int64_t> &rankAndBlocks,
+                                int64_t capacityBytes, Effort effort,
+                                const std::function<QuickerChoices()> &find);
 
   /// All layers of a kind alike: of `problem`, which the rank has; see
   /// UniformFront for `alike`.
@@ -120,7 +122,7 @@ public:
 private:
   std::map<std::vector<int64_t>, std::shared_ptr<const Entry>> entries;
   std::map<std::vector<int64_t>, UniformFront> uniforms;
-  std::map<std::pair<std::vector<int64_t>, int64_t>, std::optional<Choices>>
+  std::map<std::tuple<std::vector<int64_t>, int64_t, Effort>, QuickerChoices>
       found;                           ///< by rank and capacity
   std::shared_ptr<StageFronts> stages; ///< of all entries
 };

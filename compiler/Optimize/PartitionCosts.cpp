@@ -1,6 +1,5 @@
 #include "compiler/Optimize/PartitionCosts.h"
 
-#include "compiler/Optimize/ChoiceSearch.h"
 #include "compiler/Optimize/StageFronts.h"
 
 #include <algorithm>
@@ -103,11 +102,12 @@ RankFronts::of(const std::vector<int64_t> &rankAndBlocks, Effort effort,
   return known;
 }
 
-const std::optional<Choices> &
+const QuickerChoices &
 RankFronts::quicker(const std::vector<int64_t> &rankAndBlocks,
-                    int64_t capacityBytes,
-                    const std::function<std::optional<Choices>()> &find) {
-  auto [known, isNew] = found.try_emplace({rankAndBlocks, capacityBytes});
+                    int64_t capacityBytes, Effort effort,
+                    const std::function<QuickerChoices()> &find) {
+  auto [known, isNew] =
+      found.try_emplace({rankAndBlocks, capacityBytes, effort});
   if (isNew)
     known->second = find();
   return known->second;
@@ -152,11 +152,14 @@ RankKey RankCosts::keyOf(int64_t rank,
 std::pair<const RankKey, RankCost> &
 RankCosts::at(int64_t rank, const std::vector<int64_t> &counts) {
   auto [known, isNew] = costs.try_emplace(keyOf(rank, counts));
-  if (isNew) {
+  if (isNew)
     known->second = workOut(rank, counts, known->first);
-    exact &= known->second.isExact;
-  }
   return *known;
+}
+
+bool RankCosts::areExact() const {
+  return std::all_of(costs.begin(), costs.end(),
+                     [](const auto &known) { return known.second.isExact; });
 }
 
 int64_t RankCosts::leastNs(int64_t rank, const std::vector<int64_t> &counts) {
@@ -172,8 +175,12 @@ int64_t RankCosts::leastNs(int64_t rank, const std::vector<int64_t> &counts) {
 
 RankCost RankCosts::workOut(int64_t rank, const std::vector<int64_t> &counts,
                             const RankKey &key) {
-  std::shared_ptr<const RankFronts::Entry> known = fronts.of(
-      key, effort, [&] { return rankProblem(problem, counts, rank); });
+  // Where a search can tell what is best, a front need not.
+  const bool isSearched = effort == Effort::exact &&
+                          stagesOf[static_cast<size_t>(rank)].size() == 1;
+  std::shared_ptr<const RankFronts::Entry> known =
+      fronts.of(key, isSearched ? Effort::fast : effort,
+                [&] { return rankProblem(problem, counts, rank); });
   const PolicyFront &front = known->front;
   int64_t capacity = problem.capacityBytes[static_cast<size_t>(rank)];
   const PolicyFront::Point *point = front.within(capacity);
@@ -192,6 +199,8 @@ RankCost RankCosts::workOut(int64_t rank, const std::vector<int64_t> &counts,
   }
   RankCost cost = costOf(known->problem, capacity, taken, std::move(choices));
   cost.isExact = front.isExact();
+  if (isSearched && !cost.isExact)
+    improve(cost, key, known->problem, Effort::exact);
   return cost;
 }
 
@@ -214,20 +223,27 @@ void RankCosts::sharpen(int64_t rank, const std::vector<int64_t> &counts) {
   auto &[key, cost] = at(rank, counts);
   if (cost.isExact || std::exchange(cost.isSharp, true))
     return;
-  const int64_t capacity = problem.capacityBytes[static_cast<size_t>(rank)];
-  const PolicyProblem choice = rankProblem(problem, counts, rank);
-  int64_t extraNs = cost.extraNs;
-  if (cost.excessBytes > 0) // whatever fits is better
-    extraNs = std::numeric_limits<int64_t>::max();
-  if (extraNs < cost.ns / kWorthASearch)
+  if (cost.excessBytes == 0 && cost.extraNs < cost.ns / kWorthASearch)
     return;
-  const std::optional<Choices> &quicker = fronts.quicker(
-      key, capacity, [&] { return quickerChoices(choice, capacity, extraNs); });
-  if (!quicker)
-    return;
-  PolicyOutcome outcome = evaluate(choice, *quicker);
-  cost =
-      costOf(choice, capacity, {outcome.peakBytes, outcome.extraNs}, *quicker);
+  improve(cost, key, rankProblem(problem, counts, rank), Effort::fast);
+}
+
+void RankCosts::improve(RankCost &cost, const RankKey &key,
+                        const PolicyProblem &choice, Effort byEffort) {
+  const int64_t capacity =
+      problem.capacityBytes[static_cast<size_t>(key.front())];
+  const int64_t known = cost.excessBytes > 0 // whatever fits is better
+                            ? std::numeric_limits<int64_t>::max()
+                            : cost.extraNs;
+  const QuickerChoices &quicker = fronts.quicker(key, capacity, byEffort, [&] {
+    return quickerChoices(choice, capacity, known, byEffort);
+  });
+  if (quicker.choices) {
+    PolicyOutcome outcome = evaluate(choice, *quicker.choices);
+    cost = costOf(choice, capacity, {outcome.peakBytes, outcome.extraNs},
+                  *quicker.choices);
+  }
+  cost.isExact = quicker.isCertain;
   cost.isSharp = true;
 }
 

@@ -23,7 +23,8 @@ struct RankCost {
   int64_t peakBytes = 0;
   int64_t excessBytes = 0;
   Choices choices;
-  /// Whether no choices that fit take less, and none need less memory.
+  /// Whether it is certain that no choices that fit take less; or, where these
+  /// do not fit, that none do.
   bool isExact = false;
   bool isSharp = false; ///< sharpen() is done with it
 };
@@ -50,9 +51,11 @@ public:
   /// The time of `rank` is never less, by the linear relaxation; -1: nothing
   /// fits.
   int64_t leastNs(int64_t rank, const std::vector<int64_t> &counts);
+  /// Whether it pays to bound a rank before it is worked out.
+  bool areCostly() const { return effort == Effort::exact; }
   /// How many were worked out, and whether all of them exactly.
   size_t size() const { return costs.size(); }
-  bool areExact() const { return exact; }
+  bool areExact() const;
 
 private:
   std::pair<const RankKey, RankCost> &at(int64_t rank,
@@ -62,6 +65,8 @@ private:
                    const RankKey &key);
   RankCost costOf(const PolicyProblem &choice, int64_t capacity,
                   PolicyFront::Point taken, Choices choices) const;
+  void improve(RankCost &cost, const RankKey &key, const PolicyProblem &choice,
+               Effort byEffort);
 
   const PartitionProblem &problem;
   Effort effort;
@@ -71,7 +76,6 @@ private:
   std::vector<int64_t> alike;                 ///< see UniformFront
   std::map<RankKey, RankCost> costs;
   std::map<RankKey, int64_t> least;
-  bool exact = true;
 };
 
 /// What is minimized.

@@ -1,10 +1,12 @@
 #include "compiler/Optimize/Policies.h"
 
+#include "compiler/Optimize/ChoiceSearch.h"
 #include "compiler/Optimize/StageFronts.h"
 
 #include <algorithm>
 #include <array>
 #include <cassert>
+#include <limits>
 #include <optional>
 #include <string>
 #include <utility>
@@ -431,10 +433,8 @@ int64_t timeOf(const LayerOption &option, Lag lag, bool isFirst, bool isLast) {
   return option.extraNs + (isTail ? option.tailNs : option.queueNs);
 }
 
-} // namespace
-
-int64_t leastExtraNs(const PolicyProblem &problem, int64_t capacityBytes) {
-  assert(problem.check().ok());
+/// See leastExtraNs(); of the relaxation.
+int64_t relaxedExtraNs(const PolicyProblem &problem, int64_t capacityBytes) {
   int64_t bound = 0;
   for (const Moment &moment : binding(problem.moments)) {
     auto running = static_cast<size_t>(moment.running);
@@ -475,6 +475,29 @@ int64_t leastExtraNs(const PolicyProblem &problem, int64_t capacityBytes) {
     }
   }
   return bound;
+}
+
+} // namespace
+
+int64_t leastExtraNs(const PolicyProblem &problem, int64_t capacityBytes,
+                     Effort effort) {
+  assert(problem.check().ok());
+  const int64_t bound = relaxedExtraNs(problem, capacityBytes);
+  if (bound < 0 || effort == Effort::fast)
+    return bound;
+  if (problem.stages.size() == 1) {
+    const QuickerChoices best =
+        quickerChoices(problem, capacityBytes,
+                       std::numeric_limits<int64_t>::max(), Effort::exact);
+    if (!best.isCertain)
+      return bound;
+    return best.choices ? evaluate(problem, *best.choices).extraNs : -1;
+  }
+  const PolicyFront front(problem, Effort::exact);
+  if (!front.isExact())
+    return bound;
+  const PolicyFront::Point *point = front.within(capacityBytes);
+  return point ? point->extraNs : -1;
 }
 
 } // namespace moe::optimize

@@ -15,7 +15,8 @@ public:
   Progress(const Progress &) = delete;
   Progress &operator=(const Progress &) = delete;
 
-  /// `done` of `total` things, of which `what` is next.
+  /// `done` of `total` things, of which `what` is next; 0: it is open of how
+  /// many.
   void show(size_t done, size_t total, const std::string &what) const;
 
 private:

@@ -260,10 +260,10 @@ int makePlan(Options &options) {
     return fail(distinct.error());
 
   std::optional<Progress> progress;
-  request.onLever = [&](size_t done, size_t total, const std::string &what) {
+  request.onProgress = [&](size_t done, size_t total, const std::string &what) {
     if (!progress)
       progress.emplace();
-    progress->show(done, total, "does not fit; least budget with " + what);
+    progress->show(done, total, what);
   };
   Result<driver::PlanAnswer> answer = driver::makePlan(request);
   progress.reset();

@@ -13,6 +13,16 @@ TEST(ParseBytes, TakesBinaryAndDecimalUnits) {
   EXPECT_EQ(*parseBytes("1000"), 1000);
 }
 
+TEST(Gibibytes, WhatIsReadAgainIsEnough) {
+  EXPECT_EQ(gibibytes(int64_t{76} << 30), "76.00 GiB");
+  for (int64_t bytes : {int64_t{1}, int64_t{123'456'789'012},
+                        (int64_t{76} << 30) + 1, (int64_t{1} << 53) - 1}) {
+    const int64_t again = *parseBytes(gibibytes(bytes));
+    EXPECT_GE(again, bytes);
+    EXPECT_LT(again - bytes, (int64_t{1} << 30) / 100 + 1);
+  }
+}
+
 TEST(ParseBytes, RefusesWhatIsNoSize) {
   for (const char *text : {"", "GiB", "-1GiB", "0", "0.5", "12 parsecs", "1e99",
                            "nan", "inf", "1GiBs", "9999999TiB"}) {

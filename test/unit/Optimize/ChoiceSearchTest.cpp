@@ -44,7 +44,8 @@ PolicyProblem randomRank(Random &random) {
 
 // Against the exact fronts of 300 ranks at six budgets each: nothing is quicker
 // than the optimum, and what is found is next to it, by far closer than what
-// the thinned front says.
+// the thinned front says; the exact search finds it, and that nothing fits less
+// than what the front begins with.
 TEST(ChoiceSearch, FindsNextToTheOptimum) {
   Random random(7);
   int64_t judged = 0, optimal = 0;
@@ -59,10 +60,10 @@ TEST(ChoiceSearch, FindsNextToTheOptimum) {
     for (size_t step = 0; step < 6; ++step) {
       const PolicyFront::Point &best =
           exact.points()[step * (exact.points().size() - 1) / 5];
-      std::optional<Choices> found =
-          quickerChoices(problem, best.peakBytes, int64_t{1} << 60);
-      ASSERT_TRUE(found.has_value()) << "trial " << trial;
-      const PolicyOutcome outcome = evaluate(problem, *found);
+      const QuickerChoices found = quickerChoices(
+          problem, best.peakBytes, int64_t{1} << 60, Effort::fast);
+      ASSERT_TRUE(found.choices.has_value()) << "trial " << trial;
+      const PolicyOutcome outcome = evaluate(problem, *found.choices);
       EXPECT_LE(outcome.peakBytes, best.peakBytes);
       EXPECT_LE(outcome.hostBytes, problem.hostCapacityBytes);
       EXPECT_GE(outcome.extraNs, best.extraNs);
@@ -71,9 +72,21 @@ TEST(ChoiceSearch, FindsNextToTheOptimum) {
                                 (work + static_cast<double>(best.extraNs)));
       optimal += outcome.extraNs == best.extraNs;
       ++judged;
-      EXPECT_FALSE(
-          quickerChoices(problem, best.peakBytes, best.extraNs).has_value());
+      if (found.isCertain)
+        EXPECT_EQ(outcome.extraNs, best.extraNs);
+      const QuickerChoices certain = quickerChoices(
+          problem, best.peakBytes, int64_t{1} << 60, Effort::exact);
+      ASSERT_TRUE(certain.isCertain && certain.choices);
+      EXPECT_EQ(evaluate(problem, *certain.choices).extraNs, best.extraNs);
+      for (Effort effort : {Effort::fast, Effort::exact})
+        EXPECT_FALSE(
+            quickerChoices(problem, best.peakBytes, best.extraNs, effort)
+                .choices.has_value());
     }
+    const QuickerChoices none =
+        quickerChoices(problem, exact.points().front().peakBytes - 1,
+                       int64_t{1} << 60, Effort::exact);
+    EXPECT_TRUE(none.isCertain && !none.choices);
   }
   EXPECT_GT(judged, 1000);
   EXPECT_GT(optimal, judged * 95 / 100);
@@ -83,13 +96,15 @@ TEST(ChoiceSearch, FindsNextToTheOptimum) {
 TEST(ChoiceSearch, FindsNothingWhereNothingFits) {
   Random random(8);
   const PolicyProblem problem = randomRank(random);
-  EXPECT_FALSE(quickerChoices(problem, 1, int64_t{1} << 60).has_value());
+  EXPECT_FALSE(quickerChoices(problem, 1, int64_t{1} << 60, Effort::fast)
+                   .choices.has_value());
   PolicyProblem two = problem;
   two.stages.push_back(two.stages.front());
   for (Moment &moment : two.moments)
     moment.held.push_back(0);
-  EXPECT_FALSE(
-      quickerChoices(two, int64_t{1} << 40, int64_t{1} << 60).has_value());
+  const QuickerChoices none =
+      quickerChoices(two, int64_t{1} << 40, int64_t{1} << 60, Effort::exact);
+  EXPECT_FALSE(none.choices || none.isCertain);
 }
 
 } // namespace moe::optimize
