@@ -75,21 +75,42 @@ Result<std::vector<int64_t>> pinBlocks(const std::vector<Pin> &pins,
   return stages;
 }
 
-Result<schedule::Schedule>
-orderOfEvenCut(const std::string &schedule,
-               const schedule::ScheduleProblem &problem, int64_t groupSize,
-               const ModelOptions &options, int64_t transferNs) {
-  optimize::PartitionProblem even;
-  for (const BlockOptions &kind : options.kinds)
-    even.kinds.push_back(kind.figures);
-  even.blocks = options.blocks;
-  even.rankOf.assign(static_cast<size_t>(problem.stagesPerReplica()), 0);
-  schedule::GeneratorOptions generation;
-  generation.groupSize = groupSize;
-  generation.costs.transferNs = transferNs;
+Result<std::vector<int64_t>> countsOf(const std::vector<int64_t> &layers,
+                                      int64_t stages,
+                                      const ModelOptions &options) {
+  if (layers.empty()) {
+    optimize::PartitionProblem even;
+    for (const BlockOptions &kind : options.kinds)
+      even.kinds.push_back(kind.figures);
+    even.blocks = options.blocks;
+    even.rankOf.assign(static_cast<size_t>(stages), 0);
+    return optimize::uniformCounts(even);
+  }
+  // Blocks that are no layers go with the layer behind them, or the last.
+  std::vector<int64_t> counts(static_cast<size_t>(stages), 0);
+  if (layers.size() != counts.size())
+    return Error{"--partition: " + std::to_string(layers.size()) +
+                 " stages are given, there are " +
+                 std::to_string(counts.size())};
+  size_t stage = 0;
+  int64_t left = layers.front();
+  for (int64_t kind : options.blocks) {
+    if (left == 0 && stage + 1 < counts.size())
+      left = layers[++stage];
+    left -= options.kinds[static_cast<size_t>(kind)].figures.isLayer;
+    ++counts[stage];
+  }
+  return counts;
+}
+
+schedule::Costs costsOfCut(const std::vector<int64_t> &counts,
+                           const schedule::ScheduleProblem &problem,
+                           const ModelOptions &options, int64_t transferNs) {
+  schedule::Costs costs;
+  costs.transferNs = transferNs;
   std::vector<schedule::StageCosts> stages;
   size_t block = 0;
-  for (int64_t count : optimize::uniformCounts(even)) {
+  for (int64_t count : counts) {
     schedule::StageCosts &stage = stages.emplace_back();
     for (int64_t b = 0; b < count; ++b, ++block) {
       const BlockOptions &kind =
@@ -103,9 +124,8 @@ orderOfEvenCut(const std::string &schedule,
     stage.savedBytes = std::max(stage.savedBytes, stage.weightGradBytes);
   }
   for (int64_t copy = 0; copy < problem.replicas(); ++copy)
-    generation.costs.stages.insert(generation.costs.stages.end(),
-                                   stages.begin(), stages.end());
-  return schedule::generate(schedule, problem, generation);
+    costs.stages.insert(costs.stages.end(), stages.begin(), stages.end());
+  return costs;
 }
 
 Result<Chooser> Chooser::make(ModelOptions options,
@@ -192,29 +212,16 @@ Chooser::cut(const optimize::PartitionProblem &problem, bool isEven) const {
                    "pinned and a layer on every stage"};
     return std::move(*found);
   }
-  std::vector<int64_t> counts = optimize::uniformCounts(problem);
-  if (!freedom.layers.empty()) {
-    // Blocks that are no layers go with the layer behind them, or the last.
-    counts.assign(static_cast<size_t>(problem.stages()), 0);
-    if (freedom.layers.size() != counts.size())
-      return Error{"--partition: " + std::to_string(freedom.layers.size()) +
-                   " stages are given, there are " +
-                   std::to_string(counts.size())};
-    size_t stage = 0;
-    int64_t left = freedom.layers.front();
-    for (int64_t kind : problem.blocks) {
-      if (left == 0 && stage + 1 < counts.size())
-        left = freedom.layers[++stage];
-      left -= problem.kinds[static_cast<size_t>(kind)].isLayer;
-      ++counts[stage];
-    }
-  }
-  if (!optimize::isLegal(problem, counts))
+  Result<std::vector<int64_t>> counts =
+      countsOf(freedom.layers, problem.stages(), options);
+  if (!counts)
+    return counts.error();
+  if (!optimize::isLegal(problem, *counts))
     return Error{freedom.pins.empty()
                      ? "--partition: the layers given do not add up to those "
                        "of the model, or leave a stage empty"
                      : "--pin: pinned layers are for --partition auto"};
-  return optimize::evaluate(problem, counts, freedom.effort, fronts.get());
+  return optimize::evaluate(problem, *counts, freedom.effort, fronts.get());
 }
 
 std::vector<schedule::StageCosts>

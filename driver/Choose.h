@@ -62,12 +62,17 @@ struct Chosen {
 Result<std::vector<int64_t>> pinBlocks(const std::vector<Pin> &pins,
                                        const ModelOptions &options);
 
-/// The order of steps that the generator `schedule` makes of what the stages of
-/// an even cut cost.
-Result<schedule::Schedule>
-orderOfEvenCut(const std::string &schedule,
-               const schedule::ScheduleProblem &problem, int64_t groupSize,
-               const ModelOptions &options, int64_t transferNs);
+/// The blocks of each stage with these layers, or with even shares where there
+/// are none. Errors: layers for another number of stages.
+Result<std::vector<int64_t>> countsOf(const std::vector<int64_t> &layers,
+                                      int64_t stages,
+                                      const ModelOptions &options);
+
+/// What stages with these numbers of blocks cost a schedule that goes by costs,
+/// everything kept.
+schedule::Costs costsOfCut(const std::vector<int64_t> &counts,
+                           const schedule::ScheduleProblem &problem,
+                           const ModelOptions &options, int64_t transferNs);
 
 /// What ranks may choose with: bytes of each rank, reserve left out.
 struct Room {

@@ -156,6 +156,18 @@ Status writeSchedule(ModuleOp module, const PlanRequest &request) {
                    [&](llvm::raw_ostream &stream) { stream << *text; });
 }
 
+/// As pipe-build-schedule takes them; none: there are no stages.
+std::vector<int64_t> figuresOf(const schedule::Costs &costs) {
+  std::vector<int64_t> figures;
+  if (!costs.stages.empty())
+    figures.push_back(costs.transferNs);
+  for (const schedule::StageCosts &stage : costs.stages)
+    figures.insert(figures.end(),
+                   {stage.forwardNs, stage.inputGradNs, stage.weightGradNs,
+                    stage.savedBytes, stage.weightGradBytes});
+  return figures;
+}
+
 void setOptions(PlanPipelineOptions &options, const Inputs &inputs,
                 const Trial &trial, const Decided &decided) {
   const PlanRequest &request = inputs.request;
@@ -165,6 +177,8 @@ void setOptions(PlanPipelineOptions &options, const Inputs &inputs,
   (isCsv(trial.schedule) ? options.csv : options.schedule) = trial.schedule;
   options.worthNs = trial.worthNs;
   options.groupSize = request.groupSize;
+  for (int64_t figure : figuresOf(trial.costs))
+    options.costs.push_back(figure);
   options.stagesPerRank = inputs.stagesPerRank;
   options.placement = inputs.placement;
   options.machine = request.machine;
@@ -209,20 +223,24 @@ LogicalResult runPasses(ModuleOp module, const PlanPipelineOptions &options,
 /// A model with its stages and the steps of its ranks, which drafts that differ
 /// in what ranks do about memory have in common.
 struct Staged {
-  /// What stages and steps follow from: schedule, its search and its worth;
-  /// layers; and what is recomputed and offloaded, where steps go by costs.
+  /// What stages and steps follow from: schedule, its search, its worth and the
+  /// costs that it is given; layers; and what is recomputed and offloaded,
+  /// where steps go by what that costs.
   using Key = std::tuple<std::string, std::vector<int64_t>, int64_t,
-                         std::vector<int64_t>, std::string, std::string>;
+                         std::vector<int64_t>, std::vector<int64_t>,
+                         std::string, std::string>;
   Key key;
   OwningOpRef<ModuleOp> module;
   std::vector<std::string> remarks; ///< of the passes up to there
 
   static Key keyOf(const Trial &trial, const Decided &decided) {
-    bool goesByCosts = trial.worthNs > 0 || trial.schedule == kAuto ||
-                       schedule::usesCosts(trial.schedule);
+    bool goesByCosts =
+        trial.worthNs > 0 || trial.schedule == kAuto ||
+        (schedule::usesCosts(trial.schedule) && trial.costs.stages.empty());
     return {trial.schedule,
             trial.searchedBytes,
             trial.worthNs,
+            figuresOf(trial.costs),
             decided.layers,
             goesByCosts ? decided.recompute : "",
             goesByCosts ? decided.offload : ""};

@@ -3,6 +3,7 @@
 #include "driver/Driver.h"
 
 #include "compiler/Cost/Cost.h"
+#include "compiler/Cost/StageCosts.h"
 #include "compiler/Schedule/Generators.h"
 #include "compiler/Schedule/TorchCsv.h"
 #include "driver/Compile.h"
@@ -29,7 +30,7 @@ static schedule::ScheduleProblem problemOf(const Inputs &inputs,
 }
 
 Result<Chooser> makeChooser(const Inputs &inputs, Compiler &compiler,
-                            const Trial &trial) {
+                            Trial &trial) {
   const PlanRequest &request = inputs.request;
   Freedom freedom;
   freedom.techniques.recompute = request.recompute == kAuto;
@@ -72,9 +73,16 @@ Result<Chooser> makeChooser(const Inputs &inputs, Compiler &compiler,
   int64_t transferNs = request.layout.pipeline > 1
                            ? cost::transferNs(link, model->boundaryBytes)
                            : 0;
-  if (!isCsv(trial.schedule) && schedule::usesCosts(trial.schedule))
-    order = orderOfEvenCut(trial.schedule, problem, request.groupSize, *model,
-                           transferNs);
+  if (!isCsv(trial.schedule) && schedule::usesCosts(trial.schedule)) {
+    Result<std::vector<int64_t>> counts =
+        countsOf(inputs.layers, problem.stagesPerReplica(), *model);
+    if (!counts)
+      return counts.error();
+    if (trial.costs.stages.empty())
+      trial.costs = costsOfCut(*counts, problem, *model, transferNs);
+    order = schedule::generate(trial.schedule, problem,
+                               {trial.costs, request.groupSize});
+  }
   if (!order)
     return order.error();
   return Chooser::make(std::move(*model), *order, transferNs,
@@ -89,23 +97,23 @@ Decided decidedBy(const Inputs &inputs) {
           request.offload == kAuto ? "" : request.offload};
 }
 
-/// The plan of a trial, with what the request leaves to the planner. The search
-/// over orders of steps goes by what stages keep: it is given choices.
-Result<PlanAnswer> planTrial(const Inputs &inputs, Compiler &compiler,
-                             const Trial &trial, bool writes) {
-  if (!leavesChoices(inputs.request) || trial.schedule == kAuto) {
-    Decided decided = decidedBy(inputs);
-    if (inputs.request.recompute == kAuto)
-      decided.recompute = trial.recompute;
-    if (inputs.request.offload == kAuto)
-      decided.offload = trial.offload;
-    Result<Draft> draft =
-        compiler.draft(trial, decided, inputs.budgetBytes, writes);
-    return draft ? draft->finish() : Result<PlanAnswer>(draft.error());
-  }
-  const PlanRequest &request = inputs.request;
-  bool writesFiles =
-      writes && (!request.irPath.empty() || !request.schedulePath.empty());
+/// For schedules that go by costs: orders of steps that choices are made for,
+/// each by what the choices before it cost.
+constexpr int kMostOrders = 3;
+
+/// What the stages of a plan cost its schedule.
+schedule::Costs costsOf(const plan::Plan &plan, int64_t transferNs) {
+  schedule::Costs costs;
+  costs.transferNs = transferNs;
+  for (const plan::Stage &stage : plan.stages)
+    costs.stages.push_back(cost::stageCosts(stage));
+  return costs;
+}
+
+/// The plan of a trial with what the planner chooses, for one order of steps;
+/// see makeChooser() about its costs.
+Result<PlanAnswer> planChoices(const Inputs &inputs, Compiler &compiler,
+                               Trial &trial, bool writesFiles) {
   Result<Chooser> chooser = makeChooser(inputs, compiler, trial);
   if (!chooser)
     return chooser.error();
@@ -123,7 +131,41 @@ Result<PlanAnswer> planTrial(const Inputs &inputs, Compiler &compiler,
           decided.offload = chosen.offload;
         return compiler.draft(trial, decided, budgetBytes, isAnswer);
       },
-      request.onProgress);
+      inputs.request.onProgress);
+}
+
+/// The plan of a trial, with what the request leaves to the planner. The search
+/// over orders of steps goes by what stages keep: it is given choices.
+Result<PlanAnswer> planTrial(const Inputs &inputs, Compiler &compiler,
+                             Trial trial, bool writes) {
+  if (!leavesChoices(inputs.request) || trial.schedule == kAuto) {
+    Decided decided = decidedBy(inputs);
+    if (inputs.request.recompute == kAuto)
+      decided.recompute = trial.recompute;
+    if (inputs.request.offload == kAuto)
+      decided.offload = trial.offload;
+    Result<Draft> draft =
+        compiler.draft(trial, decided, inputs.budgetBytes, writes);
+    return draft ? draft->finish() : Result<PlanAnswer>(draft.error());
+  }
+  const PlanRequest &request = inputs.request;
+  bool writesFiles =
+      writes && (!request.irPath.empty() || !request.schedulePath.empty());
+  if (isCsv(trial.schedule) || !schedule::usesCosts(trial.schedule))
+    return planChoices(inputs, compiler, trial, writesFiles);
+  // Choices are made for an order of steps, and this for what stages cost.
+  Result<PlanAnswer> answer = planChoices(inputs, compiler, trial, false);
+  for (int round = 1; round < kMostOrders && answer; ++round) {
+    Trial next = trial;
+    next.costs = costsOf(answer->plan, trial.costs.transferNs);
+    Result<PlanAnswer> made = planChoices(inputs, compiler, next, false);
+    if (!made || !isBetter(made->plan, answer->plan))
+      break;
+    answer = std::move(made);
+    trial = std::move(next);
+  }
+  return writesFiles && answer ? planChoices(inputs, compiler, trial, true)
+                               : std::move(answer);
 }
 
 } // namespace

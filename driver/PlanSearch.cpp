@@ -10,6 +10,24 @@
 
 namespace moe::driver {
 
+bool isBetter(const plan::Plan &a, const plan::Plan &b) {
+  if (a.prediction.fits != b.prediction.fits)
+    return a.prediction.fits;
+  auto largest = [](const plan::Plan &plan) {
+    int64_t bytes = 0;
+    for (const plan::Rank &rank : plan.ranks)
+      bytes = std::max(bytes, rank.arenaBytes);
+    return bytes;
+  };
+  std::pair ofA(a.prediction.stepNs, largest(a));
+  std::pair ofB(b.prediction.stepNs, largest(b));
+  if (!a.prediction.fits) { // the closer to fitting
+    std::swap(ofA.first, ofA.second);
+    std::swap(ofB.first, ofB.second);
+  }
+  return ofA < ofB;
+}
+
 namespace {
 
 /// Plans of several schedules, of which the best is kept: one that fits, the
@@ -90,24 +108,6 @@ private:
       bestTrial = trial;
     }
     return made;
-  }
-
-  static bool isBetter(const plan::Plan &a, const plan::Plan &b) {
-    if (a.prediction.fits != b.prediction.fits)
-      return a.prediction.fits;
-    auto largest = [](const plan::Plan &plan) {
-      int64_t bytes = 0;
-      for (const plan::Rank &rank : plan.ranks)
-        bytes = std::max(bytes, rank.arenaBytes);
-      return bytes;
-    };
-    std::pair ofA(a.prediction.stepNs, largest(a));
-    std::pair ofB(b.prediction.stepNs, largest(b));
-    if (!a.prediction.fits) { // the closer to fitting
-      std::swap(ofA.first, ofA.second);
-      std::swap(ofB.first, ofB.second);
-    }
-    return ofA < ofB;
   }
 
   Result<PlanAnswer> finish() {

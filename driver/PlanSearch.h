@@ -5,6 +5,7 @@
 //===----------------------------------------------------------------------===//
 #pragma once
 
+#include "compiler/Schedule/Evaluate.h"
 #include "driver/Driver.h"
 
 #include <functional>
@@ -21,7 +22,14 @@ struct Trial {
   /// Of "auto": what it recomputes and offloads where the request leaves that
   /// to the planner.
   std::string recompute = {}, offload = {};
+  /// Of schedules that go by costs: these instead of those of its stages; no
+  /// stages: those.
+  schedule::Costs costs = {};
 };
+
+/// Whether a plan is the better one: one that fits, then the quicker one, then
+/// the smaller one; of those that do not fit the one that is closer to it.
+bool isBetter(const plan::Plan &a, const plan::Plan &b);
 
 /// Makes the plan of a trial; the second argument: with the files that were
 /// asked for besides it.

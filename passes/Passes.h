@@ -43,6 +43,10 @@ struct PlanPipelineOptions
   Option<std::string> csv{
       *this, "csv", llvm::cl::desc("File to read the schedule from instead"),
       llvm::cl::init("")};
+  ListOption<int64_t> costs{
+      *this, "costs",
+      llvm::cl::desc("What a schedule is made for instead of what the stages "
+                     "cost; see pipe-build-schedule")};
   Option<int64_t> groupSize{
       *this, "group-size",
       llvm::cl::desc("Interleaved schedules: microbatches that pass a stage "

@@ -44,6 +44,7 @@ static void addPartitionAndSchedule(OpPassManager &manager,
   schedule.kind = options.schedule;
   schedule.csv = options.csv;
   schedule.groupSize = options.groupSize;
+  schedule.costs = llvm::to_vector(options.costs);
   schedule.budget = llvm::to_vector(options.budget);
   schedule.worthNs = options.worthNs;
   schedule.recompute = options.recompute;
