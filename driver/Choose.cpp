@@ -134,8 +134,13 @@ Result<Chooser> Chooser::make(ModelOptions options,
   const schedule::ScheduleProblem &steps = order.problem;
   Chooser made(std::move(options), order, transferNs, std::move(freedom));
   optimize::PartitionProblem &base = made.base;
-  for (const BlockOptions &kind : made.options.kinds)
-    base.kinds.push_back(kind.figures);
+  for (const BlockOptions &kind : made.options.kinds) {
+    optimize::BlockKind &figures = base.kinds.emplace_back(kind.figures);
+    if (!made.pairs.empty() && figures.isLayer)
+      figures.backwardNs -= static_cast<int64_t>(
+          made.options.overlapShare *
+          static_cast<double>(std::min(figures.forwardNs, figures.backwardNs)));
+  }
   base.blocks = made.options.blocks;
   // Of one copy of the model; the microbatches are shared by all.
   for (int64_t stage = 0; stage < steps.stagesPerReplica(); ++stage)
@@ -225,7 +230,7 @@ Chooser::cut(const optimize::PartitionProblem &problem, bool isEven) const {
 }
 
 std::vector<schedule::StageCosts>
-Chooser::stageCosts(const std::vector<int64_t> &counts) const {
+Chooser::stageCosts(const std::vector<int64_t> &counts, bool withLayers) const {
   std::vector<schedule::StageCosts> stages;
   const bool isSplit = schedule::splitsBackwards(order);
   size_t block = 0;
@@ -234,6 +239,8 @@ Chooser::stageCosts(const std::vector<int64_t> &counts) const {
     for (int64_t b = 0; b < count; ++b, ++block) {
       const BlockOptions &kind =
           options.kinds[static_cast<size_t>(options.blocks[block])];
+      if (kind.figures.isLayer && !withLayers)
+        continue;
       const BlockTimes &times = b + 1 == count ? kind.last : kind.inside;
       cost.forwardNs += times.forwardNs;
       // A whole backward defers weight gradients behind exchanges.
@@ -386,7 +393,7 @@ Result<Chosen> Chooser::tell(const optimize::Partition &found) const {
   }
   chosen.recompute = recompute.print();
   chosen.offload = offload.print();
-  Result<int64_t> step = stepNs(stages);
+  Result<int64_t> step = stepNs(found.counts, stages);
   if (!step)
     return step.error();
   chosen.stepNs = *step;
@@ -394,26 +401,35 @@ Result<Chosen> Chooser::tell(const optimize::Partition &found) const {
 }
 
 Result<int64_t>
-Chooser::stepNs(const std::vector<schedule::StageCosts> &stages,
+Chooser::stepNs(const std::vector<int64_t> &counts,
+                const std::vector<schedule::StageCosts> &stages,
                 std::vector<schedule::OverlapCost> overlaps) const {
   schedule::Costs costs;
   costs.transferNs = transferNs;
   costs.overlaps = std::move(overlaps);
   while (static_cast<int64_t>(costs.stages.size()) < order.problem.stages())
     costs.stages.insert(costs.stages.end(), stages.begin(), stages.end());
-  if (costs.overlaps.empty())
+  if (costs.overlaps.empty()) {
+    // Only layers have exchanges to hide.
+    const std::vector<schedule::StageCosts> others = stageCosts(counts, false);
+    auto backwardOf = [](const schedule::StageCosts &stage) {
+      return stage.inputGradNs + stage.weightGradNs;
+    };
     for (auto [first, second] : pairs) {
-      const schedule::StageCosts &backward =
-          costs.stages[static_cast<size_t>(second)];
-      const int64_t forwardNs =
-          costs.stages[static_cast<size_t>(first)].forwardNs;
-      const int64_t backwardNs = backward.inputGradNs + backward.weightGradNs;
+      const auto f = static_cast<size_t>(first),
+                 b = static_cast<size_t>(second);
+      const int64_t forwardNs = costs.stages[f].forwardNs;
+      const int64_t backwardNs = backwardOf(costs.stages[b]);
+      const int64_t shorter =
+          std::min(forwardNs - others[f % others.size()].forwardNs,
+                   backwardNs - backwardOf(others[b % others.size()]));
       const double saved = options.overlapShare *
-                           static_cast<double>(std::min(forwardNs, backwardNs));
+                           static_cast<double>(std::max<int64_t>(0, shorter));
       costs.overlaps.push_back(
           {first, second,
            forwardNs + backwardNs - static_cast<int64_t>(saved)});
     }
+  }
   Result<schedule::Evaluation> step = schedule::evaluate(order, costs);
   if (!step)
     return step.error();
@@ -451,7 +467,7 @@ Chooser::bound(const Chosen &chosen,
   if (base.stages() == base.ranks())
     for (size_t s = 0; s < stages.size(); ++s)
       stages[s].inputGradNs += leastOfRank[static_cast<size_t>(base.rankOf[s])];
-  Result<int64_t> step = stepNs(stages);
+  Result<int64_t> step = stepNs(chosen.counts, stages);
   if (!step)
     return step.error();
   return std::min(std::max(bound, *step), chosen.stepNs);

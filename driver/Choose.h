@@ -117,12 +117,13 @@ public:
   Result<int64_t> bound(const Chosen &chosen,
                         const std::vector<int64_t> &capacityBytes) const;
 
-  /// How long the order of steps takes with stages that cost this, those of all
-  /// copies of the model or of one, as schedule::evaluate counts. `overlaps`:
-  /// what is known of pairs that overlap; none: they are taken to save what
-  /// such pairs of blocks do. Nanoseconds.
+  /// How long the order of steps takes with stages of so many blocks that cost
+  /// this, those of all copies of the model or of one, as schedule::evaluate
+  /// counts. `overlaps`: what is known of pairs that overlap; none: they are
+  /// taken to save what such pairs of layers do. Nanoseconds.
   Result<int64_t>
-  stepNs(const std::vector<schedule::StageCosts> &stages,
+  stepNs(const std::vector<int64_t> &counts,
+         const std::vector<schedule::StageCosts> &stages,
          std::vector<schedule::OverlapCost> overlaps = {}) const;
 
   /// Of each rank the sum over its stages, all given, both ways.
@@ -156,9 +157,10 @@ private:
   Result<optimize::Partition> cut(const optimize::PartitionProblem &problem,
                                   bool isEven) const;
   Result<Chosen> tell(const optimize::Partition &found) const;
-  /// Of every stage, without policies.
+  /// Of every stage, without policies; of its blocks that are no layers only,
+  /// or of all.
   std::vector<schedule::StageCosts>
-  stageCosts(const std::vector<int64_t> &counts) const;
+  stageCosts(const std::vector<int64_t> &counts, bool withLayers = true) const;
 
   ModelOptions options;
   schedule::Schedule order;

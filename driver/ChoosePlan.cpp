@@ -102,8 +102,9 @@ private:
          {&draft->arenaBytes, &draft->hostArenaBytes,
           &draft->bytesWithoutWaits})
       *bytes = chooser.largestAlike(*bytes);
-    Result<int64_t> stepNs = chooser.stepNs(draft->stages, draft->overlaps);
-    Result<int64_t> accountNs = chooser.stepNs(draft->stages);
+    Result<int64_t> stepNs =
+        chooser.stepNs(chosen->counts, draft->stages, draft->overlaps);
+    Result<int64_t> accountNs = chooser.stepNs(chosen->counts, draft->stages);
     if (!stepNs || !accountNs)
       return stepNs ? accountNs.error() : stepNs.error();
     return Attempt{std::move(*draft), std::move(*chosen), *stepNs, *accountNs};

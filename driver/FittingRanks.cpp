@@ -67,7 +67,7 @@ FittingRanks::quickest() const {
       const size_t rank = chooser.rankOf(stage);
       stages.push_back(ranks[rank]->stages[stagesSoFar[rank]++]);
     }
-    Result<int64_t> stepNs = chooser.stepNs(stages);
+    Result<int64_t> stepNs = chooser.stepNs(counts, stages);
     if (!stepNs)
       return stepNs.error();
     if (best && best->stepNs <= *stepNs)
