@@ -20,6 +20,8 @@ namespace {
 
 /// Drafts made for one budget, what they give put together not among them.
 constexpr int kMostDrafts = 5;
+/// The same while none fits without waits.
+constexpr int kMostUnfit = 8;
 /// Of a step, what other shares of layers have to save.
 constexpr int64_t kWorthShares = 1000;
 
@@ -195,7 +197,8 @@ private:
     SharedAttempt waiting; // the first that fits with waits
     std::vector<SharedAttempt> tried;
     bool isRight = false; // fits without waits, and leaves nothing to correct
-    for (int drafts = 0; drafts < kMostDrafts && !isRight;) {
+    for (int drafts = 0;
+         drafts < (free ? kMostDrafts : kMostUnfit) && !isRight;) {
       Result<Chosen> chosen = chooser.choose(corrections.room(), isEven);
       if (!chosen)
         return chosen.error();

@@ -39,6 +39,7 @@ Corrections::Corrections(const Chooser &chooser, int64_t deviceBytes,
   current.device.assign(ranks, kUnlimited);
   current.host.assign(ranks, host);
   limits.resize(ranks);
+  misses.assign(ranks, 0);
 }
 
 void Corrections::limit() {
@@ -86,8 +87,10 @@ void Corrections::lower(size_t rank, const Chosen::Rank &chosen,
     limit = {};
     return;
   }
+  // Other choices may be wrong by more, again and again.
+  const int64_t beyond = ++misses[rank] * (needed - whole);
   int64_t less = std::min(whole - (needed - chosen.peakBytes),
-                          capacity - (needed - whole)) -
+                          capacity - beyond) -
                  slackOf(whole);
   capacity = std::max({int64_t{0}, limit.fits, less});
 }

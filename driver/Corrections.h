@@ -58,6 +58,7 @@ private:
   int64_t whole, host;
   Room current;
   std::vector<Limits> limits;  ///< by rank
+  std::vector<int64_t> misses; ///< of each rank, drafts that it did not fit
   std::vector<int64_t> counts; ///< the cut that they are about
 };
 
