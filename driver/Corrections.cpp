@@ -89,9 +89,9 @@ void Corrections::lower(size_t rank, const Chosen::Rank &chosen,
   }
   // Other choices may be wrong by more, again and again.
   const int64_t beyond = ++misses[rank] * (needed - whole);
-  int64_t less = std::min(whole - (needed - chosen.peakBytes),
-                          capacity - beyond) -
-                 slackOf(whole);
+  int64_t less =
+      std::min(whole - (needed - chosen.peakBytes), capacity - beyond) -
+      slackOf(whole);
   capacity = std::max({int64_t{0}, limit.fits, less});
 }
 

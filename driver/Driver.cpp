@@ -197,7 +197,7 @@ Result<PlanAnswer> makePlan(const PlanRequest &request) {
   Result<PlanAnswer> answer =
       request.schedule == "auto"
           ? searchPlans({inputs->budgetBytes, request.layout.pipeline,
-                         leavesChoices(request), writes},
+                         leavesChoices(request), writes, request.onProgress},
                         make)
           : make({request.schedule}, true);
   if (!answer)

@@ -52,8 +52,8 @@ struct PlanRequest {
   /// Whether a plan that does not fit says what would help, each thing by
   /// another plan.
   bool reportsLevers = true;
-  /// Told before each of several plans that take some seconds together, those
-  /// of levers or of effort exact.
+  /// Told before each of several plans that take some seconds together: those
+  /// of levers, of effort exact or of schedule auto.
   OnProgress onProgress;
   /// Replayed dispatches follow the handles of forward, which stay kept.
   bool keepHandles = false;

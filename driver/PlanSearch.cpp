@@ -99,6 +99,11 @@ private:
   }
 
   Result<PlanAnswer> consider(const Trial &trial) {
+    if (request.onProgress)
+      request.onProgress(
+          trials++, 0,
+          "plans tried; next schedule " +
+              (trial.schedule == "auto" ? "of the search" : trial.schedule));
     Result<PlanAnswer> made = make(trial, false);
     if (!made)
       return made;
@@ -139,6 +144,7 @@ private:
   Trial bestTrial;
   std::vector<std::string> remarks; ///< of the search with the whole budget
   int64_t plans = 0;
+  size_t trials = 0; ///< plans, and those that could not be made
 };
 
 } // namespace

@@ -42,6 +42,7 @@ struct PlanSearchRequest {
   bool leavesChoices = false;
   /// Whether files are written besides the plan.
   bool writes = false;
+  OnProgress onProgress; ///< may be empty; told of every trial
 };
 
 /// The plan of schedule "auto": of what the search finds within the budget, and
