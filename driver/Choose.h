@@ -6,6 +6,7 @@
 #include "driver/Driver.h"
 #include "passes/Policies/BlockOptions.h"
 
+#include <algorithm>
 #include <functional>
 #include <memory>
 #include <optional>
@@ -131,6 +132,7 @@ public:
   rankNs(const std::vector<schedule::StageCosts> &stages) const;
 
   const ModelOptions &model() const { return options; }
+  const schedule::Schedule &steps() const { return order; }
   optimize::Effort effort() const { return freedom.effort; }
   /// Of a copy to the host, by itself.
   double hostBytesPerNs() const { return options.hostBytesPerNs; }
@@ -196,6 +198,14 @@ struct PlanBudget {
   int64_t wholeBytes = 0; ///< reserve included
   int64_t reserveBytes = 0;
   int64_t hostBytes = 0; ///< 0: unknown, and no limit
+
+  /// The same for all ranks.
+  Room room(size_t ranks) const {
+    return {std::vector<int64_t>(
+                ranks, std::max<int64_t>(0, wholeBytes - reserveBytes)),
+            std::vector<int64_t>(
+                ranks, hostBytes > 0 ? hostBytes : optimize::kUnlimitedBytes)};
+  }
 };
 
 /// Makes drafts of what `chooser` chooses until one fits without waits for

@@ -110,18 +110,25 @@ schedule::Costs costsOf(const plan::Plan &plan, int64_t transferNs) {
   return costs;
 }
 
-/// The plan of a trial with what the planner chooses, for one order of steps;
-/// see makeChooser() about its costs.
+PlanBudget budgetOf(const Inputs &inputs) {
+  return {inputs.budgetBytes, inputs.machine.reserveBytes,
+          inputs.machine.hostMemoryBytes};
+}
+
+/// Whether by its account `chooser` could have something quicker than the plan.
+bool promisesMore(const Chooser &chooser, const PlanBudget &budget,
+                  const plan::Plan &plan) {
+  Result<Chosen> chosen = chooser.choose(budget.room(chooser.rankCount()));
+  return chosen &&
+         (!plan.prediction.fits || chosen->stepNs < plan.prediction.stepNs);
+}
+
+/// The plan of what `chooser` chooses for the trial.
 Result<PlanAnswer> planChoices(const Inputs &inputs, Compiler &compiler,
-                               Trial &trial, bool writesFiles) {
-  Result<Chooser> chooser = makeChooser(inputs, compiler, trial);
-  if (!chooser)
-    return chooser.error();
+                               const Chooser &chooser, const Trial &trial,
+                               bool writesFiles) {
   return choosePlan(
-      *chooser,
-      {inputs.budgetBytes, inputs.machine.reserveBytes,
-       inputs.machine.hostMemoryBytes},
-      writesFiles,
+      chooser, budgetOf(inputs), writesFiles,
       [&](const Chosen &chosen, int64_t budgetBytes, bool isAnswer) {
         Decided decided = decidedBy(inputs);
         decided.layers = chosen.layers;
@@ -151,21 +158,33 @@ Result<PlanAnswer> planTrial(const Inputs &inputs, Compiler &compiler,
   const PlanRequest &request = inputs.request;
   bool writesFiles =
       writes && (!request.irPath.empty() || !request.schedulePath.empty());
-  if (isCsv(trial.schedule) || !schedule::usesCosts(trial.schedule))
-    return planChoices(inputs, compiler, trial, writesFiles);
+  Result<Chooser> chooser = makeChooser(inputs, compiler, trial);
+  if (!chooser)
+    return chooser.error();
+  const bool goesByCosts = !trial.costs.stages.empty();
+  Result<PlanAnswer> answer = planChoices(inputs, compiler, *chooser, trial,
+                                          writesFiles && !goesByCosts);
+  if (!goesByCosts)
+    return answer;
   // Choices are made for an order of steps, and this for what stages cost.
-  Result<PlanAnswer> answer = planChoices(inputs, compiler, trial, false);
   for (int round = 1; round < kMostOrders && answer; ++round) {
     Trial next = trial;
     next.costs = costsOf(answer->plan, trial.costs.transferNs);
-    Result<PlanAnswer> made = planChoices(inputs, compiler, next, false);
+    Result<Chooser> other = makeChooser(inputs, compiler, next);
+    if (!other || other->steps() == chooser->steps() ||
+        !promisesMore(*other, budgetOf(inputs), answer->plan))
+      break;
+    Result<PlanAnswer> made =
+        planChoices(inputs, compiler, *other, next, false);
     if (!made || !isBetter(made->plan, answer->plan))
       break;
     answer = std::move(made);
+    chooser = std::move(other);
     trial = std::move(next);
   }
-  return writesFiles && answer ? planChoices(inputs, compiler, trial, true)
-                               : std::move(answer);
+  return writesFiles && answer
+             ? planChoices(inputs, compiler, *chooser, trial, true)
+             : std::move(answer);
 }
 
 } // namespace
