@@ -100,6 +100,10 @@ private:
   std::map<int64_t, Range> ranges; ///< disjoint, by begin
 };
 
+bool isForWeights(const plan::Program &program) {
+  return program.phase == plan::Phase::weight_grad;
+}
+
 /// Finds for ops in issue order what they must wait for.
 class WaitFinder {
 public:
@@ -135,7 +139,9 @@ public:
     int64_t &computed = lastComputed[issued.member];
     if (issued.op->stream == plan::Stream::compute)
       computed = position;
-    else if (issued.op->stream == plan::Stream::copy_in)
+    else if (issued.op->stream == plan::Stream::copy_in ||
+             (issued.isForWeights &&
+              issued.op->stream == plan::Stream::expert_communication))
       needed[kCompute] = std::max(needed[kCompute], computed);
 
     needed[stream] = -1;
@@ -222,7 +228,7 @@ private:
 void setWaits(const plan::Stage &stage, plan::Program &program, bool isPlaced) {
   WaitFinder finder(1, isPlaced);
   for (plan::Op &op : program.ops)
-    op.waits = finder.issue({0, &stage, &op, {}});
+    op.waits = finder.issue({0, &stage, &op, {}, isForWeights(program)});
 }
 
 } // namespace
@@ -231,7 +237,7 @@ std::vector<IssuedOp> issueProgram(const plan::Stage &stage,
                                    const plan::Program &program) {
   std::vector<IssuedOp> issued;
   for (const plan::Op &op : program.ops)
-    issued.push_back({0, &stage, &op, op.waits});
+    issued.push_back({0, &stage, &op, op.waits, isForWeights(program)});
   return issued;
 }
 

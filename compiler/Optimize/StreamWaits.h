@@ -7,9 +7,11 @@
 // - gives back bytes that another stream uses (release),
 // - writes bytes that another stream used for something else (reuse; only known
 //   once values have offsets);
-// - copies in: such an op needs nothing but its bytes on the host, so it waits
-//   for the op of the compute stream that its program issues before it. Its
-//   place in the order of issue says when it begins.
+// - copies in, or exchanges again what weight gradients need: such an op needs
+//   nothing that the program makes, so it waits for the op of the compute
+//   stream that its program issues before it. Its place in the order of issue
+//   says when it begins; else all of them would run at once, and what they make
+//   live.
 // Everything else follows: an op that is known to be done carries along the
 // ops before it on its stream and whatever those waited for.
 //
@@ -33,6 +35,7 @@ struct IssuedOp {
   const plan::Stage *stage = nullptr;
   const plan::Op *op = nullptr;
   std::vector<int64_t> waits; ///< positions
+  bool isForWeights = false;  ///< of a program of weight gradients
 };
 
 /// The ops of a program in issue order.

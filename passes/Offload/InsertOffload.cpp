@@ -31,43 +31,6 @@ pipe::YieldOp yieldOf(Region &region) {
 // Where copies stand
 //===----------------------------------------------------------------------===//
 
-/// The block of the model that an op is of: "layers.3" of "layers.3.moe.route".
-StringRef blockOf(Operation *op) {
-  StringRef name = getOpName(op);
-  size_t end = name.find('.');
-  if (name.starts_with("layers.") || name.starts_with("mtp."))
-    end = name.find('.', end + 1);
-  return name.take_front(end);
-}
-
-bool isCopy(Operation *op) { return isa<pipe::OffloadOp, pipe::ReloadOp>(op); }
-
-/// The op before which a copy back to the device is issued that `user` is the
-/// first to need.
-Operation *reloadPoint(Operation *user, const OffloadLead &lead) {
-  Operation *point = user;
-  int64_t left = lead.ops;
-  SmallVector<StringRef, 2> passed = {blockOf(user)};
-  while (Operation *before = point->getPrevNode()) {
-    if (!isCopy(before)) {
-      if (lead.ops > 0) {
-        if (left-- == 0)
-          break;
-      } else if (StringRef block = blockOf(before);
-                 !llvm::is_contained(passed, block)) {
-        if (static_cast<int64_t>(passed.size()) > lead.layers)
-          break;
-        passed.push_back(block);
-      }
-    }
-    point = before;
-  }
-  // Behind the copies that were issued there before.
-  while (isCopy(point))
-    point = point->getNextNode();
-  return point;
-}
-
 /// The first op of `region` that uses `argument`, its yield left out; null when
 /// there is none.
 Operation *firstUser(BlockArgument argument) {
@@ -257,7 +220,7 @@ private:
     for (unsigned position : positionsOf(value))
       for (BlockArgument argument : argumentsFor(position))
         if (Operation *user = firstUser(argument);
-            user && !reloadPoint(user, lead)->getPrevNode())
+            user && !pointAhead(user, lead)->getPrevNode())
           return true;
     return false;
   }
@@ -312,7 +275,7 @@ private:
                    : a.argument.getArgNumber() < b.argument.getArgNumber();
       });
       for (Arrival &arrival : list) {
-        OpBuilder builder(reloadPoint(arrival.user, lead));
+        OpBuilder builder(pointAhead(arrival.user, lead));
         auto reload = pipe::ReloadOp::create(
             builder, nameLoc(stage.getContext(), arrival.name),
             arrival.argument);

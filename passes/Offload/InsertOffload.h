@@ -2,6 +2,7 @@
 #pragma once
 
 #include "compiler/Optimize/PolicyText.h"
+#include "passes/Policies/Lead.h"
 #include "passes/Policies/Targets.h"
 
 #include "mlir/IR/BuiltinOps.h"
@@ -10,12 +11,6 @@
 #include <string>
 
 namespace moe {
-
-/// How early a value comes back.
-struct OffloadLead {
-  int64_t layers = 1; ///< before the layer that uses it first
-  int64_t ops = 0;    ///< above 0: as many ops before its first use instead
-};
 
 struct OffloadRequest {
   std::string targets; ///< a comma list (docs/recompute.md); empty: nothing

@@ -3,6 +3,7 @@
 #include "passes/Recompute/ReplayRewriter.h"
 
 #include "dialects/MoE/IR/MoE.h"
+#include "passes/Policies/Lead.h"
 
 #include "mlir/IR/Builders.h"
 
@@ -128,9 +129,26 @@ private:
     });
     for (Operation *op : llvm::reverse(ordered)) {
       OpBuilder builder(stage.getContext());
-      builder.setInsertionPoint(placeOf(op, block));
+      Operation *place = placeOf(op, block);
+      if (runsByItself(op, ops, block))
+        place = pointAhead(place, OffloadLead());
+      builder.setInsertionPoint(place);
       copy(op, block, builder);
     }
+  }
+
+  /// Whether nothing in the block decides when a copy of `op` runs but its
+  /// place: an exchange for weight gradients, where there are no others, of
+  /// what was kept. A layer earlier than what needs it, computing hides it.
+  bool runsByItself(Operation *op, const Replays::Ops &ops,
+                    Block &block) {
+    auto onStream = dyn_cast<StreamOpInterface>(op);
+    return onStream && onStream.getStreamKind() != StreamKind::compute &&
+           block.getParent() == &stage.getWeightGrad() &&
+           llvm::none_of(op->getOperands(), [&](Value operand) {
+             Operation *maker = operand.getDefiningOp();
+             return maker && ops.contains(maker);
+           });
   }
 
   /// The op of `block` before which a copy of `op` has to stand: the first that
