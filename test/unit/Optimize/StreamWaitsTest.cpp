@@ -89,6 +89,15 @@ Pairs needed(const std::vector<IssuedOp> &issued, bool isPlaced) {
       if (matters)
         pairs.insert({a, b});
     }
+  // Exchanges for weight gradients keep their place behind computing.
+  for (size_t b = 0; b < issued.size(); ++b)
+    if (issued[b].isForWeights &&
+        issued[b].op->stream == plan::Stream::expert_communication)
+      for (size_t a = b; a-- > 0;)
+        if (issued[a].op->stream == plan::Stream::compute) {
+          pairs.insert({a, b});
+          break;
+        }
   return pairs;
 }
 
@@ -241,6 +250,28 @@ TEST(StreamWaits, DoneBeforeNamesTheLastOpOfEachStream) {
           ASSERT_EQ(done[b][s], last);
         }
     }
+  }
+}
+
+// What is exchanged again for weight gradients needs nothing that its program
+// makes: its place says when it begins.
+TEST(StreamWaits, ExchangesForWeightGradientsKeepTheirPlace) {
+  plan::Stage stage;
+  stage.values.resize(3);
+  for (plan::Phase phase : {plan::Phase::weight_grad, plan::Phase::backward}) {
+    plan::Program program;
+    program.phase = phase;
+    program.ops.resize(4);
+    program.ops[0].outputs = {0};
+    program.ops[1].outputs = {1};
+    program.ops[2].stream = plan::Stream::expert_communication;
+    program.ops[2].outputs = {2};
+    program.ops[3].inputs = {2};
+    setDataWaits(stage, program);
+    EXPECT_EQ(program.ops[2].waits, phase == plan::Phase::weight_grad
+                                        ? std::vector<int64_t>{1}
+                                        : std::vector<int64_t>{});
+    EXPECT_EQ(program.ops[3].waits, std::vector<int64_t>{2});
   }
 }
 
