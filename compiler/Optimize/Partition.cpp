@@ -75,6 +75,7 @@ Partition describe(const PartitionProblem &problem, RankCosts &costs,
   made.counts = counts;
   for (int64_t rank = 0; rank < problem.ranks(); ++rank) {
     costs.sharpen(rank, counts);
+    costs.level(rank, counts);
     const RankCost &cost = costs.of(rank, counts);
     made.choices.push_back(cost.choices);
     made.rankNs.push_back(cost.ns);

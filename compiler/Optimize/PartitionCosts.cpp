@@ -228,6 +228,32 @@ void RankCosts::sharpen(int64_t rank, const std::vector<int64_t> &counts) {
   improve(cost, key, rankProblem(problem, counts, rank), Effort::fast);
 }
 
+void RankCosts::level(int64_t rank, const std::vector<int64_t> &counts) {
+  auto &[key, cost] = at(rank, counts);
+  const bool isDifferent = std::any_of(
+      cost.choices.begin(), cost.choices.end(),
+      [](const std::vector<int64_t> &stage) {
+        return std::any_of(stage.begin(), stage.end(),
+                           [](int64_t option) { return option != 0; });
+      });
+  if (!isDifferent || cost.excessBytes > 0 ||
+      cost.extraNs >= cost.ns / kWorthASearch)
+    return;
+  const PolicyProblem choice = rankProblem(problem, counts, rank);
+  const int64_t capacity = problem.capacityBytes[static_cast<size_t>(rank)];
+  const Choices &alikeOnes =
+      fronts.uniform(key, choice, alike).within(capacity);
+  const PolicyOutcome outcome = evaluate(choice, alikeOnes);
+  if (outcome.peakBytes > capacity ||
+      outcome.hostBytes > choice.hostCapacityBytes ||
+      outcome.extraNs > cost.extraNs)
+    return;
+  cost.choices = alikeOnes;
+  cost.ns -= cost.extraNs - outcome.extraNs;
+  cost.extraNs = outcome.extraNs;
+  cost.peakBytes = outcome.peakBytes;
+}
+
 void RankCosts::improve(RankCost &cost, const RankKey &key,
                         const PolicyProblem &choice, Effort byEffort) {
   const int64_t capacity =

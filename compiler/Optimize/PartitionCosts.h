@@ -46,6 +46,10 @@ public:
   /// rank's capacity finds (ChoiceSearch.h), where its front is not exact.
   void sharpen(int64_t rank, const std::vector<int64_t> &counts);
 
+  /// Gives layers of a kind on a rank one treatment where that takes no longer,
+  /// next to nothing: alike they are as they were measured.
+  void level(int64_t rank, const std::vector<int64_t> &counts);
+
   /// Of what a rank takes, what its choices have to cost for a search.
   static constexpr int64_t kWorthASearch = 1000;
   /// The time of `rank` is never less, by the linear relaxation; -1: nothing

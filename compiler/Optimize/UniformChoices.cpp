@@ -60,7 +60,8 @@ UniformFront::UniformFront(const PolicyProblem &rank,
   }
   std::sort(all.begin(), all.end());
   for (auto [peakBytes, extraNs, number] : all)
-    if (points.empty() || extraNs < points.back().extraNs)
+    // Of equal times the largest peak that fits treats the fewest bytes.
+    if (points.empty() || extraNs <= points.back().extraNs)
       points.push_back({peakBytes, extraNs, choicesOfNumber(number)});
 }
 

@@ -22,8 +22,8 @@ public:
   explicit UniformFront(const PolicyProblem &rank,
                         const std::vector<int64_t> &alike = {});
 
-  /// Those that take least time within `capacityBytes`; where none fits, those
-  /// that need least.
+  /// Those that take least time within `capacityBytes`, of equal ones those that
+  /// leave most of it in use; where none fits, those that need least.
   const Choices &within(int64_t capacityBytes) const;
 
 private:
@@ -31,7 +31,7 @@ private:
     int64_t peakBytes, extraNs;
     Choices choices;
   };
-  std::vector<Point> points; ///< by rising peak and falling time
+  std::vector<Point> points; ///< by rising peak and no longer time
 };
 inline constexpr size_t kMostUniform = size_t{1} << 14;
 

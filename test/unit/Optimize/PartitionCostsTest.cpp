@@ -88,4 +88,33 @@ TEST(RankCosts, AreSharpenedTowardsTheExactOnes) {
   EXPECT_GT(sharpened, 5);
 }
 
+// Two ways that take no time, of which the light one for all layers is enough:
+// the front also has some layers that keep next to nothing.
+TEST(RankCosts, LayersAreTreatedAlikeWhereThatTakesNoLonger) {
+  PartitionProblem problem;
+  BlockKind &kind = problem.kinds.emplace_back();
+  kind.forwardNs = 10'000;
+  kind.backwardNs = 20'000;
+  kind.options = {{0, 1000, 1200}, {0, 800, 1200}, {0, 100, 1200}};
+  problem.blocks = std::vector<int64_t>(8, 0);
+  problem.rankOf = {0};
+  problem.moments = {{{{3}, {0}, 0}}};
+  problem.otherBytes = {0};
+  problem.capacityBytes = {4 * 8 * 800 + 400};
+  for (const auto &[ns, isAlike] :
+       {std::pair(0, true), std::pair(500, false)}) {
+    // Where the light way takes longer than a few heavy ones, these it is.
+    kind.options[1].extraNs = ns;
+    ASSERT_TRUE(problem.check().ok());
+    const Partition made = evaluate(problem, {8});
+    EXPECT_EQ(made.excessBytes, 0);
+    EXPECT_EQ(made.rankNs, std::vector<int64_t>{8 * 30'000});
+    EXPECT_EQ(made.choices.front().front() == std::vector<int64_t>(8, 1),
+              isAlike);
+    EXPECT_EQ(
+        evaluate(rankProblem(problem, {8}, 0), made.choices.front()).peakBytes,
+        made.peakBytes.front());
+  }
+}
+
 } // namespace moe::optimize
