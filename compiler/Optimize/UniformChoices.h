@@ -22,8 +22,8 @@ public:
   explicit UniformFront(const PolicyProblem &rank,
                         const std::vector<int64_t> &alike = {});
 
-  /// Those that take least time within `capacityBytes`, of equal ones those that
-  /// leave most of it in use; where none fits, those that need least.
+  /// Those that take least time within `capacityBytes`, of equal ones those
+  /// that leave most of it in use; where none fits, those that need least.
   const Choices &within(int64_t capacityBytes) const;
 
 private:

@@ -140,8 +140,7 @@ private:
   /// Whether nothing in the block decides when a copy of `op` runs but its
   /// place: an exchange for weight gradients, where there are no others, of
   /// what was kept. A layer earlier than what needs it, computing hides it.
-  bool runsByItself(Operation *op, const Replays::Ops &ops,
-                    Block &block) {
+  bool runsByItself(Operation *op, const Replays::Ops &ops, Block &block) {
     auto onStream = dyn_cast<StreamOpInterface>(op);
     return onStream && onStream.getStreamKind() != StreamKind::compute &&
            block.getParent() == &stage.getWeightGrad() &&
