@@ -31,7 +31,7 @@ private:
     int64_t peakBytes, extraNs;
     Choices choices;
   };
-  std::vector<Point> points; ///< by rising peak and no longer time
+  std::vector<Point> points; ///< by rising peak and falling, or equal, time
 };
 inline constexpr size_t kMostUniform = size_t{1} << 14;
 
