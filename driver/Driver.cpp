@@ -74,12 +74,13 @@ Result<Chooser> makeChooser(const Inputs &inputs, Compiler &compiler,
                            ? cost::transferNs(link, model->boundaryBytes)
                            : 0;
   if (!isCsv(trial.schedule) && schedule::usesCosts(trial.schedule)) {
-    Result<std::vector<int64_t>> counts =
-        countsOf(inputs.layers, problem.stagesPerReplica(), *model);
-    if (!counts)
-      return counts.error();
-    if (trial.costs.stages.empty())
+    if (trial.costs.stages.empty()) {
+      Result<std::vector<int64_t>> counts =
+          countsOf(inputs.layers, problem.stagesPerReplica(), *model);
+      if (!counts)
+        return counts.error();
       trial.costs = costsOfCut(*counts, problem, *model, transferNs);
+    }
     order = schedule::generate(trial.schedule, problem,
                                {trial.costs, request.groupSize});
   }
