@@ -23,13 +23,12 @@ public:
       price = each;
       openings = {};
       std::vector<LayerTreatment> recomputed =
-          descend(all, Treatment::recompute, problem.mayRecompute);
-      std::vector<LayerTreatment> offloaded =
-          descend(all, Treatment::offload, problem.mayOffload);
-      // Offload what recompute has left, and recompute what the link has no
-      // time for.
-      branch(recomputed, Treatment::offload, problem.mayOffload);
-      branch(offloaded, Treatment::recompute, problem.mayRecompute);
+          descend(all, {Treatment::recompute});
+      descend(all, {Treatment::recompute, Treatment::offload});
+      // Offload what recompute has left.
+      const size_t stride = recomputed.size() / kBranches + 1;
+      for (size_t i = stride - 1; i < recomputed.size(); i += stride)
+        descend(recomputed[i], {Treatment::offload});
     }
     return choose(all);
   }
@@ -118,6 +117,7 @@ private:
   /// What treating one more value comes to.
   struct Bargain {
     size_t value = 0;
+    Treatment to = Treatment::keep;
     int64_t ns = 0, bytes = 0; ///< that it takes, that it frees
     bool isCurrent = false;    ///< measured where the way is now
 
@@ -129,7 +129,8 @@ private:
       auto others = static_cast<__int128>(other.ns) * bytes;
       if (bytes > 0 && mine != others)
         return mine < others;
-      return bytes != other.bytes ? bytes > other.bytes : value < other.value;
+      return std::tuple(-bytes, value, to) <
+             std::tuple(-other.bytes, other.value, other.to);
     }
   };
 
@@ -137,56 +138,54 @@ private:
     LayerTreatment next = at;
     next[value] = to;
     const LayerFigures &now = look(at), &then = look(next);
-    return {value,
+    return {value, to,
             std::max<int64_t>(0, priceOf(then, price) - priceOf(now, price)),
             now.inside.keptBytes - then.inside.keptBytes, true};
   }
 
-  /// Takes one kept value after the other to `to`, each time the one that costs
-  /// least for the bytes that it frees. A bargain rarely becomes better by what
-  /// is treated before it, so only the best is measured anew, until it stays
-  /// the best; those behind it are as they were, at first in the first way to
-  /// `to`. Returns what was passed.
-  std::vector<LayerTreatment> descend(LayerTreatment at, Treatment to,
-                                      const std::vector<bool> &may) {
-    std::vector<Bargain> &opening = openings[static_cast<size_t>(to)];
-    const bool isFirst = opening.empty();
-    if (isFirst)
-      for (size_t value = 0; value < count; ++value)
+  /// Treats one kept value after the other in one of `ways`, each time the
+  /// bargain that costs least for the bytes that it frees. A bargain rarely
+  /// becomes better by what is treated before it, so only the best is measured
+  /// anew, until it stays the best; those behind it are as they were, at first
+  /// where the first descent began. Returns what was passed.
+  std::vector<LayerTreatment> descend(LayerTreatment at,
+                                      std::initializer_list<Treatment> ways) {
+    std::vector<Bargain> bargains;
+    for (Treatment to : ways) {
+      const std::vector<bool> &may = to == Treatment::recompute
+                                         ? problem.mayRecompute
+                                         : problem.mayOffload;
+      std::vector<Bargain> &opening = openings[static_cast<size_t>(to)];
+      const bool isFirst = opening.empty();
+      for (size_t value = 0; isFirst && value < count; ++value)
         if (may[value])
           opening.push_back(measure(at, value, to));
-    std::vector<Bargain> bargains;
-    for (Bargain bargain : opening)
-      if (at[bargain.value] == Treatment::keep) {
-        bargain.isCurrent = isFirst;
-        bargains.push_back(bargain);
-      }
+      for (Bargain bargain : opening)
+        if (at[bargain.value] == Treatment::keep) {
+          bargain.isCurrent = isFirst;
+          bargains.push_back(bargain);
+        }
+    }
     std::vector<LayerTreatment> way;
     while (!bargains.empty()) {
       auto best = std::min_element(
           bargains.begin(), bargains.end(),
           [](const Bargain &a, const Bargain &b) { return a.isBetterThan(b); });
       if (!best->isCurrent) {
-        *best = measure(at, best->value, to);
+        *best = measure(at, best->value, best->to);
         continue;
       }
       if (best->bytes <= 0)
         break;
-      at[best->value] = to;
+      at[best->value] = best->to;
       way.push_back(at);
-      bargains.erase(best);
+      std::erase_if(bargains, [treated = best->value](const Bargain &bargain) {
+        return bargain.value == treated;
+      });
       for (Bargain &bargain : bargains)
         bargain.isCurrent = false;
     }
     return way;
-  }
-
-  /// The ways to `to` from a few places on another way.
-  void branch(const std::vector<LayerTreatment> &way, Treatment to,
-              const std::vector<bool> &may) {
-    size_t stride = way.size() / kBranches + 1;
-    for (size_t i = stride - 1; i < way.size(); i += stride)
-      descend(way[i], to, may);
   }
 
   /// Where a layer lies in its stage.
@@ -343,7 +342,7 @@ private:
   const LayerOptionsProblem &problem;
   size_t count;
   std::map<LayerTreatment, LayerFigures> seen;
-  /// By treatment, the bargains where its first way began.
+  /// By treatment, the bargains where its first descent began.
   std::array<std::vector<Bargain>, 3> openings;
   Price price = Price::inside; ///< of bargains
 };

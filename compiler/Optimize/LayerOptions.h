@@ -57,10 +57,10 @@ inline constexpr size_t kMostOptions = 48, kMostWithoutHost = 12;
 
 /// Finds the options: unions of targets, with all else kept and with all else
 /// that may be moved on the host; the greedy ways from keeping all to
-/// recomputing all and to offloading all, each step the one that frees most
-/// bytes for its time; and from a few points of each the other way. Time is
-/// that of a layer inside a stage, and once more that of a stage of four layers
-/// treated alike. Deterministic.
+/// recomputing all and to treating all in either way, each step the one that
+/// frees most bytes for its time; and from a few points of the former on to
+/// offloading. Time is that of a layer inside a stage, and once more that of a
+/// stage of four layers treated alike. Deterministic.
 LayerOptions findOptions(const LayerOptionsProblem &problem);
 
 } // namespace moe::optimize

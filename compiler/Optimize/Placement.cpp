@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <array>
 #include <cassert>
+#include <iterator>
 #include <map>
 #include <numeric>
 #include <set>
@@ -345,11 +346,41 @@ private:
     return {lifetimes.pack(base, slots.most), base + most};
   }
 
+  /// What a context does to values outside slots that live between steps, both
+  /// rising.
+  struct Passage {
+    std::vector<Named> used;
+    std::vector<Named> staying; ///< of those, what it does not release
+  };
+
+  Passage passageOf(const Context &context) const {
+    std::set<Named> used, released;
+    for (const auto &[stage, program] : context.members) {
+      for (const auto *list : {&program->inputs, &program->outputs})
+        for (plan::ValueIndex value : *list)
+          used.insert({stage, storage(stage, value)});
+      for (const plan::Op &op : program->ops)
+        for (plan::ValueIndex value : op.releases)
+          released.insert({stage, storage(stage, value)});
+    }
+    Passage passage;
+    for (const Named &named : used)
+      if (isFixed(named.first, named.second)) {
+        passage.used.push_back(named);
+        if (!released.contains(named))
+          passage.staying.push_back(named);
+      }
+    return passage;
+  }
+
   /// Values that live between steps keep out of each other's way, and out of
   /// that of every context that runs meanwhile.
   void followSteps(const Contexts &contexts, const SlotHeights &slots,
                    Lifetimes &lifetimes) {
-    std::set<Named> live;
+    std::vector<Passage> passages;
+    for (const Context &context : contexts.all())
+      passages.push_back(passageOf(context));
+    std::vector<Named> live, others; // rising
     std::set<std::vector<Named>> moments;
     std::set<std::pair<size_t, std::vector<Named>>> passed;
     auto addAll = [&](const std::vector<Named> &values, Lifetime life) {
@@ -360,8 +391,8 @@ private:
     std::vector<std::vector<int64_t>> raised(plan.stages.size());
     for (int64_t stage : rank.stages)
       raised[stage].assign(plan.stages[stage].values.size(), -1);
-    auto raiseAll = [&](int64_t above) {
-      for (auto [stage, index] : live) {
+    auto raiseAll = [&](const std::vector<Named> &values, int64_t above) {
+      for (auto [stage, index] : values) {
         if (std::exchange(raised[stage][index],
                           std::max(raised[stage][index], above)) >= above)
           continue;
@@ -372,43 +403,36 @@ private:
     for (size_t i = 0; i < rank.steps.size(); ++i) {
       const plan::Step &step = rank.steps[i];
       if (plan::isExecution(step.kind)) {
-        size_t index = contexts.indexOf(step);
-        const Context &context = contexts.all()[index];
         // What a program uses has its life there; what it does not release
         // lives on.
-        std::vector<Named> used;
-        for (const Context::Member &member : context.members)
-          for (const auto *list :
-               {&member.program->inputs, &member.program->outputs})
-            for (plan::ValueIndex value : *list)
-              used.push_back({member.stage, storage(member.stage, value)});
-        for (const Named &named : used)
-          live.erase(named);
-        raiseAll(slots.atStep[i]);
-        std::vector<Named> others(live.begin(), live.end());
+        const size_t index = contexts.indexOf(step);
+        const auto &[used, staying] = passages[index];
+        others.clear();
+        std::set_difference(live.begin(), live.end(), used.begin(), used.end(),
+                            std::back_inserter(others));
+        raiseAll(others, slots.atStep[i]);
         if (passed.insert({index, others}).second)
-          addAll(others, {begins[index], begins[index] + context.length()});
-        for (const Named &named : used)
-          if (isFixed(named.first, named.second))
-            live.insert(named);
-        for (const Context::Member &member : context.members)
-          for (const plan::Op &op : member.program->ops)
-            for (plan::ValueIndex released : op.releases)
-              live.erase({member.stage, storage(member.stage, released)});
+          addAll(others, {begins[index],
+                          begins[index] + contexts.all()[index].length()});
+        live.clear();
+        std::merge(others.begin(), others.end(), staying.begin(), staying.end(),
+                   std::back_inserter(live));
       } else if (plan::hasValue(step.kind) && isFixed(step.stage, step.value)) {
-        const bool isNew = isArrival(step.kind);
-        if (isNew)
-          live.insert({step.stage, step.value});
-        raiseAll(slots.atStep[i]);
-        if (!isNew && step.kind != plan::StepKind::send)
-          live.erase({step.stage, step.value});
+        const Named named(step.stage, step.value);
+        auto at = std::lower_bound(live.begin(), live.end(), named);
+        const bool isLive = at != live.end() && *at == named;
+        if (isArrival(step.kind) && !isLive)
+          live.insert(at, named);
+        raiseAll(live, slots.atStep[i]);
+        if (isLive && !isArrival(step.kind) &&
+            step.kind != plan::StepKind::send)
+          live.erase(at);
       } else {
-        raiseAll(slots.atStep[i]);
+        raiseAll(live, slots.atStep[i]);
         continue;
       }
-      std::vector<Named> moment(live.begin(), live.end());
-      if (moments.insert(moment).second) {
-        addAll(moment, {axisEnd, axisEnd + 1});
+      if (moments.insert(live).second) {
+        addAll(live, {axisEnd, axisEnd + 1});
         ++axisEnd;
       }
     }
