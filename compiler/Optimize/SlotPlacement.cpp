@@ -60,7 +60,7 @@ private:
   /// A group of one microbatch.
   struct Instance {
     TimedBuffer life;
-    bool isOnHost, isPassing, isInSlot;
+    bool isOnHost, isPassing, isInSlot, isPassingInSlot;
     int64_t base;
   };
 
@@ -107,7 +107,8 @@ private:
     std::vector<Lifetime> lives(stage.values.size(), {never, -1});
     std::vector<bool> isMade(stage.values.size(), false);
     for (size_t c : {0, 1})
-      ContextLifetimes(contexts.all()[c], Reuse::withoutWaits, Sharing::slots)
+      // All that shares bytes of a slot is of one microbatch.
+      ContextLifetimes(contexts.all()[c], Reuse::withoutWaits, Sharing::fixed)
           .forEach(
               stage, 0,
               [&](plan::ValueIndex value, int64_t begin, int64_t end, bool made,
@@ -155,6 +156,7 @@ private:
     }
     StackLayout layout = layOutSlot(kept, passing);
     slotBytes = layout.bytes;
+    firstPassing = own.size();
     for (size_t n = 0; n < stacked.size(); ++n)
       own[stacked[n]].inSlot = layout.kept[n];
     for (size_t n = 0; n < candidates.size(); ++n) {
@@ -204,12 +206,16 @@ private:
   size_t at(const Key &key) {
     auto [known, isNew] = firstOf.try_emplace(key, instances.size());
     if (isNew)
-      for (const SlotGroup &group : groups.at(key.first))
-        instances.push_back({{group.bytes, never, -1},
-                             group.isOnHost,
-                             group.isPassing,
-                             group.inSlot != -1,
-                             base});
+      for (const std::vector<SlotGroup> &own = groups.at(key.first);
+           const SlotGroup &group : own)
+        instances.push_back(
+            {{group.bytes, never, -1},
+             group.isOnHost,
+             group.isPassing,
+             group.inSlot != -1,
+             slotBytes > 0 &&
+                 static_cast<size_t>(&group - own.data()) >= firstPassing,
+             base});
     return known->second;
   }
 
@@ -429,7 +435,7 @@ private:
             break;
           }
           tops.insert(*nextBegun);
-          live += made.life.size;
+          live += liveBytesOf(made);
         }
         for (; nextEnded != ended.end(); ++nextEnded) {
           const Instance &gone = instances[*nextEnded];
@@ -438,7 +444,7 @@ private:
             break;
           }
           tops.erase(*nextEnded);
-          live -= gone.life.size;
+          live -= liveBytesOf(gone);
         }
         const int64_t height = tops.highest();
         heights.atStep[i] = std::max(heights.atStep[i], height);
@@ -450,7 +456,38 @@ private:
         now = until;
       }
     }
+    addPassingInSlots(heights);
     return heights;
+  }
+
+  /// What has the same lives in each run of a program counts there.
+  static int64_t liveBytesOf(const Instance &instance) {
+    return instance.isPassingInSlot ? 0 : instance.life.size;
+  }
+
+  /// Adds what passes inside of slots to the live bytes of contexts. It gives
+  /// way to others of its microbatch as values outside slots do to each other.
+  void addPassingInSlots(SlotHeights &heights) const {
+    if (slotBytes == 0)
+      return;
+    const int64_t index = rank.stages.front();
+    const plan::Stage &stage = plan.stages[index];
+    const std::vector<SlotGroup> &own = groups.at(index);
+    for (size_t c = 0; c < contexts.all().size(); ++c) {
+      std::vector<int64_t> &live = heights.liveInContext[c];
+      ContextLifetimes(contexts.all()[c], Reuse::withoutWaits, Sharing::fixed)
+          .forEach(
+              stage, 0,
+              [&](plan::ValueIndex value, int64_t begin, int64_t end, bool,
+                  bool) {
+                const auto group =
+                    static_cast<size_t>(stage.values[value].group);
+                if (isInSlot(stage.values[value]) && group >= firstPassing)
+                  for (int64_t at = begin; at < end; ++at)
+                    live[at] += own[group].bytes;
+              },
+              [](size_t, int64_t, int64_t) {});
+    }
   }
 
   void writeSlots() {
@@ -485,7 +522,8 @@ private:
   Reuse reuse;
   int64_t base;
   std::map<int64_t, std::vector<SlotGroup>> groups; ///< by stage
-  int64_t slotBytes = 0; ///< of a stackable rank's microbatches
+  int64_t slotBytes = 0;   ///< of a stackable rank's microbatches
+  size_t firstPassing = 0; ///< of its groups, that lives in one program only
   /// By context and member.
   std::vector<std::vector<std::vector<Event>>> events;
   std::vector<int64_t> begins; ///< of steps, and the end of the last

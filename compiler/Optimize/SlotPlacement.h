@@ -27,7 +27,10 @@ struct SlotHeights {
 /// use. The instances of all stages are packed together, in several ways, of
 /// which the lowest is taken; what programs need for themselves and is large
 /// then goes where they leave room at the time. None of that makes ops wait for
-/// each other. n log n in steps and groups, times the holes between groups.
+/// each other, but for copies to the host inside of slots of one layout
+/// (SlotStack.h), which all are where a rank has one stage and whole backwards:
+/// there other values of the microbatch lie where a copy is expected to have
+/// ended. n log n in steps and groups, times the holes between groups.
 SlotHeights placeSlots(plan::Plan &plan, plan::Rank &rank,
                        const Contexts &contexts, Reuse reuse, int64_t base);
 

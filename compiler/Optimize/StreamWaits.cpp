@@ -104,11 +104,38 @@ bool isForWeights(const plan::Program &program) {
   return program.phase == plan::Phase::weight_grad;
 }
 
+/// The groups of a stage's slots that lie in the same places of all slots, as
+/// many as do: what shares bytes with another one in one slot does so in all.
+/// Of the others, and where programs run for some microbatches only: none.
+std::vector<bool> findLayout(const plan::Stage &stage) {
+  if (stage.slots.empty() || stage.slots.front().empty() ||
+      stage.programs.size() != 2)
+    return {};
+  const std::vector<int64_t> &first = stage.slots.front();
+  std::map<std::vector<int64_t>, std::vector<size_t>> groupsOf; // by moves
+  const std::vector<size_t> *most = nullptr;
+  for (size_t group = 0; group < first.size(); ++group) {
+    std::vector<int64_t> moves;
+    for (const std::vector<int64_t> &slot : stage.slots)
+      moves.push_back(slot[group] - first[group]);
+    std::vector<size_t> &groups = groupsOf[std::move(moves)];
+    groups.push_back(group);
+    if (!most || groups.size() > most->size())
+      most = &groups;
+  }
+  std::vector<bool> isInLayout(first.size(), false);
+  for (size_t group : *most)
+    isInLayout[group] = true;
+  return isInLayout;
+}
+
 /// Finds for ops in issue order what they must wait for.
 class WaitFinder {
 public:
-  WaitFinder(size_t members, bool isPlaced)
-      : isPlaced(isPlaced), values(members), lastComputed(members, -1) {}
+  /// `isInLayout`: by group of the stage's slots; empty: none.
+  WaitFinder(size_t members, bool isPlaced, std::vector<bool> isInLayout = {})
+      : isPlaced(isPlaced), isInLayout(std::move(isInLayout)), values(members),
+        lastComputed(members, -1) {}
 
   /// Issues `issued`, which waits for its own `waits`, and returns what it must
   /// wait for besides, rising.
@@ -178,14 +205,21 @@ private:
   }
 
   /// What shares bytes with a slot value is kept off it without waits
-  /// (SlotPlacement.h).
+  /// (SlotPlacement.h), but for others of the microbatch in slots of one
+  /// layout.
   bool isTracked(const plan::Value &value) const {
     return isPlaced && value.bytes > 0 &&
-           value.placement == plan::Placement::fixed;
+           (value.placement == plan::Placement::fixed ||
+            (!isInLayout.empty() &&
+             isInLayout[static_cast<size_t>(value.group)]));
   }
   /// Addresses of the host stand above those of the device.
-  static int64_t addressOf(const plan::Value &value) {
-    return value.offset + (value.isOnHost() ? int64_t{1} << 55 : 0);
+  static int64_t addressOf(const IssuedOp &issued, const plan::Value &value) {
+    const int64_t base =
+        value.placement == plan::Placement::fixed
+            ? 0
+            : issued.stage->slots.front()[static_cast<size_t>(value.group)];
+    return base + value.offset + (value.isOnHost() ? int64_t{1} << 55 : 0);
   }
 
   void use(const IssuedOp &issued, size_t stream, int64_t position,
@@ -194,7 +228,7 @@ private:
     const plan::Value &value = issued.stage->values[index];
     if (!isTracked(value))
       return;
-    int64_t begin = addressOf(value);
+    int64_t begin = addressOf(issued, value);
     bytes.use(begin, begin + value.bytes, stream, position);
   }
 
@@ -211,13 +245,14 @@ private:
     }
     if (!isTracked(value))
       return;
-    int64_t begin = addressOf(value);
+    int64_t begin = addressOf(issued, value);
     bytes.write(begin, begin + value.bytes, stream, position, needed);
   }
 
   static constexpr auto kCompute = static_cast<size_t>(plan::Stream::compute);
 
   bool isPlaced;
+  std::vector<bool> isInLayout;
   std::vector<std::vector<Known>> values; ///< by member and value
   std::vector<int64_t> lastComputed;      ///< by member, its last compute op
   ByteUses bytes;
@@ -225,8 +260,8 @@ private:
   size_t count = 0;
 };
 
-void setWaits(const plan::Stage &stage, plan::Program &program, bool isPlaced) {
-  WaitFinder finder(1, isPlaced);
+void setWaits(const plan::Stage &stage, plan::Program &program,
+              WaitFinder finder) {
   for (plan::Op &op : program.ops)
     op.waits = finder.issue({0, &stage, &op, {}, isForWeights(program)});
 }
@@ -300,11 +335,11 @@ std::vector<IssuedTime> estimateTimes(const std::vector<IssuedOp> &issued) {
 }
 
 void setDataWaits(const plan::Stage &stage, plan::Program &program) {
-  setWaits(stage, program, false);
+  setWaits(stage, program, WaitFinder(1, false));
 }
 
 void setWaits(const plan::Stage &stage, plan::Program &program) {
-  setWaits(stage, program, true);
+  setWaits(stage, program, WaitFinder(1, true, findLayout(stage)));
 }
 
 std::vector<plan::Overlap::Wait> overlapWaits(const plan::Plan &plan,

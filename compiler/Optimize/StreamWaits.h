@@ -6,7 +6,8 @@
 // - reads what another stream wrote (data),
 // - gives back bytes that another stream uses (release),
 // - writes bytes that another stream used for something else (reuse; only known
-//   once values have offsets);
+//   once values have offsets; of those in slots, where all slots of the stage
+//   have one layout);
 // - copies in, or exchanges again what weight gradients need: such an op needs
 //   nothing that the program makes, so it waits for the op of the compute
 //   stream that its program issues before it. Its place in the order of issue

@@ -17,9 +17,9 @@ struct Case {
 
 class ArenasOfPublishedModels : public testing::TestWithParam<Case> {};
 
-// With whole backwards and one stage a rank, arenas are about a hundredth above
-// what is in use at a time at most, whether everything is kept or the planner
-// treats what is kept.
+// With whole backwards and one stage a rank, arenas are less than a hundredth
+// above what is in use at a time at most, whether everything is kept or the
+// planner treats what is kept.
 TEST_P(ArenasOfPublishedModels, AreNearTheBound) {
   driver::PlanRequest request;
   request.modelPath =
@@ -44,13 +44,16 @@ TEST_P(ArenasOfPublishedModels, AreNearTheBound) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Published, ArenasOfPublishedModels,
-                         testing::Values(Case{"deepseek-v3", 16, 64, 64, 60,
-                                              1.01},
+                         testing::Values(Case{"deepseek-v3", 16, 64, 64, 60, 1},
                                          Case{"qwen3-30b-a3b", 4, 8, 32, 40, 1},
                                          Case{"glm-4.5-air", 8, 16, 64, 40, 1},
-                                         Case{"mixtral-8x7b", 4, 8, 32, 60, 1}),
+                                         Case{"mixtral-8x7b", 4, 8, 32, 60, 1},
+                                         // Much of it waits on the host.
+                                         Case{"mixtral-8x7b", 4, 8, 32, 44, 1}),
                          [](const testing::TestParamInfo<Case> &each) {
-                           std::string name = each.param.model;
+                           std::string name =
+                               each.param.model + std::string(" ") +
+                               std::to_string(each.param.tightGiB);
                            std::replace_if(
                                name.begin(), name.end(),
                                [](char c) { return !isalnum(c); }, '_');

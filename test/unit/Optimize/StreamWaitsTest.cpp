@@ -182,6 +182,48 @@ TEST(StreamWaits, DataReleaseAndReuse) {
   EXPECT_EQ(waits(), (List{{}, {0}, {}, {1}, {}, {4}}));
 }
 
+// By hand: where all slots have one layout, two values of a microbatch share
+// bytes in all of them or in none, and the later one waits; where places are
+// chosen one by one, they were chosen such that nothing has to.
+TEST(StreamWaits, InSlotsOfOneLayout) {
+  plan::Stage stage;
+  for (int64_t group : {0, 1, 2}) {
+    plan::Value value;
+    value.bytes = 256;
+    value.placement = plan::Placement::slot;
+    value.group = group;
+    stage.values.push_back(value);
+  }
+  stage.programs.resize(2);
+  plan::Program &program = stage.programs.front();
+  auto op = [](plan::Stream stream, std::vector<plan::ValueIndex> inputs,
+               std::vector<plan::ValueIndex> outputs,
+               std::vector<plan::ValueIndex> releases = {}) {
+    plan::Op made;
+    made.stream = stream;
+    made.inputs = std::move(inputs);
+    made.outputs = std::move(outputs);
+    made.releases = std::move(releases);
+    return made;
+  };
+  program.ops = {
+      op(plan::Stream::compute, {}, {0}),
+      op(plan::Stream::copy_out, {0}, {}, {0}), // 1 is all that reads value 0
+      op(plan::Stream::compute, {}, {1}),       // 2 lies elsewhere
+      op(plan::Stream::compute, {}, {2}),       // 3 lies where value 0 was
+  };
+  auto waitsOfLast = [&](std::vector<std::vector<int64_t>> slots) {
+    stage.slots = std::move(slots);
+    setWaits(stage, program);
+    EXPECT_TRUE(program.ops[2].waits.empty());
+    return program.ops[3].waits;
+  };
+  EXPECT_EQ(waitsOfLast({{0, 256, 0}, {1024, 1280, 1024}}),
+            std::vector<int64_t>{1});
+  EXPECT_EQ(waitsOfLast({{0, 256, 0}, {1024, 1280, 2048}}),
+            std::vector<int64_t>());
+}
+
 TEST(StreamWaits, ThatDataNeedsAreEnoughAndFewest) {
   std::mt19937 random(1);
   for (int round = 0; round < 200; ++round) {
