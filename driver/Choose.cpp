@@ -155,6 +155,7 @@ Result<Chooser> Chooser::make(ModelOptions options,
   base.capacityBytes.assign(base.moments.size(), 0);
   base.microbatches = steps.microbatches / steps.replicas();
   base.pins = made.freedom.pins;
+  base.hostBytesPerNs = made.options.hostBytesPerNs;
   MOE_RETURN_IF_ERROR(base.check());
   return made;
 }
@@ -313,7 +314,7 @@ Chooser::lean(const std::vector<int64_t> &counts,
       choices = leanest(problem, false);
     if (std::optional<int64_t> capacity =
             capacityBytes[static_cast<size_t>(rank)]) {
-      optimize::PolicyFront front(problem, freedom.effort);
+      optimize::PolicyFront front(problem, optimize::Effort::fast);
       if (const auto *point = front.within(*capacity))
         choices = front.choices(*point);
     }

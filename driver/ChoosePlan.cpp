@@ -148,17 +148,21 @@ private:
 
   /// Depends on nothing but `whole`. Takes what fits it, if anything does.
   /// Shares of layers are chosen for ranks in a row: in this order of steps
-  /// even ones may be better, and where they promise that they come first.
+  /// even ones may be better, and where they promise that they come first; not
+  /// where the account says that of both only the others fit.
   Status tryBudget(int64_t whole, std::optional<Taken> &best) {
     Trials trials;
     std::array<int64_t, 2> promised{}; // of those chosen, of even ones
+    bool fits = false;
     for (bool isEven : {false, true}) {
       if (isEven && !chooser.couldBeEven())
         break;
       Result<Chosen> chosen = chooser.choose(roomOf(whole), isEven);
       if (!chosen)
         return chosen.error();
-      promised[isEven] = chosen->stepNs;
+      if (!isEven || chosen->fits || !fits)
+        promised[isEven] = chosen->stepNs;
+      fits |= chosen->fits;
     }
     const bool isEvenFirst =
         promised[1] > 0 &&

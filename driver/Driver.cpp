@@ -35,10 +35,6 @@ Result<Chooser> makeChooser(const Inputs &inputs, Compiler &compiler,
   Freedom freedom;
   freedom.techniques.recompute = request.recompute == kAuto;
   freedom.techniques.offload = request.offload == kAuto;
-  freedom.techniques.stageLayers =
-      std::max<int64_t>(1, inputs.config.layers.size() /
-                               (request.layout.pipeline *
-                                std::max<int64_t>(1, inputs.stagesPerRank)));
   schedule::ScheduleProblem problem = problemOf(inputs, trial);
   MOE_RETURN_IF_ERROR(problem.check());
   // Layers are measured before costs are known: schedules that go by costs are

@@ -1,11 +1,8 @@
 #include "compiler/Optimize/ChoiceSearch.h"
 
-#include "compiler/Optimize/StageFronts.h"
+#include "compiler/Optimize/ChoiceBounds.h"
 
 #include <algorithm>
-#include <cmath>
-#include <cstddef>
-#include <limits>
 #include <tuple>
 
 namespace moe::optimize {
@@ -16,260 +13,165 @@ size_t mostStates(Effort effort) {
   return effort == Effort::exact ? size_t{1} << 15 : 256;
 }
 
-/// Prices of bytes that are tried, and those that bounds go by.
-constexpr size_t kPrices = 24, kMostBounds = 16;
+/// For each state that goes on, those that are weighed by all bounds.
+constexpr size_t kPromising = 12;
 
-/// Of a microbatch that runs while so many are held, and so many wait for their
-/// weight gradients, with what else lives.
-struct Load {
-  int64_t held, pending, otherBytes;
-
-  int64_t of(const StageSums &sums) const {
-    return otherBytes + held * sums.kept + pending * sums.pending;
-  }
-};
-
-/// No choice for the layers from one on takes less than
-///   timeOf[layer] + price * (held bytes - capacity),
-/// where what is held counts as `row` says: the layers below it, `held` + 1
-/// times each, or all of them `held` times besides the peak that was. Those
-/// above the peak hold what waits for their weight gradients.
-struct Bound {
-  double price = 0;
-  size_t row = 0; ///< of the peak; behind the last layer: it was already
-  Load load{};
-  /// Whether the link has a queue from here to the end, or none at the end.
-  bool isQueued = false;
-  std::vector<double> timeOf; ///< by layer, and 0 behind the last
-};
-
+/// Choices for the first few layers.
 struct State {
-  StageSums sums;
-  double bound = 0;
+  uint32_t finished = 0; ///< of the stages that are, its number
+  StageSums sums;        ///< of the stage under way
+  double bound = 0;      ///< nothing that they lead to takes less
+  int64_t keptBytes = 0; ///< ChoiceBounds::keptBytes
   uint32_t parent = 0, option = 0;
-
-  bool isNoWorseThan(const State &other) const {
-    return sums.extraNs <= other.sums.extraNs &&
-           sums.takenNs() <= other.sums.takenNs() &&
-           sums.kept <= other.sums.kept && sums.peak <= other.sums.peak &&
-           sums.pending <= other.sums.pending &&
-           sums.ahead <= other.sums.ahead && sums.host <= other.sums.host;
-  }
-};
-
-/// What layers need, however they are treated.
-struct Least {
-  int64_t kept = 0, pending = 0;
 };
 
 class ChoiceSearch {
 public:
   ChoiceSearch(const PolicyProblem &problem, int64_t capacity)
-      : problem(problem), layers(problem.stages.front()), capacity(capacity) {
-    int64_t hosted = 1;
-    for (const Moment &moment : problem.moments) {
-      loads.push_back({moment.held.front(),
-                       moment.pending.empty() ? 0 : moment.pending.front(),
-                       moment.otherBytes});
-      hosted =
-          std::max(hosted, moment.held.front() + 1 + (moment.overlapped >= 0));
-    }
-    if (problem.hostCapacityBytes < kUnlimitedBytes)
-      hostBytes = problem.hostCapacityBytes / hosted;
-    // What is no more than another one in all says nothing.
-    std::sort(loads.begin(), loads.end(), [](const Load &a, const Load &b) {
-      return std::tie(a.held, a.pending, a.otherBytes) >
-             std::tie(b.held, b.pending, b.otherBytes);
-    });
-    std::vector<Load> binding;
-    for (const Load &load : loads)
-      if (std::none_of(binding.begin(), binding.end(), [&](const Load &other) {
-            return other.pending >= load.pending &&
-                   other.otherBytes >= load.otherBytes;
-          }))
-        binding.push_back(load);
-    loads = std::move(binding);
-    findLeast();
-    findBounds();
-  }
+      : problem(problem), bounds(problem, capacity) {}
 
   QuickerChoices run(int64_t knownNs, size_t mostStates) {
-    known = knownNs;
+    known = static_cast<double>(knownNs);
     most = mostStates;
     isCertain = true;
+    finished = {bounds.none()};
     std::vector<std::vector<State>> levels = {{State{}}};
-    for (size_t layer = 0; layer < layers.size(); ++layer) {
-      std::vector<State> next = extend(levels.back(), layer);
-      if (next.empty())
+    for (size_t layer = 0; layer < bounds.layers().size(); ++layer) {
+      levels.push_back(extend(levels.back(), layer));
+      if (levels.back().empty())
         return {std::nullopt, isCertain};
-      levels.push_back(std::move(next));
     }
     // By rising bounds, which are times now.
-    std::vector<int64_t> options(layers.size());
+    Choices choices;
+    for (const std::vector<int64_t> &stage : problem.stages)
+      choices.emplace_back(stage.size());
     uint32_t at = 0;
-    for (size_t layer = layers.size(); layer > 0; --layer) {
-      options[layer - 1] = levels[layer][at].option;
-      at = levels[layer][at].parent;
-    }
-    return {Choices{std::move(options)}, isCertain};
+    size_t level = levels.size();
+    for (size_t s = choices.size(); s-- > 0;)
+      for (size_t l = choices[s].size(); l-- > 0;) {
+        const State &state = levels[--level][at];
+        choices[s][l] = state.option;
+        at = state.parent;
+      }
+    return {std::move(choices), isCertain};
   }
 
 private:
-  const std::vector<LayerOption> &optionsOf(size_t layer) const {
-    return problem.kinds[static_cast<size_t>(layers[layer])];
-  }
-
-  Bound boundOf(double price, size_t row, const Load &load,
-                bool isQueued) const {
-    Bound bound{price, row, load, isQueued,
-                std::vector<double>(layers.size() + 1, 0)};
-    for (size_t layer = layers.size(); layer > 0; --layer) {
-      const size_t l = layer - 1;
-      const bool isBelow = row < layers.size() && l < row;
-      const int64_t held = load.held + (isBelow ? 1 : 0);
-      double least = std::numeric_limits<double>::max();
-      for (const LayerOption &option : optionsOf(l)) {
-        const int64_t ns = option.extraNs + (isQueued ? option.queueNs : 0);
-        const int64_t bytes = held * option.keptBytes +
-                              load.pending * option.pendingBytes +
-                              (l == row  ? option.peakBytes
-                               : isBelow ? 0
-                                         : option.pendingBytes);
-        least = std::min(least, static_cast<double>(ns) +
-                                    price * static_cast<double>(bytes));
-      }
-      bound.timeOf[l] = bound.timeOf[layer] + least;
-    }
-    return bound;
-  }
-
-  /// Of a state with the layers below `layer`.
-  double timeBy(const Bound &bound, const StageSums &sums, size_t layer) const {
-    const bool isAhead = bound.row < layers.size();
-    const int64_t bytes =
-        bound.load.of(sums) + (isAhead ? sums.kept : sums.peak);
-    return static_cast<double>(bound.isQueued ? sums.takenNs() : sums.extraNs) +
-           bound.timeOf[layer] +
-           bound.price * static_cast<double>(bytes - capacity);
-  }
-
-  /// Those that say most to begin with, and one of each row for what comes
-  /// later.
-  void findBounds() {
-    // Nanoseconds per byte, as far as options differ.
-    double steepest = 0, flattest = std::numeric_limits<double>::max();
-    for (size_t layer = 0; layer < layers.size(); ++layer)
-      for (const LayerOption &option : optionsOf(layer)) {
-        const LayerOption &all = optionsOf(layer).front();
-        const int64_t bytes = all.keptBytes - option.keptBytes;
-        if (option.extraNs <= 0 || bytes <= 0)
-          continue;
-        const double slope =
-            static_cast<double>(option.extraNs) / static_cast<double>(bytes);
-        steepest = std::max(steepest, slope);
-        flattest = std::min(flattest, slope);
-      }
-    if (steepest == 0)
-      return;
-    // A byte kept by all microbatches counts more than once.
-    int64_t most = 1;
-    for (const Load &load : loads)
-      most = std::max(most, load.held + 1);
-    flattest /= static_cast<double>(most);
-    struct Candidate {
-      double time;
-      size_t number;
-      Bound bound;
-    };
-    std::vector<Candidate> all;
-    double price = flattest;
-    const double factor =
-        std::pow(2 * steepest / flattest, 1.0 / (kPrices - 1));
-    for (size_t p = 0; p < kPrices; ++p, price *= factor)
-      for (size_t row = 0; row <= layers.size(); ++row)
-        for (const Load &load : loads)
-          for (bool isQueued : {false, true}) {
-            Bound bound = boundOf(price, row, load, isQueued);
-            const double time = timeBy(bound, {}, 0);
-            all.push_back({time, all.size(), std::move(bound)});
-          }
-    std::sort(
-        all.begin(), all.end(), [](const Candidate &a, const Candidate &b) {
-          return std::pair(-a.time, a.number) < std::pair(-b.time, b.number);
-        });
-    std::vector<bool> hasRow(layers.size() + 1, false);
-    for (Candidate &candidate : all) {
-      const bool isFirst = !hasRow[candidate.bound.row];
-      if (bounds.size() >= kMostBounds && !isFirst)
-        continue;
-      hasRow[candidate.bound.row] = true;
-      bounds.push_back(std::move(candidate.bound));
-    }
-  }
-
-  /// Of the layers from each on, and none behind the last, what they keep and
-  /// have pending at least.
-  void findLeast() {
-    least.resize(layers.size() + 1);
-    for (size_t layer = layers.size(); layer > 0; --layer) {
-      const std::vector<LayerOption> &options = optionsOf(layer - 1);
-      least[layer - 1] = least[layer];
-      least[layer - 1].kept += leastOf(options, &LayerOption::keptBytes);
-      least[layer - 1].pending += leastOf(options, &LayerOption::pendingBytes);
-    }
-  }
-
-  static int64_t leastOf(const std::vector<LayerOption> &options,
-                         int64_t LayerOption::*figure) {
-    int64_t bytes = options.front().*figure;
-    for (const LayerOption &option : options)
-      bytes = std::min(bytes, option.*figure);
-    return bytes;
-  }
-
-  /// With the layers below `layer`.
-  bool mayFit(StageSums sums, size_t layer) const {
-    if (sums.host > hostBytes)
-      return false;
-    sums.kept += least[layer].kept;
-    sums.pending += least[layer].pending;
-    sums.peak = std::max(sums.peak + least[layer].pending, sums.kept);
-    return std::all_of(loads.begin(), loads.end(), [&](const Load &load) {
-      return load.of(sums) + sums.peak <= capacity;
-    });
-  }
-
   std::vector<State> extend(const std::vector<State> &states, size_t layer) {
-    const bool isLast = layer + 1 == layers.size();
+    using Which = ChoiceBounds::Which;
+    const RankLayer &last = bounds.layers()[layer];
+    const bool isDone = layer + 1 == bounds.layers().size();
     std::vector<State> next;
     for (uint32_t parent = 0; parent < states.size(); ++parent)
-      for (uint32_t option = 0; option < optionsOf(layer).size(); ++option) {
-        State state{states[parent].sums, 0, parent, option};
-        state.sums.add(optionsOf(layer)[option]);
-        if (!mayFit(state.sums, layer + 1))
+      for (uint32_t option = 0; option < last.options->size(); ++option) {
+        State state = states[parent];
+        state.parent = parent;
+        state.option = option;
+        state.sums.add((*last.options)[option], problem.hostBytesPerNs);
+        const FinishedStages &below = finished[state.finished];
+        if (!bounds.mayFit(below, state.sums, layer))
           continue;
-        state.bound = static_cast<double>(isLast ? state.sums.takenNs()
-                                                 : state.sums.extraNs);
-        for (const Bound &bound : bounds) {
-          if (state.bound >= static_cast<double>(known))
-            break;
-          if (bound.row > layer)
-            state.bound =
-                std::max(state.bound, timeBy(bound, state.sums, layer + 1));
-        }
-        if (state.bound < static_cast<double>(known))
+        state.bound =
+            static_cast<double>(bounds.takenNs(below, state.sums, layer));
+        state.keptBytes = bounds.keptBytes(below, state.sums, layer);
+        if (isPromising(state, Which::strongest, layer))
           next.push_back(state);
       }
-    std::sort(next.begin(), next.end(), [](const State &a, const State &b) {
-      return std::tuple(a.bound, a.sums.kept, a.sums.peak, a.parent, a.option) <
-             std::tuple(b.bound, b.sums.kept, b.sums.peak, b.parent, b.option);
+    sortByBound(next);
+    if (!isDone) {
+      if (next.size() > kPromising * most) {
+        next.resize(kPromising * most);
+        isCertain = false;
+      }
+      std::erase_if(next, [&](State &state) {
+        return !isPromising(state, Which::others, layer);
+      });
+      sortByBound(next);
+      spread(next);
+    }
+    if (last.isLast)
+      finishStage(next, layer);
+    return undominated(next);
+  }
+
+  /// Raises the bound of a state; says whether it is still below what is known.
+  bool isPromising(State &state, ChoiceBounds::Which which,
+                   size_t layer) const {
+    state.bound = bounds.raised(which, state.bound, known,
+                                finished[state.finished], state.sums, layer);
+    return state.bound < known;
+  }
+
+  static void sortByBound(std::vector<State> &states) {
+    std::sort(states.begin(), states.end(), [](const State &a, const State &b) {
+      return std::tuple(a.bound, a.keptBytes, a.sums.peak, a.parent, a.option) <
+             std::tuple(b.bound, b.keptBytes, b.sums.peak, b.parent, b.option);
     });
+  }
+
+  /// Of too many states, by rising bounds, leaves those that promise most, and
+  /// of each of as many equal parts of what is kept the one that does. Where
+  /// memory costs little, many promise the same, and what is kept so far
+  /// decides what the layers above can do.
+  void spread(std::vector<State> &states) {
+    if (states.size() <= most)
+      return;
+    isCertain = false;
+    const size_t half = most / 2;
+    const auto [least, largest] = std::minmax_element(
+        states.begin(), states.end(), [](const State &a, const State &b) {
+          return a.keptBytes < b.keptBytes;
+        });
+    const int64_t from = least->keptBytes;
+    const int64_t width =
+        (largest->keptBytes - from) / static_cast<int64_t>(half) + 1;
+    std::vector<bool> isCovered(half, false);
+    std::vector<State> chosen, rest;
+    for (const State &state : states) {
+      auto part = static_cast<size_t>((state.keptBytes - from) / width);
+      const bool isFirst = !isCovered[part];
+      isCovered[part] = true;
+      (chosen.size() < half || isFirst ? chosen : rest).push_back(state);
+    }
+    for (size_t i = 0; i < rest.size() && chosen.size() < most; ++i)
+      chosen.push_back(rest[i]);
+    states = std::move(chosen);
+  }
+
+  /// Behind the last layer of a stage only its loads count.
+  void finishStage(std::vector<State> &states, size_t layer) {
+    std::vector<FinishedStages> made;
+    made.reserve(states.size());
+    for (State &state : states) {
+      made.push_back(
+          bounds.finished(finished[state.finished], state.sums, layer));
+      state.finished = static_cast<uint32_t>(made.size()) - 1;
+      state.sums = {};
+    }
+    finished = std::move(made);
+  }
+
+  bool isNoWorse(const State &a, const State &b) const {
+    const StageSums &x = a.sums, &y = b.sums;
+    if (x.kept > y.kept || x.peak > y.peak || x.pending > y.pending ||
+        x.ahead > y.ahead || x.host > y.host)
+      return false;
+    const FinishedStages &below = finished[a.finished],
+                         &other = finished[b.finished];
+    return below.ns + x.extraNs <= other.ns + y.extraNs &&
+           below.ns + x.takenNs() <= other.ns + y.takenNs() &&
+           (problem.hostBytesPerNs == 0 || x.lagNs <= y.lagNs) &&
+           (a.finished == b.finished || below.isNoWorseThan(other));
+  }
+
+  /// Those that no other one is no worse than, as they come.
+  std::vector<State> undominated(const std::vector<State> &states) {
     std::vector<State> chosen;
     std::vector<uint32_t> order; // in which they are looked at
-    for (const State &state : next) {
+    for (const State &state : states) {
       auto better =
           std::find_if(order.begin(), order.end(), [&](uint32_t other) {
-            return chosen[other].isNoWorseThan(state);
+            return isNoWorse(chosen[other], state);
           });
       if (better != order.end()) {
         // What dominates once does so again and again: it comes sooner then.
@@ -287,16 +189,12 @@ private:
   }
 
   const PolicyProblem &problem;
-  const std::vector<int64_t> &layers; ///< their kinds
-  int64_t capacity;
+  ChoiceBounds bounds;
   // Of the run.
-  int64_t known = 0;
+  double known = 0;
   size_t most = 0;
   bool isCertain = false;
-  int64_t hostBytes = kUnlimitedBytes; ///< of a microbatch
-  std::vector<Load> loads;
-  std::vector<Least> least;
-  std::vector<Bound> bounds;
+  std::vector<FinishedStages> finished; ///< of the states of now
 };
 
 } // namespace
@@ -304,8 +202,6 @@ private:
 QuickerChoices quickerChoices(const PolicyProblem &problem,
                               int64_t capacityBytes, int64_t knownNs,
                               Effort effort) {
-  if (problem.stages.size() != 1)
-    return {};
   ChoiceSearch search(problem, capacityBytes);
   QuickerChoices found = search.run(knownNs, mostStates(Effort::fast));
   if (effort == Effort::fast || found.isCertain)

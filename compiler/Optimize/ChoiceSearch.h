@@ -20,14 +20,12 @@ struct QuickerChoices {
   bool isCertain = false;
 };
 
-/// Choices of a rank with one stage that fit `capacityBytes`, and the host, in
-/// less time than `knownNs`. A front answers every capacity, of which it is
-/// thinned; this goes for one: from layer to layer with the choices so far of
-/// which a bound promises most, a few hundred (fast), or all that could be
-/// quicker than what these lead to, up to some ten thousands (exact). The bound
-/// is that of a Lagrangian relaxation: the least time of the layers above, with
-/// their bytes at a price, for the prices that say most. O(layers n s (layers +
-/// s)) for n options and s states.
+/// Choices of a rank that fit `capacityBytes`, and the host, in less time than
+/// `knownNs`. A front answers every capacity, of which it is thinned; this goes
+/// for one: from layer to layer with the choices so far of which bounds
+/// (ChoiceBounds.h) promise most, a few hundred (fast), or all that could be
+/// quicker than what these lead to, up to some ten thousands (exact).
+/// O(layers * s * (n * (moments + bounds) + s)) for n options and s states.
 QuickerChoices quickerChoices(const PolicyProblem &problem,
                               int64_t capacityBytes, int64_t knownNs,
                               Effort effort);

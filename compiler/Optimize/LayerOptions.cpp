@@ -275,7 +275,8 @@ private:
     return a.extraNs <= b.extraNs && a.keptBytes <= b.keptBytes &&
            a.peakBytes <= b.peakBytes && a.aheadBytes <= b.aheadBytes &&
            a.latePeakBytes <= b.latePeakBytes && a.tailNs <= b.tailNs &&
-           a.queueNs <= b.queueNs && a.pendingBytes <= b.pendingBytes;
+           a.queueNs <= b.queueNs && a.pendingBytes <= b.pendingBytes &&
+           a.forwardPeakBytes <= b.forwardPeakBytes;
   }
 
   /// Those of `found` that neither `everything` nor another one is no worse
@@ -316,19 +317,23 @@ private:
   LayerOptions choose(const LayerTreatment &all) {
     std::vector<Found> found = allBut(all);
     const LayerFigures &everything = seen.at(all);
-    std::vector<Found> chosen = thinned(unbeaten(found, everything),
-                                        kMostOptions - kMostWithoutHost - 1);
+    const std::vector<Found> front = unbeaten(found, everything);
+    std::vector<Found> chosen =
+        thinned(front, kFirstOptions - kMostWithoutHost - 1);
     // Where the host has little memory, what beats these cannot be chosen.
     std::vector<Found> withoutHost;
     for (const Found &each : found)
       if (each.figures->inside.hostBytes == 0)
         withoutHost.push_back(each);
-    for (const Found &each :
-         thinned(unbeaten(withoutHost, everything), kMostWithoutHost))
-      if (std::none_of(chosen.begin(), chosen.end(), [&](const Found &other) {
-            return other.treatment == each.treatment;
-          }))
-        chosen.push_back(each);
+    auto add = [&](const std::vector<Found> &more) {
+      for (const Found &each : more)
+        if (std::none_of(chosen.begin(), chosen.end(), [&](const Found &other) {
+              return other.treatment == each.treatment;
+            }))
+          chosen.push_back(each);
+    };
+    add(thinned(unbeaten(withoutHost, everything), kMostWithoutHost));
+    add(thinned(front, kMostOptions - kMostWithoutHost - 1));
     LayerOptions options;
     options.treatments.push_back(all);
     options.figures.push_back(everything);

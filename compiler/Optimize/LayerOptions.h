@@ -53,7 +53,8 @@ struct LayerOptions {
   std::vector<LayerTreatment> treatments;
   std::vector<LayerFigures> figures;
 };
-inline constexpr size_t kMostOptions = 48, kMostWithoutHost = 12;
+inline constexpr size_t kMostOptions = 96, kFirstOptions = 48,
+                        kMostWithoutHost = 12;
 
 /// Finds the options: unions of targets, with all else kept and with all else
 /// that may be moved on the host; the greedy ways from keeping all to

@@ -408,6 +408,7 @@ PolicyProblem rankProblem(const PartitionProblem &problem,
          {&kind.options,
           kind.lastOptions.empty() ? &kind.options : &kind.lastOptions})
       made.kinds.push_back(*options);
+  made.hostBytesPerNs = problem.hostBytesPerNs;
   std::vector<int64_t> overlapped; // by stage
   int64_t persistent = problem.otherBytes[static_cast<size_t>(rank)];
   if (!problem.hostCapacityBytes.empty())
@@ -466,15 +467,16 @@ bool moveFromSlowest(
     if (costs.of(problem.rankOf[stage], from).ns >
         costs.of(problem.rankOf[slowest], from).ns)
       slowest = stage;
-  const RankCost cost = costs.of(problem.rankOf[slowest], from);
-  if (cost.extraNs < cost.ns / RankCosts::kWorthASearch)
-    return false;
+  const int64_t slowestNs = costs.of(problem.rankOf[slowest], from).ns;
   bool isBetter = false;
   --from[slowest];
   for (size_t stage = 0; stage < from.size(); ++stage) {
     std::vector<int64_t> moved = from;
     ++moved[stage];
-    if (stage != slowest && isLegal(problem, moved))
+    if (stage == slowest || !isLegal(problem, moved))
+      continue;
+    const int64_t least = costs.leastNs(problem.rankOf[stage], moved);
+    if (least >= 0 && least < slowestNs)
       isBetter |= consider(moved);
   }
   return isBetter;

@@ -57,6 +57,7 @@ struct PartitionProblem {
   std::vector<int64_t> capacityBytes; ///< of each rank
   /// What each rank may have on the host; empty: anything.
   std::vector<int64_t> hostCapacityBytes;
+  double hostBytesPerNs = 0; ///< PolicyProblem::hostBytesPerNs
   int64_t microbatches = 1;
   /// For each block the stage where it has to lie, -1: any. Empty: all.
   std::vector<int64_t> pins;
@@ -97,15 +98,16 @@ PolicyProblem rankProblem(const PartitionProblem &problem,
 /// that differ in these alone.
 class RankFronts {
 public:
+  RankFronts();
   struct Entry {
     PolicyProblem problem;
     PolicyFront front;
   };
-  /// Of a rank, named with all that tells it from others: its number, what it
-  /// may have on the host, the kinds of its blocks; what was worked out for it
-  /// before with Effort::fast, if anything was.
+  /// The fast front of a rank, named with all that tells it from others: its
+  /// number, what it may have on the host, the kinds of its blocks; what was
+  /// worked out for it before, if anything was.
   std::shared_ptr<const Entry>
-  of(const std::vector<int64_t> &rankAndBlocks, Effort effort,
+  of(const std::vector<int64_t> &rankAndBlocks,
      const std::function<PolicyProblem()> &makeProblem);
 
   /// What was found for the rank and this capacity before, or `find`s now.

@@ -82,22 +82,16 @@ int64_t workNs(const PartitionProblem &problem, const PolicyProblem &choice) {
 
 } // namespace
 
+RankFronts::RankFronts() : stages(std::make_shared<StageFronts>()) {}
+
 std::shared_ptr<const RankFronts::Entry>
-RankFronts::of(const std::vector<int64_t> &rankAndBlocks, Effort effort,
+RankFronts::of(const std::vector<int64_t> &rankAndBlocks,
                const std::function<PolicyProblem()> &makeProblem) {
-  auto make = [&](std::shared_ptr<StageFronts> shared) {
-    PolicyProblem problem = makeProblem();
-    PolicyFront front(problem, effort, std::move(shared));
-    return std::make_shared<const Entry>(std::move(problem), std::move(front));
-  };
-  // Exact ones can take gigabytes together.
-  if (effort == Effort::exact)
-    return make(nullptr);
   std::shared_ptr<const Entry> &known = entries[rankAndBlocks];
   if (!known) {
-    if (!stages)
-      stages = std::make_shared<StageFronts>();
-    known = make(stages);
+    PolicyProblem problem = makeProblem();
+    PolicyFront front(problem, Effort::fast, stages);
+    known = std::make_shared<const Entry>(std::move(problem), std::move(front));
   }
   return known;
 }
@@ -176,11 +170,8 @@ int64_t RankCosts::leastNs(int64_t rank, const std::vector<int64_t> &counts) {
 RankCost RankCosts::workOut(int64_t rank, const std::vector<int64_t> &counts,
                             const RankKey &key) {
   // Where a search can tell what is best, a front need not.
-  const bool isSearched = effort == Effort::exact &&
-                          stagesOf[static_cast<size_t>(rank)].size() == 1;
   std::shared_ptr<const RankFronts::Entry> known =
-      fronts.of(key, isSearched ? Effort::fast : effort,
-                [&] { return rankProblem(problem, counts, rank); });
+      fronts.of(key, [&] { return rankProblem(problem, counts, rank); });
   const PolicyFront &front = known->front;
   int64_t capacity = problem.capacityBytes[static_cast<size_t>(rank)];
   const PolicyFront::Point *point = front.within(capacity);
@@ -199,7 +190,7 @@ RankCost RankCosts::workOut(int64_t rank, const std::vector<int64_t> &counts,
   }
   RankCost cost = costOf(known->problem, capacity, taken, std::move(choices));
   cost.isExact = front.isExact();
-  if (isSearched && !cost.isExact)
+  if (effort == Effort::exact && !cost.isExact)
     improve(cost, key, known->problem, Effort::exact);
   return cost;
 }

@@ -1,11 +1,12 @@
 #include "compiler/Optimize/Policies.h"
 
 #include "compiler/Optimize/ChoiceSearch.h"
-#include "compiler/Optimize/StageFronts.h"
+#include "compiler/Optimize/Moments.h"
 
 #include <algorithm>
 #include <array>
 #include <cassert>
+#include <cmath>
 #include <limits>
 #include <optional>
 #include <string>
@@ -46,8 +47,8 @@ Status PolicyProblem::check() const {
       return Error{"policies: negative bytes"};
     others = std::max(others, moment.otherBytes);
   }
-  if (hostCapacityBytes < 0)
-    return Error{"policies: a host with negative bytes"};
+  if (hostCapacityBytes < 0 || !(hostBytesPerNs >= 0))
+    return Error{"policies: a host with negative bytes or rate"};
   if (moments.empty() || stages.empty())
     return Error{"policies: nothing to decide: no stages or no moments"};
   int64_t each = (most - others) / std::max<int64_t>(1, layers) / holds;
@@ -58,12 +59,18 @@ Status PolicyProblem::check() const {
       if (std::min({option.extraNs, option.keptBytes, option.hostBytes,
                     option.aheadBytes, option.latePeakBytes, option.tailNs,
                     option.pendingBytes}) < 0 ||
-          option.peakBytes < option.keptBytes || option.tailNs < option.queueNs)
-        return Error{"policies: an option needs 0 <= keptBytes <= peakBytes, "
-                     "queueNs <= tailNs, and no other figure below 0"};
+          option.forwardPeakBytes < 0 ||
+          option.peakBytes <
+              std::max(option.keptBytes, option.forwardPeakBytes) ||
+          option.tailNs < option.queueNs)
+        return Error{"policies: an option needs 0 <= keptBytes <= peakBytes, 0 "
+                     "<= forwardPeakBytes <= peakBytes, queueNs <= tailNs, and "
+                     "no other figure below 0"};
       if (std::max({option.extraNs, option.peakBytes, option.hostBytes,
                     option.aheadBytes, option.latePeakBytes, option.tailNs,
-                    -option.queueNs, option.pendingBytes}) >= each)
+                    -option.queueNs, option.pendingBytes}) >= each ||
+          hostBytesPerNs * static_cast<double>(option.tailNs) >=
+              static_cast<double>(each))
         return Error{"policies: sums over layers and microbatches exceed 2^62"};
     }
     if (hostCapacityBytes < kUnlimitedBytes &&
@@ -84,19 +91,9 @@ StageSums sumsOf(const PolicyProblem &problem, size_t stage,
   const std::vector<int64_t> &layers = problem.stages[stage];
   for (size_t l = 0; l < layers.size(); ++l)
     sums.add(problem.kinds[static_cast<size_t>(layers[l])]
-                          [static_cast<size_t>(choices[l])]);
+                          [static_cast<size_t>(choices[l])],
+             problem.hostBytesPerNs);
   return sums;
-}
-
-int64_t pendingAt(const Moment &moment, size_t stage) {
-  return moment.pending.empty() ? 0 : moment.pending[stage];
-}
-
-/// What a stage adds to a moment.
-int64_t loadOf(const Moment &moment, size_t stage, const StageSums &sums) {
-  return moment.held[stage] * sums.kept +
-         pendingAt(moment, stage) * sums.pending +
-         (moment.running == static_cast<int64_t>(stage) ? sums.peak : 0);
 }
 
 /// Points of the front of a stage. Fast: steps of 0.8 % of the range for a rank
@@ -108,63 +105,13 @@ size_t mostPoints(const PolicyProblem &problem, Effort effort) {
   return problem.stages.size() == 1 ? 256 : 128;
 }
 
+/// Options of a layer that fast fronts follow.
+constexpr size_t kFollowedOptions = 48;
+
 /// Combinations of two fronts that are weighed in the exact mode, and those
 /// that are compared with each other.
 constexpr size_t kMostCombined = size_t{1} << 22;
 constexpr size_t kMostCompared = size_t{1} << 13;
-
-/// Microbatches of each stage that are on the host at a moment.
-std::vector<int64_t> hostedAt(const Moment &moment) {
-  std::vector<int64_t> hosted = moment.held;
-  ++hosted[static_cast<size_t>(moment.running)];
-  if (moment.overlapped >= 0)
-    ++hosted[static_cast<size_t>(moment.overlapped)];
-  return hosted;
-}
-
-/// What the host admits, where choices could exceed it.
-struct HostLimit {
-  /// By moment, microbatches of each stage; none: nothing exceeds it.
-  std::vector<std::vector<int64_t>> hosted;
-  int64_t capacityBytes;
-
-  explicit HostLimit(const PolicyProblem &problem)
-      : capacityBytes(problem.hostCapacityBytes) {
-    if (capacityBytes >= kUnlimitedBytes)
-      return;
-    std::vector<int64_t> most; // of a microbatch, by stage
-    for (const std::vector<int64_t> &stage : problem.stages) {
-      int64_t &bytes = most.emplace_back(0);
-      for (int64_t kind : stage) {
-        int64_t largest = 0;
-        for (const LayerOption &option :
-             problem.kinds[static_cast<size_t>(kind)])
-          largest = std::max(largest, option.hostBytes);
-        bytes += largest;
-      }
-    }
-    for (const Moment &moment : problem.moments) {
-      std::vector<int64_t> at = hostedAt(moment);
-      int64_t bytes = 0;
-      for (size_t s = 0; s < at.size(); ++s)
-        bytes += at[s] * most[s];
-      if (bytes > capacityBytes)
-        hosted.push_back(std::move(at));
-    }
-    std::sort(hosted.begin(), hosted.end());
-    hosted.erase(std::unique(hosted.begin(), hosted.end()), hosted.end());
-  }
-
-  bool isLimit() const { return !hosted.empty(); }
-  /// What a microbatch of stage `s` may have there at most.
-  int64_t within(size_t s) const {
-    int64_t bytes = kUnlimitedBytes;
-    for (const std::vector<int64_t> &at : hosted)
-      if (at[s] > 0)
-        bytes = std::min(bytes, capacityBytes / at[s]);
-    return bytes;
-  }
-};
 
 /// Choices for the first few stages.
 struct Partial {
@@ -207,28 +154,6 @@ void dropDominated(std::vector<Partial> &partials) {
   partials = std::move(remaining);
 }
 
-/// Moments that some other moment is never smaller than say nothing.
-std::vector<Moment> binding(const std::vector<Moment> &moments) {
-  auto covers = [](const Moment &a, const Moment &b) {
-    if (a.running != b.running || a.otherBytes < b.otherBytes)
-      return false;
-    for (size_t s = 0; s < a.held.size(); ++s)
-      if (a.held[s] < b.held[s] || pendingAt(a, s) < pendingAt(b, s))
-        return false;
-    return true;
-  };
-  std::vector<Moment> remaining;
-  for (const Moment &moment : moments) {
-    if (std::any_of(remaining.begin(), remaining.end(),
-                    [&](const Moment &other) { return covers(other, moment); }))
-      continue;
-    std::erase_if(remaining,
-                  [&](const Moment &other) { return covers(moment, other); });
-    remaining.push_back(moment);
-  }
-  return remaining;
-}
-
 } // namespace
 
 StageTimes timesOf(const PolicyProblem &problem, size_t stage,
@@ -269,6 +194,9 @@ PolicyFront::PolicyFront(const PolicyProblem &problem, Effort effort,
   std::vector<Moment> moments = binding(problem.moments);
   const HostLimit limit(problem);
   size_t most = mostPoints(problem, effort);
+  const size_t options = effort == Effort::exact
+                             ? std::numeric_limits<size_t>::max()
+                             : kFollowedOptions;
   std::vector<Partial> partials(1);
   for (const Moment &moment : moments)
     partials.front().loads.push_back(moment.otherBytes);
@@ -287,12 +215,14 @@ PolicyFront::PolicyFront(const PolicyProblem &problem, Effort effort,
       weight = std::max(weight, moment.held[s]);
     const int64_t within = limit.within(s);
     const bool isFollowed = effort == Effort::exact;
-    const StageFront *front =
-        &store->of(problem, s, {weight, within, most, isFollowed});
+    const StageFront *front = &store->of(
+        problem, s,
+        {weight, within, problem.hostBytesPerNs, most, options, isFollowed});
     if (partials.size() * front->finished().size() > kMostCombined) {
-      front = &store->of(
-          problem, s,
-          {weight, within, mostPoints(problem, Effort::fast), isFollowed});
+      front =
+          &store->of(problem, s,
+                     {weight, within, problem.hostBytesPerNs,
+                      mostPoints(problem, Effort::fast), options, isFollowed});
       thin(partials, kMostCombined / front->finished().size(), false);
       exact = false;
     }
@@ -423,14 +353,19 @@ std::optional<int64_t> leastNs(const std::vector<Hull> &hulls,
 }
 
 /// What of a stage's lag the relaxation counts: it is never less than the tail
-/// of the last layer, nor than that of the first with the queues of all others.
-enum class Lag : uint8_t { none, last, whole };
+/// of the last layer, nor than that of the first with the queues of all others,
+/// nor than any share of either, since it is not below 0.
+struct LagShares {
+  double last, whole;
+};
 
-int64_t timeOf(const LayerOption &option, Lag lag, bool isFirst, bool isLast) {
-  if (lag == Lag::none || (lag == Lag::last && !isLast))
-    return option.extraNs;
-  const bool isTail = lag == Lag::last || isFirst;
-  return option.extraNs + (isTail ? option.tailNs : option.queueNs);
+double timeOf(const LayerOption &option, LagShares shares, bool isFirst,
+              bool isLast) {
+  double ns = static_cast<double>(option.extraNs);
+  if (isLast)
+    ns += shares.last * static_cast<double>(option.tailNs);
+  return ns + shares.whole *
+                  static_cast<double>(isFirst ? option.tailNs : option.queueNs);
 }
 
 /// See leastExtraNs(); of the relaxation.
@@ -438,13 +373,14 @@ int64_t relaxedExtraNs(const PolicyProblem &problem, int64_t capacityBytes) {
   int64_t bound = 0;
   for (const Moment &moment : binding(problem.moments)) {
     auto running = static_cast<size_t>(moment.running);
-    constexpr std::array lags = {Lag::none, Lag::last, Lag::whole};
+    constexpr std::array<LagShares, 6> lags = {
+        {{0, 0}, {1, 0}, {0, .25}, {0, .5}, {0, .75}, {0, 1}}};
     // Each layer before the one below it has bytes ahead, and then.
     for (size_t number = 0;
          number < 2 * lags.size() * problem.stages[running].size(); ++number) {
       const size_t row = number / 2 / lags.size();
       const bool isLate = number % 2 == 1;
-      const Lag lag = lags[number / 2 % lags.size()];
+      const LagShares lag = lags[number / 2 % lags.size()];
       std::vector<Hull> hulls;
       for (size_t s = 0; s < problem.stages.size(); ++s)
         for (size_t l = 0; l < problem.stages[s].size(); ++l) {
@@ -461,9 +397,11 @@ int64_t relaxedExtraNs(const PolicyProblem &problem, int64_t capacityBytes) {
               bytes += isLate ? option.latePeakBytes : option.peakBytes;
             if (s == running && l > row)
               bytes += option.pendingBytes;
+            // Rounded down: it is a bound.
             corners.push_back(
-                {bytes, timeOf(option, lag, l == 0,
-                               l + 1 == problem.stages[s].size())});
+                {bytes, static_cast<int64_t>(std::floor(
+                            timeOf(option, lag, l == 0,
+                                   l + 1 == problem.stages[s].size())))});
           }
           hulls.emplace_back(std::move(corners));
         }
@@ -485,19 +423,12 @@ int64_t leastExtraNs(const PolicyProblem &problem, int64_t capacityBytes,
   const int64_t bound = relaxedExtraNs(problem, capacityBytes);
   if (bound < 0 || effort == Effort::fast)
     return bound;
-  if (problem.stages.size() == 1) {
-    const QuickerChoices best =
-        quickerChoices(problem, capacityBytes,
-                       std::numeric_limits<int64_t>::max(), Effort::exact);
-    if (!best.isCertain)
-      return bound;
-    return best.choices ? evaluate(problem, *best.choices).extraNs : -1;
-  }
-  const PolicyFront front(problem, Effort::exact);
-  if (!front.isExact())
+  const QuickerChoices best =
+      quickerChoices(problem, capacityBytes,
+                     std::numeric_limits<int64_t>::max(), Effort::exact);
+  if (!best.isCertain)
     return bound;
-  const PolicyFront::Point *point = front.within(capacityBytes);
-  return point ? point->extraNs : -1;
+  return best.choices ? evaluate(problem, *best.choices).extraNs : -1;
 }
 
 } // namespace moe::optimize

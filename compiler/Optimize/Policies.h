@@ -48,6 +48,8 @@ struct LayerOption {
   /// Held by a microbatch from the layer's backward to its gradients of
   /// weights, where these are a program of their own.
   int64_t pendingBytes = 0;
+  /// As peakBytes, of the forward alone. At most peakBytes.
+  int64_t forwardPeakBytes = 0;
   bool operator==(const LayerOption &) const = default;
 };
 
@@ -80,11 +82,14 @@ struct PolicyProblem {
   std::vector<Moment> moments;
   /// What microbatches may hold on the host together.
   int64_t hostCapacityBytes = kUnlimitedBytes;
+  /// Rate of copies to the host: what a link that is late has not copied yet
+  /// is still on the device.
+  double hostBytesPerNs = 0;
 
   /// Whether kinds have options, stages layers, moments an entry for every
-  /// stage; nothing but queueNs is negative, peakBytes >= keptBytes, tailNs >=
-  /// queueNs, sums fit 62 bits, and with a limited host each kind has an option
-  /// that leaves nothing there.
+  /// stage; nothing but queueNs is negative, peakBytes >= keptBytes and
+  /// forwardPeakBytes, tailNs >= queueNs, sums fit 62 bits, and with a limited
+  /// host each kind has an option that leaves nothing there.
   Status check() const;
 };
 
@@ -121,8 +126,9 @@ StageTimes timesOf(const PolicyProblem &problem, size_t stage,
 ///          + sum over stages of (held * kept + pending * pendingBytes)
 ///          + max over l of (kept of layers below l
 ///              + pendingBytes of those above it
-///              + the larger of peakBytes of l, and latePeakBytes of l +
-///                aheadBytes below l).
+///              + the largest of peakBytes of l, latePeakBytes of l +
+///                aheadBytes below l, and forwardPeakBytes of l + what the link
+///                copies in lag(l - 1)).
 /// On the host a microbatch that runs counts in full:
 ///   host = max over moments of sum over stages of
 ///          (held + 1 if it runs + 1 if it is overlapped) * hostBytes.

@@ -155,11 +155,13 @@ StageFront::extend(const std::vector<LayerOption> &options,
   made->below = this;
   made->exact = exact;
   std::vector<Node> &next = made->nodes;
-  next.reserve(nodes.size() * options.size());
+  const size_t count = std::min(options.size(), limits.options);
+  made->exact &= count == options.size();
+  next.reserve(nodes.size() * count);
   for (uint32_t parent = 0; parent < nodes.size(); ++parent)
-    for (uint32_t option = 0; option < options.size(); ++option) {
+    for (uint32_t option = 0; option < count; ++option) {
       Node node{nodes[parent].sums, parent, option};
-      node.sums.add(options[option]);
+      node.sums.add(options[option], limits.hostBytesPerNs);
       if (node.sums.host <= limits.hostBytes)
         next.push_back(node);
     }

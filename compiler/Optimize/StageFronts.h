@@ -9,10 +9,10 @@
 
 #include <algorithm>
 #include <array>
-#include <compare>
 #include <iterator>
 #include <map>
 #include <memory>
+#include <tuple>
 #include <utility>
 #include <vector>
 
@@ -33,8 +33,12 @@ struct StageSums {
   /// If there are no more layers.
   int64_t takenNs() const { return extraNs + lagNs; }
 
-  void add(const LayerOption &option) {
+  /// `hostBytesPerNs`: PolicyProblem::hostBytesPerNs.
+  void add(const LayerOption &option, double hostBytesPerNs) {
+    const auto waiting =
+        static_cast<int64_t>(hostBytesPerNs * static_cast<double>(lagNs));
     peak = std::max({peak + option.pendingBytes, kept + option.peakBytes,
+                     kept + waiting + option.forwardPeakBytes,
                      kept + ahead + option.latePeakBytes});
     kept += option.keptBytes;
     ahead = option.aheadBytes;
@@ -107,10 +111,17 @@ struct StageLimits {
   int64_t weight = 0;
   /// What a microbatch may have on the host; from kUnlimitedBytes on, anything.
   int64_t hostBytes = kUnlimitedBytes;
-  size_t most = 0; ///< of as many points or more, some are left out
+  double hostBytesPerNs = 0; ///< PolicyProblem::hostBytesPerNs
+  size_t most = 0;           ///< of as many points or more, some are left out
+  size_t options = 0; ///< of a layer, from the first on, that are followed
   /// Whether what keeps more but has less pending stays, of however many.
   bool followsPending = false;
-  auto operator<=>(const StageLimits &) const = default;
+  bool operator<(const StageLimits &other) const {
+    return std::tie(weight, hostBytes, hostBytesPerNs, most, options,
+                    followsPending) <
+           std::tie(other.weight, other.hostBytes, other.hostBytesPerNs,
+                    other.most, other.options, other.followsPending);
+  }
 };
 
 /// The choices for the first layers of a stage that are worth making, by rising

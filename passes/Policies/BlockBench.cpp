@@ -227,6 +227,7 @@ void BlockBench::setPeaks(pipe::StageOp stage, plan::Stage &built,
                           BlockFigures &figures) const {
   const size_t count = prefixes.size();
   figures.peakBytes.assign(count, 0);
+  figures.forwardPeakBytes.assign(count, 0);
   for (plan::Program &program : built.programs) {
     // What these need was there when the backward before them ended.
     if (program.phase == plan::Phase::weight_grad)
@@ -259,6 +260,8 @@ void BlockBench::setPeaks(pipe::StageOp stage, plan::Stage &built,
                                         figures.pendingBytes.end(), int64_t{0});
         int64_t &peak = figures.peakBytes[block];
         peak = std::max(peak, live[at] - above);
+        if (isForward)
+          figures.forwardPeakBytes[block] = peak;
       }
     if (isForward || count == 1)
       continue;

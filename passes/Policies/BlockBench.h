@@ -29,6 +29,7 @@ struct BlockFigures {
   /// The most that lives while each of the blocks runs, forward or backward,
   /// besides what those above it have pending.
   llvm::SmallVector<int64_t, 3> peakBytes;
+  llvm::SmallVector<int64_t, 3> forwardPeakBytes; ///< of these, forward
   /// What each of the blocks holds until its weight gradients, where these are
   /// a program of their own.
   llvm::SmallVector<int64_t, 3> pendingBytes;

@@ -182,7 +182,7 @@ public:
 
   /// The treatments worth having.
   FailureOr<optimize::LayerOptions> find(Techniques techniques) {
-    if (failed(measureBase(techniques)))
+    if (failed(measureBase()))
       return failure();
     optimize::LayerOptionsProblem problem = makeProblem(techniques);
     bool failedOnce = false;
@@ -209,9 +209,8 @@ public:
   }
 
   /// What `found` comes to inside a stage here, where it was found elsewhere.
-  FailureOr<optimize::LayerOptions> measureAgain(optimize::LayerOptions found,
-                                                 Techniques techniques) {
-    if (failed(measureBase(techniques)))
+  FailureOr<optimize::LayerOptions> measureAgain(optimize::LayerOptions found) {
+    if (failed(measureBase()))
       return failure();
     for (auto [treatment, figures] :
          llvm::zip(found.treatments, found.figures)) {
@@ -285,8 +284,7 @@ private:
     return {alone, treatment, isBelowHead ? alone.output().planName : ""};
   }
 
-  LogicalResult measureBase(Techniques techniques) {
-    stageLayers = techniques.stageLayers;
+  LogicalResult measureBase() {
     FailureOr<Measured> everything = measure(keep);
     if (failed(everything))
       return failure();
@@ -296,7 +294,7 @@ private:
 
   struct Measured {
     BlockFigures alone;
-    BlockFigures inside; ///< times, peak and aheadBytes only
+    BlockFigures inside; ///< times, peaks and aheadBytes only
     /// Of the last block at the time at which what the block below it has moved
     /// is back, which is not counted.
     int64_t latePeakBytes = 0;
@@ -316,6 +314,7 @@ private:
       return failure();
     const BlockFigures &behind = above ? *above : *single;
     measured.inside.peakBytes = {both->peakBytes.front()};
+    measured.inside.forwardPeakBytes = {both->forwardPeakBytes.front()};
     measured.inside.aheadBytes = both->aheadBytes;
     if (!other)
       measured.latePeakBytes =
@@ -372,22 +371,10 @@ private:
     return std::max<int64_t>(0, figures.backwardNs - base.backwardNs);
   }
 
-  /// What a layer leaves to be copied when the next one begins, where the link
-  /// is slower than layers are.
-  int64_t lagOf(const BlockFigures &figures) const {
-    if (figures.copyOutNs <= base.inside.forwardNs)
-      return 0;
-    return static_cast<int64_t>(
-        static_cast<double>(figures.hostBytes) *
-        (1 - static_cast<double>(base.inside.forwardNs) /
-                 static_cast<double>(figures.copyOutNs)));
-  }
-
   optimize::LayerFigures relative(const Measured &measured) const {
     const BlockFigures &figures = measured.alone;
     const int64_t peak =
-        std::max(figures.keptBytes, measured.inside.peakBytes.front()) +
-        (stageLayers - 1) * lagOf(figures);
+        std::max(figures.keptBytes, measured.inside.peakBytes.front());
     // Nothing but copies makes the forward longer. Alone, it ends with them.
     const int64_t tail =
         std::max<int64_t>(0, figures.forwardNs - base.alone.forwardNs);
@@ -396,11 +383,13 @@ private:
     };
     return {{longer(measured.inside, base.inside), figures.keptBytes, peak,
              figures.hostBytes, measured.inside.aheadBytes, peak, tail,
-             queue(base.inside), figures.pendingBytes.front()},
+             queue(base.inside), figures.pendingBytes.front(),
+             measured.inside.forwardPeakBytes.front()},
             {longer(figures, base.alone), figures.keptBytes,
              std::max(figures.keptBytes, figures.peakBytes.front()),
              figures.hostBytes, 0, measured.latePeakBytes, tail,
-             queue(base.alone), figures.pendingBytes.front()}};
+             queue(base.alone), figures.pendingBytes.front(),
+             figures.forwardPeakBytes.front()}};
   }
 
   optimize::LayerOptionsProblem makeProblem(Techniques techniques) const {
@@ -437,7 +426,6 @@ private:
   std::optional<BlockBench> lower; ///< as `other`, of the one below
   bool isBelowHead = false;
   Measured base;
-  int64_t stageLayers = 1; ///< Techniques::stageLayers
 };
 
 /// See ModelOptions. `whole`: a block with a whole backward.
@@ -521,7 +509,7 @@ FailureOr<ModelOptions> moe::findModelOptions(ModuleOp module,
                     timing,
                     {techniques.isLastTurning, techniques.splitsBackward});
     FailureOr<optimize::LayerOptions> found =
-        bench.measureAgain(std::move(ofTop), techniques);
+        bench.measureAgain(std::move(ofTop));
     if (failed(found) || failed(add(bench, blocks[*top], *found)))
       return failure();
     options.kinds.back().figures.sameOptionsAs = options.blocks[*top];

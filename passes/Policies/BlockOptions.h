@@ -54,9 +54,6 @@ struct ModelOptions {
 struct Techniques {
   bool recompute = false;
   bool offload = false;
-  /// Of a stage, about: where copies take longer than a layer, that many of
-  /// them wait for each other.
-  int64_t stageLayers = 1;
   /// Whether the stage with the head runs every microbatch backward right
   /// behind its forward: what the head and the layer below it would have to
   /// copy back at once stays on the device.

@@ -149,18 +149,23 @@ std::string nameOf(const testing::TestParamInfo<Case> &info) {
 
 // All layers of a kind treated alike, in every way that is weighed: exact where
 // all is kept, mostly within a third of a percent elsewhere. Far off are the
-// ways that move nearly everything to the host: what copies back do to each
-// other depends on all of them.
+// ways that move nearly everything to the host, many of those behind the best
+// bargains: what copies back do to each other depends on all of them.
 TEST_P(Account, IsWhatRanksTakeWhereLayersAreAlike) {
-  std::vector<Errors> all;
+  constexpr size_t kBargains = 48; // LayerOptions::kFirstOptions
+  std::vector<Errors> ofBargains, all;
   for (size_t way = 0; way < ways(); ++way)
     for (const Errors &errors :
          errorsOf([&](size_t options) { return std::min(way, options - 1); })) {
-      EXPECT_LT(errors.ofTime, way == 0 ? 1e-6 : .1) << "way " << way;
-      EXPECT_LT(errors.ofBytes, way == 0 ? .005 : .03) << "way " << way;
+      EXPECT_LT(errors.ofTime, way == 0 ? 1e-6 : .105) << "way " << way;
+      EXPECT_LT(errors.ofBytes, way == 0 ? .005 : .045) << "way " << way;
       all.push_back(errors);
+      if (way < kBargains)
+        ofBargains.push_back(errors);
     }
-  EXPECT_LT(mean(all).ofTime, .003);
+  EXPECT_LT(mean(ofBargains).ofTime, .003);
+  EXPECT_LT(mean(ofBargains).ofBytes, .0035);
+  EXPECT_LT(mean(all).ofTime, .004);
   EXPECT_LT(mean(all).ofBytes, .004);
 }
 
@@ -168,8 +173,8 @@ TEST_P(Account, IsWhatRanksTakeWhereLayersAreAlike) {
 // it.
 TEST_P(Account, IsWhatRanksTakeWhereEachLayerIsAnother) {
   const Errors average = ofMixedLayers(1, 24, {.07, .03});
-  EXPECT_LT(average.ofTime, .002);
-  EXPECT_LT(average.ofBytes, .005);
+  EXPECT_LT(average.ofTime, .007);
+  EXPECT_LT(average.ofBytes, .004);
 }
 
 /// Other schedules than 1F1B, for one model.
@@ -181,9 +186,9 @@ class AccountOfSchedules : public Account {};
 // from the host also hides behind others that were not measured beside it, and
 // pairs that overlap.
 TEST_P(AccountOfSchedules, IsNearWhatRanksTakeWhereEachLayerIsAnother) {
-  const Errors average = ofMixedLayers(2, 12, {.09, .18});
-  EXPECT_LT(average.ofTime, .04);
-  EXPECT_LT(average.ofBytes, .05);
+  const Errors average = ofMixedLayers(2, 12, {.08, .06});
+  EXPECT_LT(average.ofTime, .03);
+  EXPECT_LT(average.ofBytes, .02);
 }
 
 INSTANTIATE_TEST_SUITE_P(Models, Account,

@@ -9,9 +9,10 @@
 namespace moe::optimize {
 namespace {
 
-/// A rank of one stage: 4 to 12 layers of two kinds with 6 options, of which
-/// some have bytes ahead, and some leave bytes on a host that admits a part.
-PolicyProblem randomRank(Random &random) {
+/// A rank of so many stages: 4 to 12 layers of two kinds with 6 options, of
+/// which some have bytes ahead, and some leave bytes on a host that admits a
+/// part.
+PolicyProblem randomRank(Random &random, int64_t stages) {
   PolicyProblem problem;
   for (int kind = 0; kind < 2; ++kind) {
     std::vector<LayerOption> &options = problem.kinds.emplace_back();
@@ -29,12 +30,22 @@ PolicyProblem randomRank(Random &random) {
       options.push_back(option);
     }
   }
-  std::vector<int64_t> &stage = problem.stages.emplace_back();
-  for (int64_t layers = random(4, 12); layers > 0; --layers)
-    stage.push_back(random(0, 1));
-  for (int64_t moments = random(1, 3); moments > 0; --moments)
-    problem.moments.push_back(
-        {{random(0, 8)}, 0, random(0, 2000), -1, {random(0, 2)}});
+  const int64_t layers = random(4, 12);
+  for (int64_t s = 0; s < stages; ++s) {
+    std::vector<int64_t> &stage = problem.stages.emplace_back();
+    for (int64_t l = s * layers / stages; l < (s + 1) * layers / stages; ++l)
+      stage.push_back(random(0, 1));
+  }
+  for (int64_t moments = random(1, 3) * stages; moments > 0; --moments) {
+    Moment &moment = problem.moments.emplace_back();
+    for (int64_t s = 0; s < stages; ++s) {
+      moment.held.push_back(random(0, 8));
+      moment.pending.push_back(random(0, 2));
+    }
+    moment.running = random(0, stages - 1);
+    moment.otherBytes = random(0, 2000);
+  }
+  problem.hostBytesPerNs = static_cast<double>(random(0, 2));
   if (random(0, 2) == 0)
     problem.hostCapacityBytes = random(0, 20000);
   return problem;
@@ -42,27 +53,38 @@ PolicyProblem randomRank(Random &random) {
 
 } // namespace
 
-// Against the exact fronts of 300 ranks at six budgets each: nothing is quicker
-// than the optimum, and what is found is next to it, by far closer than what
-// the thinned front says; the exact search finds it, and that nothing fits less
-// than what the front begins with.
-TEST(ChoiceSearch, FindsNextToTheOptimum) {
+/// By stages of the rank.
+class ChoiceSearch : public testing::TestWithParam<int64_t> {};
+INSTANTIATE_TEST_SUITE_P(Stages, ChoiceSearch, testing::Values(1, 2, 3));
+
+// Against the exact fronts of 150 to 300 ranks at six budgets each: nothing is
+// quicker than the optimum, and what is found is next to it, by far closer than
+// what the thinned front says; the exact search finds it, and that nothing fits
+// less than what the front begins with. With three stages, the fast search
+// misses what just fits of a hundredth at most and finds the others within 2 %,
+// and for a hundredth the exact one has too many states.
+TEST_P(ChoiceSearch, FindsNextToTheOptimum) {
   Random random(7);
-  int64_t judged = 0, optimal = 0;
+  int64_t judged = 0, optimal = 0, missed = 0, uncertain = 0;
   double longest = 1;
-  for (int trial = 0; trial < 300; ++trial) {
-    const PolicyProblem problem = randomRank(random);
+  for (int trial = 0; trial < 600 / (1 + GetParam()); ++trial) {
+    const PolicyProblem problem = randomRank(random, GetParam());
     ASSERT_TRUE(problem.check().ok()) << problem.check().error().message;
     const PolicyFront exact(problem, Effort::exact);
     if (!exact.isExact())
       continue;
-    const auto work = static_cast<double>(problem.stages.front().size() * 3000);
+    double work = 0;
+    for (const std::vector<int64_t> &stage : problem.stages)
+      work += static_cast<double>(stage.size() * 3000);
     for (size_t step = 0; step < 6; ++step) {
       const PolicyFront::Point &best =
           exact.points()[step * (exact.points().size() - 1) / 5];
       const QuickerChoices found = quickerChoices(
           problem, best.peakBytes, int64_t{1} << 60, Effort::fast);
-      ASSERT_TRUE(found.choices.has_value()) << "trial " << trial;
+      ++judged;
+      missed += !found.choices;
+      if (!found.choices)
+        continue;
       const PolicyOutcome outcome = evaluate(problem, *found.choices);
       EXPECT_LE(outcome.peakBytes, best.peakBytes);
       EXPECT_LE(outcome.hostBytes, problem.hostCapacityBytes);
@@ -71,13 +93,15 @@ TEST(ChoiceSearch, FindsNextToTheOptimum) {
           std::max(longest, (work + static_cast<double>(outcome.extraNs)) /
                                 (work + static_cast<double>(best.extraNs)));
       optimal += outcome.extraNs == best.extraNs;
-      ++judged;
       if (found.isCertain)
         EXPECT_EQ(outcome.extraNs, best.extraNs);
       const QuickerChoices certain = quickerChoices(
           problem, best.peakBytes, int64_t{1} << 60, Effort::exact);
-      ASSERT_TRUE(certain.isCertain && certain.choices);
-      EXPECT_EQ(evaluate(problem, *certain.choices).extraNs, best.extraNs);
+      ASSERT_TRUE(certain.choices.has_value());
+      EXPECT_GE(evaluate(problem, *certain.choices).extraNs, best.extraNs);
+      if (certain.isCertain)
+        EXPECT_EQ(evaluate(problem, *certain.choices).extraNs, best.extraNs);
+      uncertain += !certain.isCertain;
       for (Effort effort : {Effort::fast, Effort::exact})
         EXPECT_FALSE(
             quickerChoices(problem, best.peakBytes, best.extraNs, effort)
@@ -88,23 +112,18 @@ TEST(ChoiceSearch, FindsNextToTheOptimum) {
                        int64_t{1} << 60, Effort::exact);
     EXPECT_TRUE(none.isCertain && !none.choices);
   }
-  EXPECT_GT(judged, 1000);
+  EXPECT_GT(judged, 600);
+  for (int64_t rare : {missed, uncertain})
+    EXPECT_LE(rare, GetParam() < 3 ? 0 : judged / 100);
   EXPECT_GT(optimal, judged * 95 / 100);
-  EXPECT_LT(longest, 1.005);
+  EXPECT_LT(longest, GetParam() < 3 ? 1.005 : 1.02);
 }
 
-TEST(ChoiceSearch, FindsNothingWhereNothingFits) {
+TEST_P(ChoiceSearch, FindsNothingWhereNothingFits) {
   Random random(8);
-  const PolicyProblem problem = randomRank(random);
+  const PolicyProblem problem = randomRank(random, GetParam());
   EXPECT_FALSE(quickerChoices(problem, 1, int64_t{1} << 60, Effort::fast)
                    .choices.has_value());
-  PolicyProblem two = problem;
-  two.stages.push_back(two.stages.front());
-  for (Moment &moment : two.moments)
-    moment.held.push_back(0);
-  const QuickerChoices none =
-      quickerChoices(two, int64_t{1} << 40, int64_t{1} << 60, Effort::exact);
-  EXPECT_FALSE(none.choices || none.isCertain);
 }
 
 } // namespace moe::optimize

@@ -37,6 +37,9 @@ int64_t chosen(const std::vector<double> &solution,
 
 /// One rank: a binary for every layer and option.
 class PolicyProgram {
+  /// See bytesAt().
+  enum class Time : uint8_t { any, late, forward };
+
 public:
   PolicyProgram(const PolicyProblem &problem, int64_t capacity)
       : problem(problem) {
@@ -59,8 +62,8 @@ public:
       for (size_t row = 0;
            row < problem.stages[static_cast<size_t>(moment.running)].size();
            ++row)
-        for (bool isLate : {false, true})
-          addCapacity(program, bytesAt(moment, row, isLate),
+        for (Time time : {Time::any, Time::late, Time::forward})
+          addCapacity(program, bytesAt(moment, row, time),
                       capacity - moment.otherBytes);
   }
 
@@ -88,6 +91,7 @@ private:
 
   /// How late the link is behind each layer; behind the last one that counts.
   void addLags(size_t stage) {
+    lags.emplace_back();
     int before = -1;
     for (size_t l = 0; l < columns[stage].size(); ++l) {
       const int lag =
@@ -103,13 +107,15 @@ private:
         queue.emplace_back(before, -1);
       program.addRow(tail, 0, kInfinite);
       program.addRow(queue, 0, kInfinite);
+      lags.back().push_back(lag);
       before = lag;
     }
   }
 
   /// While the layer `row` of the running stage runs; late: what the one below
-  /// it has ahead is there.
-  Entries bytesAt(const Moment &moment, size_t row, bool isLate) const {
+  /// it has ahead is there; forward: what the link has not copied is.
+  Entries bytesAt(const Moment &moment, size_t row, Time time) const {
+    const bool isLate = time == Time::late;
     Entries bytes;
     auto running = static_cast<size_t>(moment.running);
     for (size_t s = 0; s < columns.size(); ++s)
@@ -126,16 +132,21 @@ private:
           if (s == running && l + 1 == row && isLate)
             amount += options[o].aheadBytes;
           if (s == running && l == row)
-            amount += isLate ? options[o].latePeakBytes : options[o].peakBytes;
+            amount += isLate                  ? options[o].latePeakBytes
+                      : time == Time::forward ? options[o].forwardPeakBytes
+                                              : options[o].peakBytes;
           bytes.emplace_back(columns[s][l][o], amount);
         }
       }
+    if (time == Time::forward && row > 0)
+      bytes.emplace_back(lags[running][row - 1], problem.hostBytesPerNs);
     return bytes;
   }
 
   const PolicyProblem &problem;
   MixedIntegerProgram program;
   std::vector<std::vector<std::vector<int>>> columns;
+  std::vector<std::vector<int>> lags; ///< by stage and layer
 };
 
 /// The whole model: a binary for every block, stage, option, and for whether
@@ -395,6 +406,7 @@ TEST_P(RanksAgainstProgram, ExactIsTheOptimumAndFastIsNear) {
       option.pendingBytes = random(0, option.keptBytes / 4);
     }
   }
+  problem.hostBytesPerNs = static_cast<double>(random(0, 1));
   int64_t stages = 1 + GetParam() % 2, layers = random(8, 11) / stages;
   for (int64_t s = 0; s < stages; ++s) {
     auto &stage = problem.stages.emplace_back();

@@ -76,6 +76,8 @@ PolicyProblem randomProblem(Random &random, bool isAligned) {
     moment.running = random(0, static_cast<int64_t>(problem.stages.size()) - 1);
     moment.otherBytes = unit * random(0, 2000);
   }
+  problem.hostBytesPerNs =
+      static_cast<double>(random(0, 1) * unit * random(0, 2));
   return problem;
 }
 

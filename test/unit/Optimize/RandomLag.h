@@ -7,11 +7,12 @@
 
 namespace moe::optimize {
 
-/// Gives the option a tail of up to `most`, every other one none, and a queue
-/// that grows or shrinks by as much.
+/// Gives the option a tail of up to `most`, every other one none, a queue that
+/// grows or shrinks by as much, and a peak of its forward.
 inline void addLag(LayerOption &option, Random &random, int64_t most) {
   option.tailNs = random(0, 1) * random(0, most);
   option.queueNs = option.tailNs - random(0, 2 * most);
+  option.forwardPeakBytes = random(0, option.peakBytes);
 }
 
 } // namespace moe::optimize
