@@ -151,6 +151,13 @@ private:
     finished = std::move(made);
   }
 
+  /// Of kept bytes and what the link has not copied yet. Layers above raise
+  /// the latter to the same or by the same.
+  double withWaiting(const StageSums &sums) const {
+    return static_cast<double>(sums.kept) +
+           problem.hostBytesPerNs * static_cast<double>(sums.lagNs);
+  }
+
   bool isNoWorse(const State &a, const State &b) const {
     const StageSums &x = a.sums, &y = b.sums;
     if (x.kept > y.kept || x.peak > y.peak || x.pending > y.pending ||
@@ -160,7 +167,7 @@ private:
                          &other = finished[b.finished];
     return below.ns + x.extraNs <= other.ns + y.extraNs &&
            below.ns + x.takenNs() <= other.ns + y.takenNs() &&
-           (problem.hostBytesPerNs == 0 || x.lagNs <= y.lagNs) &&
+           withWaiting(x) <= withWaiting(y) &&
            (a.finished == b.finished || below.isNoWorseThan(other));
   }
 

@@ -319,7 +319,7 @@ private:
     const LayerFigures &everything = seen.at(all);
     const std::vector<Found> front = unbeaten(found, everything);
     std::vector<Found> chosen =
-        thinned(front, kFirstOptions - kMostWithoutHost - 1);
+        thinned(front, kFollowedOptions - kMostWithoutHost - 1);
     // Where the host has little memory, what beats these cannot be chosen.
     std::vector<Found> withoutHost;
     for (const Found &each : found)
@@ -327,7 +327,8 @@ private:
         withoutHost.push_back(each);
     auto add = [&](const std::vector<Found> &more) {
       for (const Found &each : more)
-        if (std::none_of(chosen.begin(), chosen.end(), [&](const Found &other) {
+        if (chosen.size() + 1 < kMostOptions &&
+            std::none_of(chosen.begin(), chosen.end(), [&](const Found &other) {
               return other.treatment == each.treatment;
             }))
           chosen.push_back(each);

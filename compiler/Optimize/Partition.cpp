@@ -456,8 +456,9 @@ Partition evaluate(const PartitionProblem &problem,
 
 namespace {
 
-/// Considers the cuts in which the slowest rank, where it pays for memory, has
-/// a block less and another one has it instead. Says whether one was better.
+/// Considers the cuts in which the slowest rank has a block less, and one that
+/// could take it and still be quicker has it instead. Says whether one was
+/// better.
 bool moveFromSlowest(
     const PartitionProblem &problem, RankCosts &costs,
     std::vector<int64_t> from,

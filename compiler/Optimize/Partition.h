@@ -152,9 +152,9 @@ std::vector<int64_t> uniformCounts(const PartitionProblem &problem);
 /// time of the slowest rank), and from there on cuts in which the slowest has a
 /// block less, by what a search finds for the capacities; with more, a local
 /// search that starts from the uniform cut and from the one that is best
-/// without memory. Effort::exact follows every undominated choice, and with
-/// several stages a rank goes on through all cuts that a bound leaves, up to
-/// some millions. `nullopt`: the pins leave no legal cut. `fronts`: of calls
+/// without memory. Effort::exact finds the best choices for each capacity, and
+/// with several stages a rank goes on through all cuts that a bound leaves, up
+/// to some millions. `nullopt`: the pins leave no legal cut. `fronts`: of calls
 /// for other capacities, null: of this call only.
 std::optional<Partition> partition(const PartitionProblem &problem,
                                    Effort effort = Effort::fast,

@@ -169,7 +169,7 @@ int64_t RankCosts::leastNs(int64_t rank, const std::vector<int64_t> &counts) {
 
 RankCost RankCosts::workOut(int64_t rank, const std::vector<int64_t> &counts,
                             const RankKey &key) {
-  // Where a search can tell what is best, a front need not.
+  // What is best for this capacity, a search tells.
   std::shared_ptr<const RankFronts::Entry> known =
       fronts.of(key, [&] { return rankProblem(problem, counts, rank); });
   const PolicyFront &front = known->front;

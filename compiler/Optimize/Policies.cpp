@@ -105,9 +105,6 @@ size_t mostPoints(const PolicyProblem &problem, Effort effort) {
   return problem.stages.size() == 1 ? 256 : 128;
 }
 
-/// Options of a layer that fast fronts follow.
-constexpr size_t kFollowedOptions = 48;
-
 /// Combinations of two fronts that are weighed in the exact mode, and those
 /// that are compared with each other.
 constexpr size_t kMostCombined = size_t{1} << 22;

@@ -134,6 +134,9 @@ StageTimes timesOf(const PolicyProblem &problem, size_t stage,
 ///          (held + 1 if it runs + 1 if it is overlapped) * hostBytes.
 PolicyOutcome evaluate(const PolicyProblem &problem, const Choices &choices);
 
+/// Options of a layer, from the first on, that fast fronts follow.
+inline constexpr size_t kFollowedOptions = 48;
+
 enum class Effort : uint8_t {
   fast,  ///< fronts are thinned to a fixed number of points
   exact, ///< every undominated choice is followed, up to some ten thousands

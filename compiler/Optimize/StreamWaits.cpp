@@ -104,38 +104,39 @@ bool isForWeights(const plan::Program &program) {
   return program.phase == plan::Phase::weight_grad;
 }
 
-/// The groups of a stage's slots that lie in the same places of all slots, as
-/// many as do: what shares bytes with another one in one slot does so in all.
-/// Of the others, and where programs run for some microbatches only: none.
-std::vector<bool> findLayout(const plan::Stage &stage) {
-  if (stage.slots.empty() || stage.slots.front().empty() ||
-      stage.programs.size() != 2)
+/// For each group of a stage's slots the number of its layout, from 1 on.
+/// Groups of one layout lie in the same places of all slots, seen from each
+/// other: what shares bytes with another one in one slot does so in all. Empty:
+/// there are none, as where programs run for some microbatches only, and have
+/// no places in the slots of others.
+std::vector<size_t> layoutsOf(const plan::Stage &stage) {
+  if (stage.slots.empty() || stage.programs.size() != 2)
     return {};
   const std::vector<int64_t> &first = stage.slots.front();
-  std::map<std::vector<int64_t>, std::vector<size_t>> groupsOf; // by moves
-  const std::vector<size_t> *most = nullptr;
+  std::map<std::vector<int64_t>, size_t> known; // by moves from slot to slot
+  std::vector<size_t> layouts;
   for (size_t group = 0; group < first.size(); ++group) {
     std::vector<int64_t> moves;
     for (const std::vector<int64_t> &slot : stage.slots)
       moves.push_back(slot[group] - first[group]);
-    std::vector<size_t> &groups = groupsOf[std::move(moves)];
-    groups.push_back(group);
-    if (!most || groups.size() > most->size())
-      most = &groups;
+    layouts.push_back(
+        known.try_emplace(std::move(moves), known.size() + 1).first->second);
   }
-  std::vector<bool> isInLayout(first.size(), false);
-  for (size_t group : *most)
-    isInLayout[group] = true;
-  return isInLayout;
+  return layouts;
 }
 
 /// Finds for ops in issue order what they must wait for.
 class WaitFinder {
 public:
-  /// `isInLayout`: by group of the stage's slots; empty: none.
-  WaitFinder(size_t members, bool isPlaced, std::vector<bool> isInLayout = {})
-      : isPlaced(isPlaced), isInLayout(std::move(isInLayout)), values(members),
-        lastComputed(members, -1) {}
+  /// `layouts`: see layoutsOf().
+  WaitFinder(size_t members, bool isPlaced, std::vector<size_t> layouts = {})
+      : isPlaced(isPlaced), layouts(std::move(layouts)), values(members),
+        lastComputed(members, -1) {
+    size_t count = 0;
+    for (size_t layout : this->layouts)
+      count = std::max(count, layout);
+    bytes.resize(1 + count);
+  }
 
   /// Issues `issued`, which waits for its own `waits`, and returns what it must
   /// wait for besides, rising.
@@ -154,9 +155,9 @@ public:
       if (output != -1)
         write(issued, stream, position, output, needed);
     if (isPlaced && issued.op->scratchBytes > 0)
-      bytes.write(issued.op->scratchOffset,
-                  issued.op->scratchOffset + issued.op->scratchBytes, stream,
-                  position, needed);
+      bytes.front().write(issued.op->scratchOffset,
+                          issued.op->scratchOffset + issued.op->scratchBytes,
+                          stream, position, needed);
     for (plan::ValueIndex released : issued.op->releases)
       need(lookup(issued, released).lastUse);
     for (plan::ValueIndex input : issued.op->inputs)
@@ -209,9 +210,12 @@ private:
   /// layout.
   bool isTracked(const plan::Value &value) const {
     return isPlaced && value.bytes > 0 &&
-           (value.placement == plan::Placement::fixed ||
-            (!isInLayout.empty() &&
-             isInLayout[static_cast<size_t>(value.group)]));
+           (value.placement == plan::Placement::fixed || !layouts.empty());
+  }
+  ByteUses &bytesAround(const plan::Value &value) {
+    return bytes[value.placement == plan::Placement::fixed
+                     ? 0
+                     : layouts[static_cast<size_t>(value.group)]];
   }
   /// Addresses of the host stand above those of the device.
   static int64_t addressOf(const IssuedOp &issued, const plan::Value &value) {
@@ -229,7 +233,7 @@ private:
     if (!isTracked(value))
       return;
     int64_t begin = addressOf(issued, value);
-    bytes.use(begin, begin + value.bytes, stream, position);
+    bytesAround(value).use(begin, begin + value.bytes, stream, position);
   }
 
   void write(const IssuedOp &issued, size_t stream, int64_t position,
@@ -246,16 +250,18 @@ private:
     if (!isTracked(value))
       return;
     int64_t begin = addressOf(issued, value);
-    bytes.write(begin, begin + value.bytes, stream, position, needed);
+    bytesAround(value).write(begin, begin + value.bytes, stream, position,
+                             needed);
   }
 
   static constexpr auto kCompute = static_cast<size_t>(plan::Stream::compute);
 
   bool isPlaced;
-  std::vector<bool> isInLayout;
+  std::vector<size_t> layouts;            ///< by group of the stage's slots
   std::vector<std::vector<Known>> values; ///< by member and value
   std::vector<int64_t> lastComputed;      ///< by member, its last compute op
-  ByteUses bytes;
+  /// Of what is outside slots, and of each layout.
+  std::vector<ByteUses> bytes;
   Clocks clocks;
   size_t count = 0;
 };
@@ -339,7 +345,7 @@ void setDataWaits(const plan::Stage &stage, plan::Program &program) {
 }
 
 void setWaits(const plan::Stage &stage, plan::Program &program) {
-  setWaits(stage, program, WaitFinder(1, true, findLayout(stage)));
+  setWaits(stage, program, WaitFinder(1, true, layoutsOf(stage)));
 }
 
 std::vector<plan::Overlap::Wait> overlapWaits(const plan::Plan &plan,

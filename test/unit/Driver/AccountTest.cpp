@@ -152,7 +152,6 @@ std::string nameOf(const testing::TestParamInfo<Case> &info) {
 // ways that move nearly everything to the host, many of those behind the best
 // bargains: what copies back do to each other depends on all of them.
 TEST_P(Account, IsWhatRanksTakeWhereLayersAreAlike) {
-  constexpr size_t kBargains = 48; // LayerOptions::kFirstOptions
   std::vector<Errors> ofBargains, all;
   for (size_t way = 0; way < ways(); ++way)
     for (const Errors &errors :
@@ -160,7 +159,7 @@ TEST_P(Account, IsWhatRanksTakeWhereLayersAreAlike) {
       EXPECT_LT(errors.ofTime, way == 0 ? 1e-6 : .105) << "way " << way;
       EXPECT_LT(errors.ofBytes, way == 0 ? .005 : .045) << "way " << way;
       all.push_back(errors);
-      if (way < kBargains)
+      if (way < optimize::kFollowedOptions)
         ofBargains.push_back(errors);
     }
   EXPECT_LT(mean(ofBargains).ofTime, .003);

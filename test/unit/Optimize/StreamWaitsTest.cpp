@@ -222,6 +222,10 @@ TEST(StreamWaits, InSlotsOfOneLayout) {
             std::vector<int64_t>{1});
   EXPECT_EQ(waitsOfLast({{0, 256, 0}, {1024, 1280, 2048}}),
             std::vector<int64_t>());
+  // Others have a layout of their own, as on the host, and there are more.
+  EXPECT_EQ(waitsOfLast({{0, 256, 0, 9000, 9256, 9512, 9768},
+                         {1024, 1280, 1024, 9000, 9256, 9512, 9768}}),
+            std::vector<int64_t>{1});
 }
 
 TEST(StreamWaits, ThatDataNeedsAreEnoughAndFewest) {
