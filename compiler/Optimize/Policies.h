@@ -182,9 +182,9 @@ private:
 /// No choices within `capacityBytes` take less extra time: for each moment and
 /// layer the linear relaxation of the one constraint that they imply, with
 /// nothing for the lag of stages, with what their last layers alone have, and
-/// with the whole queue of their copies; the largest of all counts. O(moments *
-/// layers * n log n) for n options of all layers. -1: nothing fits. With
-/// Effort::exact the least extra time itself, where that can be found.
+/// with quarters of the queue of their copies; the largest of all counts.
+/// O(moments * layers * n log n) for n options of all layers. -1: nothing fits.
+/// With Effort::exact the least extra time itself, where that can be found.
 int64_t leastExtraNs(const PolicyProblem &problem, int64_t capacityBytes,
                      Effort effort = Effort::fast);
 

@@ -205,17 +205,16 @@ private:
   /// follow.
   size_t at(const Key &key) {
     auto [known, isNew] = firstOf.try_emplace(key, instances.size());
-    if (isNew)
-      for (const std::vector<SlotGroup> &own = groups.at(key.first);
-           const SlotGroup &group : own)
-        instances.push_back(
-            {{group.bytes, never, -1},
-             group.isOnHost,
-             group.isPassing,
-             group.inSlot != -1,
-             slotBytes > 0 &&
-                 static_cast<size_t>(&group - own.data()) >= firstPassing,
-             base});
+    if (!isNew)
+      return known->second;
+    const std::vector<SlotGroup> &own = groups.at(key.first);
+    for (size_t g = 0; g < own.size(); ++g)
+      instances.push_back({{own[g].bytes, never, -1},
+                           own[g].isOnHost,
+                           own[g].isPassing,
+                           own[g].inSlot != -1,
+                           own[g].inSlot != -1 && g >= firstPassing,
+                           base});
     return known->second;
   }
 

@@ -1,57 +1,12 @@
 #include "compiler/Optimize/ChoiceSearch.h"
 
-#include "test/unit/Optimize/RandomLag.h"
+#include "test/unit/Optimize/RandomChoices.h"
 
 #include <gtest/gtest.h>
 
 #include <algorithm>
 
 namespace moe::optimize {
-namespace {
-
-/// A rank of so many stages: 4 to 12 layers of two kinds with 6 options, of
-/// which some have bytes ahead, and some leave bytes on a host that admits a
-/// part.
-PolicyProblem randomRank(Random &random, int64_t stages) {
-  PolicyProblem problem;
-  for (int kind = 0; kind < 2; ++kind) {
-    std::vector<LayerOption> &options = problem.kinds.emplace_back();
-    for (int i = 0; i < 6; ++i) {
-      LayerOption option;
-      option.extraNs = i == 0 ? 0 : random(0, 1000);
-      option.keptBytes = random(i == 0 ? 600 : 10, 1000);
-      option.peakBytes = option.keptBytes + random(0, 400);
-      option.latePeakBytes = random(0, option.peakBytes);
-      option.aheadBytes = random(0, 1) * random(0, 500);
-      option.pendingBytes = random(0, option.keptBytes / 4);
-      option.hostBytes = i < 3 ? 0 : random(0, 500);
-      if (option.hostBytes > 0)
-        addLag(option, random, 400);
-      options.push_back(option);
-    }
-  }
-  const int64_t layers = random(4, 12);
-  for (int64_t s = 0; s < stages; ++s) {
-    std::vector<int64_t> &stage = problem.stages.emplace_back();
-    for (int64_t l = s * layers / stages; l < (s + 1) * layers / stages; ++l)
-      stage.push_back(random(0, 1));
-  }
-  for (int64_t moments = random(1, 3) * stages; moments > 0; --moments) {
-    Moment &moment = problem.moments.emplace_back();
-    for (int64_t s = 0; s < stages; ++s) {
-      moment.held.push_back(random(0, 8));
-      moment.pending.push_back(random(0, 2));
-    }
-    moment.running = random(0, stages - 1);
-    moment.otherBytes = random(0, 2000);
-  }
-  problem.hostBytesPerNs = static_cast<double>(random(0, 2));
-  if (random(0, 2) == 0)
-    problem.hostCapacityBytes = random(0, 20000);
-  return problem;
-}
-
-} // namespace
 
 /// By stages of the rank.
 class ChoiceSearch : public testing::TestWithParam<int64_t> {};
@@ -68,7 +23,7 @@ TEST_P(ChoiceSearch, FindsNextToTheOptimum) {
   int64_t judged = 0, optimal = 0, missed = 0, uncertain = 0;
   double longest = 1;
   for (int trial = 0; trial < 600 / (1 + GetParam()); ++trial) {
-    const PolicyProblem problem = randomRank(random, GetParam());
+    const PolicyProblem problem = randomRank(random, GetParam(), 12);
     ASSERT_TRUE(problem.check().ok()) << problem.check().error().message;
     const PolicyFront exact(problem, Effort::exact);
     if (!exact.isExact())
@@ -121,7 +76,7 @@ TEST_P(ChoiceSearch, FindsNextToTheOptimum) {
 
 TEST_P(ChoiceSearch, FindsNothingWhereNothingFits) {
   Random random(8);
-  const PolicyProblem problem = randomRank(random, GetParam());
+  const PolicyProblem problem = randomRank(random, GetParam(), 12);
   EXPECT_FALSE(quickerChoices(problem, 1, int64_t{1} << 60, Effort::fast)
                    .choices.has_value());
 }

@@ -196,21 +196,11 @@ TEST(StreamWaits, InSlotsOfOneLayout) {
   }
   stage.programs.resize(2);
   plan::Program &program = stage.programs.front();
-  auto op = [](plan::Stream stream, std::vector<plan::ValueIndex> inputs,
-               std::vector<plan::ValueIndex> outputs,
-               std::vector<plan::ValueIndex> releases = {}) {
-    plan::Op made;
-    made.stream = stream;
-    made.inputs = std::move(inputs);
-    made.outputs = std::move(outputs);
-    made.releases = std::move(releases);
-    return made;
-  };
   program.ops = {
-      op(plan::Stream::compute, {}, {0}),
+      op(kCompute, {}, {0}),
       op(plan::Stream::copy_out, {0}, {}, {0}), // 1 is all that reads value 0
-      op(plan::Stream::compute, {}, {1}),       // 2 lies elsewhere
-      op(plan::Stream::compute, {}, {2}),       // 3 lies where value 0 was
+      op(kCompute, {}, {1}),                    // 2 lies elsewhere
+      op(kCompute, {}, {2}),                    // 3 lies where value 0 was
   };
   auto waitsOfLast = [&](std::vector<std::vector<int64_t>> slots) {
     stage.slots = std::move(slots);
