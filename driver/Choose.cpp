@@ -455,8 +455,11 @@ Chooser::bound(const Chosen &chosen,
     auto r = static_cast<size_t>(rank);
     optimize::PolicyProblem choice =
         optimize::rankProblem(base, chosen.counts, rank);
-    int64_t least =
-        optimize::leastExtraNs(choice, capacityBytes[r], freedom.effort);
+    int64_t least = optimize::leastExtraNs(
+        choice, capacityBytes[r],
+        freedom.effort == optimize::Effort::exact ? optimize::Precision::exact
+                                                  : optimize::Precision::fine,
+        chosen.ranks[r].extraNs);
     leastOfRank.push_back(std::max<int64_t>(0, least));
     // Pairs that overlap take less than both.
     if (pairs.empty())

@@ -26,7 +26,7 @@ constexpr int kMostUnfit = 8;
 constexpr int64_t kWorthShares = 1000;
 
 /// Of a step, by what an account that says it is longer may be wrong.
-constexpr int64_t kWrongTime = 64;
+constexpr int64_t kWrongTime = 256;
 
 /// Budgets with ten significant bits, by rising size; the first is 512 bytes.
 struct Step {
@@ -326,8 +326,7 @@ private:
       if (!chosen)
         return chosen.error();
       const int64_t promised = chosen->stepNs - chosen->stepNs / kWrongTime;
-      if (!chosen->fits ||
-          (best && promised > best->answer.plan.prediction.stepNs))
+      if (!chosen->fits || (best && promised > best->accountNs))
         break;
       if (onProgress)
         onProgress(static_cast<size_t>(top - index), 0,

@@ -13,14 +13,22 @@ namespace moe::optimize {
 
 namespace {
 
-/// Prices that are tried, and bounds that all choices are weighed by.
-constexpr size_t kPrices = 24, kStrongest = 16;
-constexpr std::array kQueueShares = {0.0, .25, .5, .75, 1.0};
+/// Bounds that all choices are weighed by.
+constexpr size_t kStrongest = 16;
+
+struct Extent {
+  int64_t units; ///< of the bytes that choices decide about
+  int shares;    ///< of the queue
+  size_t bounds; ///< beside the strongest
+};
+Extent extentOf(Precision precision) {
+  return precision == Precision::quick ? Extent{256, 4, 64}
+                                       : Extent{1024, 4, 1000};
+}
 
 /// Where a layer lies when another one of its stage runs, or itself; layers of
-/// other stages are nowhere.
-enum Turn : int { kBelow, kRunning, kAbove, kElsewhere };
-constexpr size_t kTurns = 4;
+/// other stages are nowhere. Late: when what is next below it is back.
+enum Turn : int { kBelow, kAhead, kRunning, kLate, kAbove, kElsewhere };
 
 int64_t leastOf(const std::vector<LayerOption> &options,
                 int64_t LayerOption::*figure) {
@@ -44,24 +52,11 @@ bool FinishedStages::isNoWorseThan(const FinishedStages &other) const {
          areWithin(host, other.host);
 }
 
-/// What is not a bound yet: at the begin no choice takes less than `time`.
-struct ChoiceBounds::Candidate {
-  double time = 0;
-  double price = 0, queueShare = 0;
-  size_t moment = 0, row = 0;
-
-  bool operator<(const Candidate &other) const {
-    return std::tuple(-time, price, queueShare, moment, row) <
-           std::tuple(-other.time, other.price, other.queueShare, other.moment,
-                      other.row);
-  }
-};
-
-ChoiceBounds::ChoiceBounds(const PolicyProblem &problem, int64_t capacityBytes)
+ChoiceBounds::ChoiceBounds(const PolicyProblem &problem, int64_t capacityBytes,
+                           Precision precision)
     : problem(problem), capacity(capacityBytes),
       moments(binding(problem.moments)), limit(problem) {
   for (size_t s = 0; s < problem.stages.size(); ++s) {
-    firstOf.push_back(list.size());
     const std::vector<int64_t> &kinds = problem.stages[s];
     for (size_t l = 0; l < kinds.size(); ++l)
       list.push_back({s, &problem.kinds[static_cast<size_t>(kinds[l])], l == 0,
@@ -71,7 +66,7 @@ ChoiceBounds::ChoiceBounds(const PolicyProblem &problem, int64_t capacityBytes)
       held = std::max(held, moment.held[s] + 1);
   }
   findLeast();
-  findBounds();
+  findBounds(precision);
 }
 
 FinishedStages ChoiceBounds::none() const {
@@ -119,9 +114,21 @@ int64_t ChoiceBounds::takenNs(const FinishedStages &below,
   return below.ns + (list[layer].isLast ? sums.takenNs() : sums.extraNs);
 }
 
+int64_t ChoiceBounds::leastNs() const {
+  if (!fits)
+    return -1;
+  double ns = 0;
+  for (const std::vector<Bound> *bounds : {&strongest, &others})
+    for (const Bound &bound : *bounds)
+      ns = std::max(ns, bound.ns);
+  return static_cast<int64_t>(ns); // rounded down
+}
+
 double ChoiceBounds::raised(Which which, double ns, double enoughNs,
                             const FinishedStages &below, const StageSums &sums,
                             size_t layer) const {
+  if (!fits)
+    return std::numeric_limits<double>::infinity();
   for (const Bound &bound : which == Which::strongest ? strongest : others) {
     if (ns >= enoughNs)
       break;
@@ -136,51 +143,176 @@ double ChoiceBounds::timeBy(const Bound &bound, const FinishedStages &below,
   const Moment &moment = moments[bound.moment];
   int64_t bytes = below.loads[bound.moment] + moment.held[stage] * sums.kept +
                   pendingAt(moment, stage) * sums.pending;
-  if (moment.running == static_cast<int64_t>(stage))
+  if (moment.running == static_cast<int64_t>(stage)) {
     bytes += bound.row > layer ? sums.kept : sums.peak;
-  const double share = list[layer].isLast ? 1 : bound.queueShare;
+    if (bound.isLate && bound.row == layer + 1)
+      bytes += sums.ahead;
+  }
+  const Times &above = times[bound.timesFrom[layer + 1]];
+  const int64_t slack = capacity - bytes - above.leastBytes;
+  if (slack < 0)
+    return std::numeric_limits<double>::infinity();
+  const double share = list[layer].isLast ? 1 : bound.lag.first;
+  const auto units = static_cast<size_t>(slack / unit[bound.moment]);
   return static_cast<double>(below.ns + sums.extraNs) +
-         share * static_cast<double>(sums.lagNs) + bound.timeOf[layer + 1] +
-         bound.price * static_cast<double>(bytes - capacity);
+         share * static_cast<double>(sums.lagNs) +
+         above.ns[std::min(units, above.ns.size() - 1)];
 }
 
 int64_t ChoiceBounds::bytesOf(const LayerOption &option, const RankLayer &layer,
                               const Moment &moment, int turn) const {
-  return moment.held[layer.stage] * option.keptBytes +
-         pendingAt(moment, layer.stage) * option.pendingBytes +
-         (turn == kBelow     ? option.keptBytes
-          : turn == kRunning ? option.peakBytes
-          : turn == kAbove   ? option.pendingBytes
-                             : 0);
+  const int64_t bytes = moment.held[layer.stage] * option.keptBytes +
+                        pendingAt(moment, layer.stage) * option.pendingBytes;
+  switch (turn) {
+  case kBelow:
+    return bytes + option.keptBytes;
+  case kAhead:
+    return bytes + option.keptBytes + option.aheadBytes;
+  case kRunning:
+    return bytes + option.peakBytes;
+  case kLate:
+    return bytes + option.latePeakBytes;
+  case kAbove:
+    return bytes + option.pendingBytes;
+  default:
+    return bytes;
+  }
 }
 
-/// The least that the layer takes, bytes at their price.
-double ChoiceBounds::leastOf(const RankLayer &layer, const Bound &bound,
-                             int turn) const {
-  double least = std::numeric_limits<double>::max();
-  for (const LayerOption &option : *layer.options) {
-    const int64_t lag = layer.isFirst ? option.tailNs : option.queueNs;
-    const int64_t bytes = bytesOf(option, layer, moments[bound.moment], turn);
-    least = std::min(least, static_cast<double>(option.extraNs) +
-                                bound.queueShare * static_cast<double>(lag) +
-                                bound.price * static_cast<double>(bytes));
-  }
-  return least;
-}
+/// The bounds of one moment and one way to count the lag.
+class ChoiceBounds::Knapsacks {
+public:
+  Knapsacks(ChoiceBounds &bounds, size_t moment, LagShares lag)
+      : bounds(bounds), list(bounds.list), momentNumber(moment),
+        moment(bounds.moments[moment]), lag(lag),
+        running(static_cast<size_t>(this->moment.running)),
+        slack(bounds.capacity - this->moment.otherBytes) {}
 
-ChoiceBounds::Bound ChoiceBounds::made(const Candidate &candidate) const {
-  Bound bound{candidate.price, candidate.queueShare, candidate.moment,
-              candidate.row, std::vector<double>(list.size() + 1, 0)};
-  const size_t running = list[bound.row].stage;
-  for (size_t l = list.size(); l-- > 0;) {
-    const int turn = list[l].stage != running ? kElsewhere
-                     : l < bound.row          ? kBelow
-                     : l == bound.row         ? kRunning
-                                              : kAbove;
-    bound.timeOf[l] = bound.timeOf[l + 1] + leastOf(list[l], bound, turn);
+  /// What choices decide about, of the layer whose turn leaves least and most;
+  /// least below 0: nothing fits.
+  std::pair<int64_t, int64_t> slackBytes() {
+    int64_t least = std::numeric_limits<int64_t>::max(), most = 0;
+    for (const Row &row : rows()) {
+      int64_t bytes = slack;
+      for (size_t l = 0; l < list.size(); ++l)
+        bytes -= itemsOf(l, turnOf(l, row)).front().bytes;
+      least = std::min(least, bytes);
+      most = std::max(most, bytes);
+    }
+    return {least, most};
   }
-  return bound;
-}
+
+  void addTo(std::vector<Bound> &found) {
+    const int64_t unit = bounds.unit[momentNumber];
+    units = static_cast<size_t>(slackBytes().second / unit) + 1;
+    // Layers above the one that runs, and those of other stages, are the same
+    // whichever runs.
+    std::vector<uint32_t> above(list.size() + 1);
+    above.back() = add({0, std::vector<double>(units, 0)});
+    for (size_t l = list.size(); l-- > 0;)
+      above[l] = addBefore(above[l + 1], l, turnAbove(l));
+    for (const Row &row : rows()) {
+      Bound bound{lag, momentNumber, row.layer, row.isLate, above, 0};
+      for (size_t l = row.layer + 1; l-- > 0;)
+        bound.timesFrom[l] =
+            addBefore(bound.timesFrom[l + 1], l, turnOf(l, row));
+      const Times &all = bounds.times[bound.timesFrom.front()];
+      bound.ns = all.ns[static_cast<size_t>((slack - all.leastBytes) / unit)];
+      found.push_back(std::move(bound));
+    }
+  }
+
+private:
+  /// A layer that runs.
+  struct Row {
+    size_t layer;
+    bool isLate;
+  };
+  std::vector<Row> rows() const {
+    std::vector<Row> found;
+    for (size_t l = 0; l < list.size(); ++l)
+      if (list[l].stage == running) {
+        found.push_back({l, false});
+        if (!list[l].isFirst)
+          found.push_back({l, true});
+      }
+    return found;
+  }
+  struct Item {
+    int64_t bytes;
+    double ns;
+  };
+
+  int turnAbove(size_t layer) const {
+    return list[layer].stage == running ? kAbove : kElsewhere;
+  }
+
+  int turnOf(size_t layer, const Row &row) const {
+    if (list[layer].stage != running || layer > row.layer)
+      return turnAbove(layer);
+    if (layer == row.layer)
+      return row.isLate ? kLate : kRunning;
+    return row.isLate && layer + 1 == row.layer ? kAhead : kBelow;
+  }
+
+  uint32_t add(Times made) {
+    bounds.times.push_back(std::move(made));
+    return static_cast<uint32_t>(bounds.times.size()) - 1;
+  }
+
+  /// Of a layer and those behind it.
+  uint32_t addBefore(uint32_t behind, size_t layer, int turn) {
+    const std::vector<Item> &items = itemsOf(layer, turn);
+    const Times &rest = bounds.times[behind];
+    const int64_t least = items.front().bytes;
+    Times made{rest.leastBytes + least,
+               std::vector<double>(units, std::numeric_limits<double>::max())};
+    for (const Item &item : items) {
+      const auto size =
+          static_cast<size_t>((item.bytes - least) / bounds.unit[momentNumber]);
+      for (size_t i = size; i < units; ++i)
+        made.ns[i] = std::min(made.ns[i], item.ns + rest.ns[i - size]);
+    }
+    return add(std::move(made));
+  }
+
+  /// The options that are quicker than all with fewer bytes, by rising bytes.
+  const std::vector<Item> &itemsOf(size_t layer, int turn) {
+    const RankLayer &at = list[layer];
+    auto [entry, isNew] =
+        known.try_emplace({at.options, at.stage, at.isFirst, at.isLast, turn});
+    std::vector<Item> &items = entry->second;
+    if (!isNew)
+      return items;
+    std::vector<Item> all;
+    for (const LayerOption &option : *at.options) {
+      const int64_t lagNs = at.isFirst ? option.tailNs : option.queueNs;
+      double ns = static_cast<double>(option.extraNs) +
+                  lag.first * static_cast<double>(lagNs);
+      if (at.isLast)
+        ns += lag.last * static_cast<double>(option.tailNs);
+      all.push_back({bounds.bytesOf(option, at, moment, turn), ns});
+    }
+    std::sort(all.begin(), all.end(), [](const Item &a, const Item &b) {
+      return std::tuple(a.bytes, a.ns) < std::tuple(b.bytes, b.ns);
+    });
+    for (const Item &item : all)
+      if (items.empty() || item.ns < items.back().ns)
+        items.push_back(item);
+    return items;
+  }
+
+  ChoiceBounds &bounds;
+  const std::vector<RankLayer> &list;
+  size_t momentNumber;
+  const Moment &moment;
+  LagShares lag;
+  size_t running; ///< stage
+  int64_t slack;  ///< for the layers
+  size_t units = 0;
+  std::map<std::tuple<const void *, size_t, bool, bool, int>, std::vector<Item>>
+      known;
+};
 
 void ChoiceBounds::findLeast() {
   rest.resize(list.size());
@@ -201,74 +333,38 @@ void ChoiceBounds::findLeast() {
   }
 }
 
-/// As far as options differ, evenly by their logarithms; none: they do not.
-std::vector<double> ChoiceBounds::findPrices() const {
-  double steepest = 0, flattest = std::numeric_limits<double>::max();
-  for (const RankLayer &layer : list)
-    for (const LayerOption &option : *layer.options) {
-      const int64_t bytes = layer.options->front().keptBytes - option.keptBytes;
-      if (option.extraNs <= 0 || bytes <= 0)
-        continue;
-      const double slope =
-          static_cast<double>(option.extraNs) / static_cast<double>(bytes);
-      steepest = std::max(steepest, slope);
-      flattest = std::min(flattest, slope);
+void ChoiceBounds::findBounds(Precision precision) {
+  const Extent extent = extentOf(precision);
+  std::vector<LagShares> shares = {{0, 1}};
+  for (int share = 0; share <= extent.shares; ++share)
+    shares.push_back({static_cast<double>(share) / extent.shares, 0});
+  std::vector<Bound> all;
+  for (size_t m = 0; m < moments.size(); ++m)
+    for (LagShares lag : shares) {
+      Knapsacks knapsacks(*this, m, lag);
+      const auto [least, most] = knapsacks.slackBytes();
+      fits &= least >= 0;
+      if (!fits)
+        return;
+      if (unit.size() == m)
+        unit.push_back(most / extent.units + 1);
+      knapsacks.addTo(all);
     }
-  if (steepest == 0)
-    return {};
-  // A byte kept by all microbatches counts more than once.
-  flattest /=
-      static_cast<double>(*std::max_element(mostHeld.begin(), mostHeld.end()));
-  std::vector<double> prices = {flattest};
-  const double factor = std::pow(2 * steepest / flattest, 1.0 / (kPrices - 1));
-  while (prices.size() < kPrices)
-    prices.push_back(prices.back() * factor);
-  return prices;
-}
-
-void ChoiceBounds::findBounds() {
-  std::vector<Candidate> all;
-  for (double price : findPrices())
-    for (double share : kQueueShares)
-      for (size_t m = 0; m < moments.size(); ++m) {
-        const Bound bound{price, share, m, 0, {}};
-        const auto running = static_cast<size_t>(moments[m].running);
-        // Layers of a kind that lie alike take the same.
-        std::map<std::tuple<const void *, size_t, bool>,
-                 std::array<double, kTurns>>
-            known;
-        std::vector<const std::array<double, kTurns> *> least;
-        double time =
-            price * static_cast<double>(moments[m].otherBytes - capacity);
-        for (const RankLayer &layer : list) {
-          auto [entry, isNew] =
-              known.try_emplace({layer.options, layer.stage, layer.isFirst});
-          for (int turn : {kBelow, kRunning, kAbove, kElsewhere})
-            if (isNew && (turn == kElsewhere) == (layer.stage != running))
-              entry->second[static_cast<size_t>(turn)] =
-                  leastOf(layer, bound, turn);
-          least.push_back(&entry->second);
-          time += entry->second[layer.stage == running ? kAbove : kElsewhere];
-        }
-        for (size_t l = firstOf[running];
-             l < list.size() && list[l].stage == running; ++l) {
-          const auto &[below, runs, above, elsewhere] = *least[l];
-          all.push_back({time - above + runs, price, share, m, l});
-          time += below - above;
-        }
-      }
-  std::sort(all.begin(), all.end());
+  auto order = [](const Bound &bound) {
+    return std::tuple(-bound.ns, bound.moment, bound.row, bound.isLate,
+                      bound.lag.first, bound.lag.last);
+  };
+  std::sort(all.begin(), all.end(), [&](const Bound &a, const Bound &b) {
+    return order(a) < order(b);
+  });
   std::vector<bool> hasRow(list.size(), false);
-  std::set<std::pair<double, double>> hasPrice;
-  for (const Candidate &candidate : all) {
-    const bool isFirst = !hasRow[candidate.row];
-    const bool isNew =
-        hasPrice.insert({candidate.price, candidate.queueShare}).second;
+  for (Bound &bound : all) {
+    const bool isFirst = !hasRow[bound.row];
     if (strongest.size() < kStrongest || isFirst) {
-      hasRow[candidate.row] = true;
-      strongest.push_back(made(candidate));
-    } else if (isNew) {
-      others.push_back(made(candidate));
+      hasRow[bound.row] = true;
+      strongest.push_back(std::move(bound));
+    } else if (others.size() < extent.bounds) {
+      others.push_back(std::move(bound));
     }
   }
 }

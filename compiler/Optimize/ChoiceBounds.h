@@ -34,15 +34,20 @@ struct FinishedStages {
 /// The layers of a rank, and bounds for choices that are known for the first
 /// few of them: no choice for the others takes less time, or fits.
 ///
-/// The bounds are those of a Lagrangian relaxation. Of one moment and one layer
-/// of its running stage, what is live then must fit: layers below it count
-/// once more, those above it with what they have pending. Its bytes beyond the
-/// capacity have a price, and each layer takes what costs least with that. A
-/// stage takes its lag longer, which is never below 0, nor below the tail of
-/// its first layer with the queues of all others: a share of that counts.
+/// A bound is a knapsack problem. Of one moment, of one layer that runs then,
+/// and of whether the layer below has its bytes ahead, what is live must fit:
+/// layers below that one count once more, those above it with what they have
+/// pending. By dynamic programming, the least time of the layers from each on
+/// is known for every number of bytes, which are counted in units, layer by
+/// layer rounded down. A stage takes its lag longer, which is never below 0,
+/// nor below the tail of its last layer, nor below the tail of its first layer
+/// with the queues of all others: shares of these count.
 class ChoiceBounds {
 public:
-  ChoiceBounds(const PolicyProblem &problem, int64_t capacityBytes);
+  /// O(moments * layers^2 * n) for n options of a layer, times some thousand
+  /// (quick), or a hundred thousand.
+  ChoiceBounds(const PolicyProblem &problem, int64_t capacityBytes,
+               Precision precision);
 
   const std::vector<RankLayer> &layers() const { return list; }
   FinishedStages none() const; ///< of no stage
@@ -50,6 +55,8 @@ public:
   FinishedStages finished(const FinishedStages &below, const StageSums &sums,
                           size_t layer) const;
 
+  /// No choices take less, by any bound; -1: nothing fits.
+  int64_t leastNs() const;
   /// Of choices for stages `below`, and for the layers up to number `layer` of
   /// the next one: whether all may fit, on the device and on the host.
   bool mayFit(const FinishedStages &below, const StageSums &sums,
@@ -59,7 +66,7 @@ public:
                   size_t layer) const;
   enum class Which : uint8_t {
     strongest, ///< at the begin, and one for the turn of each layer
-    others,    ///< the best of each other price and share
+    others,    ///< the best of the others
   };
   /// The larger of `ns` and of the time that they lead to by bounds, as far as
   /// `enoughNs`.
@@ -73,30 +80,38 @@ public:
   }
 
 private:
-  struct Bound {
-    double price = 0;      ///< nanoseconds of a byte
-    double queueShare = 0; ///< of the lag that counts
-    size_t moment = 0;
-    size_t row = 0; ///< the layer that runs
-    /// Of the layers from each on, and 0 behind the last.
-    std::vector<double> timeOf;
+  /// What of a stage's lag counts, together at most 1.
+  struct LagShares {
+    double first = 0; ///< of its first layer's tail and all others' queues
+    double last = 0;  ///< of its last layer's tail
   };
-  struct Candidate;
+  /// The layers from one on, in one constraint: what they need, and the least
+  /// time by units of bytes beyond that.
+  struct Times {
+    int64_t leastBytes = 0;
+    std::vector<double> ns;
+  };
+  struct Bound {
+    LagShares lag;
+    size_t moment = 0;
+    size_t row = 0;      ///< the layer that runs
+    bool isLate = false; ///< the layer below has its bytes ahead
+    /// Of the layers from each on, and of none: its place in `times`.
+    std::vector<uint32_t> timesFrom;
+    double ns = 0; ///< of all layers
+  };
+  class Knapsacks;
 
   int64_t bytesOf(const LayerOption &option, const RankLayer &layer,
                   const Moment &moment, int turn) const;
-  double leastOf(const RankLayer &layer, const Bound &bound, int turn) const;
-  Bound made(const Candidate &candidate) const;
   double timeBy(const Bound &bound, const FinishedStages &below,
                 const StageSums &sums, size_t layer) const;
   void findLeast();
-  void findBounds();
-  std::vector<double> findPrices() const;
+  void findBounds(Precision precision);
 
   const PolicyProblem &problem;
   int64_t capacity;
   std::vector<RankLayer> list;
-  std::vector<size_t> firstOf; ///< by stage, its first layer
   std::vector<Moment> moments;
   HostLimit limit;
   std::vector<int64_t> mostHeld; ///< by stage, and one more
@@ -107,7 +122,10 @@ private:
   std::vector<Least> rest; ///< by layer, of those above it on its stage
   /// By moment and stage, of the stages behind it.
   std::vector<std::vector<int64_t>> future;
+  std::vector<int64_t> unit; ///< by moment, bytes
+  std::vector<Times> times;
   std::vector<Bound> strongest, others;
+  bool fits = true; ///< as far as bounds tell
 };
 
 } // namespace moe::optimize

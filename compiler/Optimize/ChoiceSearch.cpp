@@ -27,11 +27,14 @@ struct State {
 
 class ChoiceSearch {
 public:
-  ChoiceSearch(const PolicyProblem &problem, int64_t capacity)
-      : problem(problem), bounds(problem, capacity) {}
+  ChoiceSearch(const PolicyProblem &problem, int64_t capacity, Effort effort)
+      : problem(problem),
+        bounds(problem, capacity,
+               effort == Effort::exact ? Precision::fine : Precision::quick) {}
 
-  QuickerChoices run(int64_t knownNs, size_t mostStates) {
-    known = static_cast<double>(knownNs);
+  /// Choices that take less than `belowNs`.
+  QuickerChoices run(int64_t belowNs, size_t mostStates) {
+    known = static_cast<double>(belowNs);
     most = mostStates;
     isCertain = true;
     finished = {bounds.none()};
@@ -208,14 +211,17 @@ private:
 
 QuickerChoices quickerChoices(const PolicyProblem &problem,
                               int64_t capacityBytes, int64_t knownNs,
-                              Effort effort) {
-  ChoiceSearch search(problem, capacityBytes);
-  QuickerChoices found = search.run(knownNs, mostStates(Effort::fast));
+                              Effort effort, int64_t toleranceNs) {
+  if (knownNs <= 0) // nothing takes less
+    return {std::nullopt, true};
+  ChoiceSearch search(problem, capacityBytes, effort);
+  QuickerChoices found =
+      search.run(knownNs - toleranceNs, mostStates(Effort::fast));
   if (effort == Effort::fast || found.isCertain)
     return found;
   if (found.choices)
     knownNs = evaluate(problem, *found.choices).extraNs;
-  QuickerChoices better = search.run(knownNs, mostStates(effort));
+  QuickerChoices better = search.run(knownNs - toleranceNs, mostStates(effort));
   if (better.choices)
     return better;
   found.isCertain = better.isCertain;

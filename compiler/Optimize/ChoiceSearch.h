@@ -15,8 +15,8 @@ namespace moe::optimize {
 /// What a search comes to.
 struct QuickerChoices {
   std::optional<Choices> choices; ///< none: none were found
-  /// Whether no choices that fit take less than these; or, where there are
-  /// none, than what was known.
+  /// Whether no choices that fit take less than these, but for the tolerance;
+  /// or, where there are none, than what was known.
   bool isCertain = false;
 };
 
@@ -24,10 +24,11 @@ struct QuickerChoices {
 /// `knownNs`. A front answers every capacity, of which it is thinned; this goes
 /// for one: from layer to layer with the choices so far of which bounds
 /// (ChoiceBounds.h) promise most, a few hundred (fast), or all that could be
-/// quicker than what these lead to, up to some ten thousands (exact).
-/// O(layers * s * (n * (moments + bounds) + s)) for n options and s states.
+/// quicker than what these lead to, up to some ten thousands (exact). What
+/// would be quicker by `toleranceNs` or less is not looked for. O(layers * s *
+/// (n * (moments + bounds) + s)) for n options and s states.
 QuickerChoices quickerChoices(const PolicyProblem &problem,
                               int64_t capacityBytes, int64_t knownNs,
-                              Effort effort);
+                              Effort effort, int64_t toleranceNs = 0);
 
 } // namespace moe::optimize

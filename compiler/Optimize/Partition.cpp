@@ -125,12 +125,16 @@ std::vector<int64_t> legalCut(const PartitionProblem &problem) {
 
 /// One stage a rank, stages in the order of ranks or not: which blocks a stage
 /// has says what its rank costs. Stages that take longer without any policy
-/// than ranks of `known`, a legal cut, can afford are left out.
+/// than ranks of `known`, a legal cut, can afford are left out. Where it is
+/// costly to work ranks out, stages count with what they take without policies,
+/// then with a bound, and are worked out when they still are part of the best
+/// cut.
 class ChainSearch {
 public:
   ChainSearch(const PartitionProblem &problem, RankCosts &costs,
               const std::vector<int64_t> &known)
-      : problem(problem), blocks(static_cast<int64_t>(problem.blocks.size())),
+      : problem(problem), costs(costs),
+        blocks(static_cast<int64_t>(problem.blocks.size())),
         stages(problem.stages()) {
     CutValue value = valueOf(problem, costs, known);
     int64_t slowest = 0, workNs = 0;
@@ -146,13 +150,32 @@ public:
     // Where nothing fits, longer stages could do with less elsewhere.
     if (value.excess > 0)
       longest = 2 * slowest;
-    for (auto [stage, begin, end] : segmentsOfCuts(longest))
-      addSegment(costs, stage, begin, end,
-                 value.excess > 0 ? std::numeric_limits<int64_t>::max()
-                                  : longest);
+    const bool areBounded = costs.areCostly() && value.excess == 0;
+    for (const Key &key : segmentsOfCuts(longest))
+      if (areBounded)
+        segments[key] = {workOf(key), 0, Knowledge::work};
+      else
+        workOut(key);
   }
 
   std::optional<std::vector<int64_t>> run() {
+    while (true) {
+      std::optional<std::vector<int64_t>> best = quickest();
+      if (!best || !learnMoreOf(*best))
+        return best;
+    }
+  }
+
+private:
+  enum class Knowledge : uint8_t { work, bound, cost };
+  struct Segment {
+    int64_t ns, excess;
+    Knowledge knowledge;
+  };
+  using Key = std::array<int64_t, 3>; ///< stage, begin, end
+
+  /// Of the segments as they are known.
+  std::optional<std::vector<int64_t>> quickest() const {
     std::vector<int64_t> times;
     for (const auto &[key, segment] : segments)
       times.push_back(segment.ns);
@@ -173,12 +196,6 @@ public:
     }
     return best;
   }
-
-private:
-  struct Segment {
-    int64_t ns, excess;
-  };
-  using Key = std::array<int64_t, 3>; ///< stage, begin, end
 
   int64_t workOf(int64_t kind) const {
     const BlockKind &block = problem.kinds[static_cast<size_t>(kind)];
@@ -222,22 +239,53 @@ private:
     return found;
   }
 
-  /// Where it is quick to see that it takes longer than `longest`, it is none.
-  void addSegment(RankCosts &costs, int64_t stage, int64_t begin, int64_t end,
-                  int64_t longest) {
-    // A cut with this stage; what others have does not matter here.
+  int64_t rankOf(const Key &key) const {
+    return problem.rankOf[static_cast<size_t>(key[0])];
+  }
+
+  /// Counts with this stage; what others have does not matter.
+  std::vector<int64_t> countsWith(const Key &key) const {
+    auto [stage, begin, end] = key;
     std::vector<int64_t> counts(static_cast<size_t>(stages), 0);
     if (stage > 0)
       counts.front() = begin;
     counts[static_cast<size_t>(stage)] = end - begin;
-    const int64_t rank = problem.rankOf[static_cast<size_t>(stage)];
-    if (costs.areCostly() && longest < std::numeric_limits<int64_t>::max()) {
-      const int64_t least = costs.leastNs(rank, counts);
-      if (least < 0 || least > longest)
-        return;
+    return counts;
+  }
+
+  int64_t workOf(const Key &key) const {
+    int64_t ns = 0;
+    for (int64_t b = key[1]; b < key[2]; ++b)
+      ns += workOf(problem.blocks[static_cast<size_t>(b)]);
+    return ns;
+  }
+
+  void workOut(const Key &key) {
+    const RankCost &cost = costs.of(rankOf(key), countsWith(key));
+    segments[key] = {cost.ns, cost.excessBytes, Knowledge::cost};
+  }
+
+  /// The next thing about stages of a cut that are not worked out; says whether
+  /// there were any.
+  bool learnMoreOf(const std::vector<int64_t> &counts) {
+    const std::vector<int64_t> first = beginsOf(counts);
+    bool wereAny = false;
+    for (size_t stage = 0; stage < counts.size(); ++stage) {
+      const Key key = {static_cast<int64_t>(stage), first[stage],
+                       first[stage + 1]};
+      Segment &segment = segments.at(key);
+      if (segment.knowledge == Knowledge::cost)
+        continue;
+      wereAny = true;
+      const int64_t least = segment.knowledge == Knowledge::work
+                                ? costs.leastNs(rankOf(key), countsWith(key))
+                                : -1;
+      if (least > segment.ns)
+        segment = {least, 0, Knowledge::bound};
+      else // a bound says nothing
+        workOut(key);
     }
-    const RankCost &cost = costs.of(rank, counts);
-    segments[{stage, begin, end}] = {cost.ns, cost.excessBytes};
+    return wereAny;
   }
 
   /// The cut of least excess, then least sum, of stages that take no longer.
@@ -281,6 +329,7 @@ private:
   }
 
   const PartitionProblem &problem;
+  RankCosts &costs;
   int64_t blocks, stages;
   std::map<Key, Segment> segments;
 };

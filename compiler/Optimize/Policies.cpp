@@ -1,5 +1,6 @@
 #include "compiler/Optimize/Policies.h"
 
+#include "compiler/Optimize/ChoiceBounds.h"
 #include "compiler/Optimize/ChoiceSearch.h"
 #include "compiler/Optimize/Moments.h"
 
@@ -274,158 +275,20 @@ const PolicyFront::Point *PolicyFront::within(int64_t capacityBytes) const {
   return behind == list.begin() ? nullptr : &*std::prev(behind);
 }
 
-namespace {
-
-/// A layer in one constraint: bytes against time, the lower convex hull of its
-/// options by falling bytes.
-struct Hull {
-  struct Corner {
-    int64_t bytes;
-    int64_t ns;
-  };
-  std::vector<Corner> corners;
-
-  explicit Hull(std::vector<Corner> options) {
-    std::sort(options.begin(), options.end(), [](Corner a, Corner b) {
-      return a.ns != b.ns ? a.ns < b.ns : a.bytes < b.bytes;
-    });
-    for (Corner option : options) {
-      if (!corners.empty() && option.bytes >= corners.back().bytes)
-        continue;
-      while (corners.size() > 1 && isAbove(corners.back(), option))
-        corners.pop_back();
-      corners.push_back(option);
-    }
-  }
-
-private:
-  /// Whether the last corner lies on or above the line from the one before it
-  /// to `option`.
-  bool isAbove(Corner last, Corner option) const {
-    Corner before = corners[corners.size() - 2];
-    // Differences are below 2^62: products need more than 64 bits.
-    auto product = [](int64_t a, int64_t b) {
-      return static_cast<__int128>(a) * b;
-    };
-    return product(last.ns - before.ns, before.bytes - option.bytes) >=
-           product(option.ns - before.ns, before.bytes - last.bytes);
-  }
-};
-
-/// The least sum of times of one corner a hull, mixed ones allowed, within
-/// `capacity` bytes; none: there is none.
-std::optional<int64_t> leastNs(const std::vector<Hull> &hulls,
-                               int64_t capacity) {
-  struct Saving {
-    int64_t bytes, ns;
-  };
-  std::vector<Saving> savings;
-  int64_t bytes = 0, ns = 0;
-  for (const Hull &hull : hulls) {
-    bytes += hull.corners.front().bytes;
-    ns += hull.corners.front().ns;
-    for (size_t i = 1; i < hull.corners.size(); ++i)
-      savings.push_back({hull.corners[i - 1].bytes - hull.corners[i].bytes,
-                         hull.corners[i].ns - hull.corners[i - 1].ns});
-  }
-  // Along a hull prices rise, so that the order of corners is kept.
-  std::sort(savings.begin(), savings.end(), [](Saving a, Saving b) {
-    return static_cast<__int128>(a.ns) * b.bytes <
-           static_cast<__int128>(b.ns) * a.bytes;
-  });
-  for (Saving saving : savings) {
-    int64_t excess = bytes - capacity;
-    if (excess <= 0)
-      break;
-    if (saving.bytes > excess) {
-      // Rounded down: it is a bound.
-      ns += static_cast<int64_t>(static_cast<__int128>(saving.ns) * excess /
-                                 saving.bytes);
-      return ns;
-    }
-    bytes -= saving.bytes;
-    ns += saving.ns;
-  }
-  return bytes <= capacity ? std::optional(ns) : std::nullopt;
-}
-
-/// What of a stage's lag the relaxation counts: it is never less than the tail
-/// of the last layer, nor than that of the first with the queues of all others,
-/// nor than any share of either, since it is not below 0.
-struct LagShares {
-  double last, whole;
-};
-
-double timeOf(const LayerOption &option, LagShares shares, bool isFirst,
-              bool isLast) {
-  double ns = static_cast<double>(option.extraNs);
-  if (isLast)
-    ns += shares.last * static_cast<double>(option.tailNs);
-  return ns + shares.whole *
-                  static_cast<double>(isFirst ? option.tailNs : option.queueNs);
-}
-
-/// See leastExtraNs(); of the relaxation.
-int64_t relaxedExtraNs(const PolicyProblem &problem, int64_t capacityBytes) {
-  int64_t bound = 0;
-  for (const Moment &moment : binding(problem.moments)) {
-    auto running = static_cast<size_t>(moment.running);
-    constexpr std::array<LagShares, 6> lags = {
-        {{0, 0}, {1, 0}, {0, .25}, {0, .5}, {0, .75}, {0, 1}}};
-    // Each layer before the one below it has bytes ahead, and then.
-    for (size_t number = 0;
-         number < 2 * lags.size() * problem.stages[running].size(); ++number) {
-      const size_t row = number / 2 / lags.size();
-      const bool isLate = number % 2 == 1;
-      const LagShares lag = lags[number / 2 % lags.size()];
-      std::vector<Hull> hulls;
-      for (size_t s = 0; s < problem.stages.size(); ++s)
-        for (size_t l = 0; l < problem.stages[s].size(); ++l) {
-          std::vector<Hull::Corner> corners;
-          for (const LayerOption &option :
-               problem.kinds[static_cast<size_t>(problem.stages[s][l])]) {
-            int64_t bytes = moment.held[s] * option.keptBytes +
-                            pendingAt(moment, s) * option.pendingBytes;
-            if (s == running && l < row)
-              bytes += option.keptBytes;
-            if (s == running && l + 1 == row && isLate)
-              bytes += option.aheadBytes;
-            if (s == running && l == row)
-              bytes += isLate ? option.latePeakBytes : option.peakBytes;
-            if (s == running && l > row)
-              bytes += option.pendingBytes;
-            // Rounded down: it is a bound.
-            corners.push_back(
-                {bytes, static_cast<int64_t>(std::floor(
-                            timeOf(option, lag, l == 0,
-                                   l + 1 == problem.stages[s].size())))});
-          }
-          hulls.emplace_back(std::move(corners));
-        }
-      const std::optional<int64_t> least =
-          leastNs(hulls, capacityBytes - moment.otherBytes);
-      if (!least)
-        return -1;
-      bound = std::max(bound, *least);
-    }
-  }
-  return bound;
-}
-
-} // namespace
-
 int64_t leastExtraNs(const PolicyProblem &problem, int64_t capacityBytes,
-                     Effort effort) {
+                     Precision precision, int64_t knownNs) {
   assert(problem.check().ok());
-  const int64_t bound = relaxedExtraNs(problem, capacityBytes);
-  if (bound < 0 || effort == Effort::fast)
-    return bound;
-  const QuickerChoices best =
-      quickerChoices(problem, capacityBytes,
-                     std::numeric_limits<int64_t>::max(), Effort::exact);
-  if (!best.isCertain)
-    return bound;
-  return best.choices ? evaluate(problem, *best.choices).extraNs : -1;
+  if (knownNs == 0)
+    return 0;
+  if (precision == Precision::exact)
+    if (QuickerChoices best =
+            quickerChoices(problem, capacityBytes, knownNs, Effort::exact);
+        best.isCertain) {
+      if (best.choices)
+        return evaluate(problem, *best.choices).extraNs;
+      return knownNs < std::numeric_limits<int64_t>::max() ? knownNs : -1;
+    }
+  return ChoiceBounds(problem, capacityBytes, precision).leastNs();
 }
 
 } // namespace moe::optimize

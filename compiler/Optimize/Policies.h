@@ -14,6 +14,7 @@
 #include "support/Result.h"
 
 #include <cstdint>
+#include <limits>
 #include <memory>
 #include <vector>
 
@@ -179,13 +180,17 @@ private:
   bool exact = true;
 };
 
-/// No choices within `capacityBytes` take less extra time: for each moment and
-/// layer the linear relaxation of the one constraint that they imply, with
-/// nothing for the lag of stages, with what their last layers alone have, and
-/// with quarters of the queue of their copies; the largest of all counts.
-/// O(moments * layers * n log n) for n options of all layers. -1: nothing fits.
-/// With Effort::exact the least extra time itself, where that can be found.
+/// How close a bound is to the optimum.
+enum class Precision : uint8_t {
+  quick, ///< to compare many
+  fine,  ///< to tell of one
+  exact, ///< the optimum itself, where that can be found
+};
+
+/// No choices within `capacityBytes` take less extra time: the largest of the
+/// bounds of ChoiceBounds.h. -1: nothing fits. `knownNs`: what some take.
 int64_t leastExtraNs(const PolicyProblem &problem, int64_t capacityBytes,
-                     Effort effort = Effort::fast);
+                     Precision precision = Precision::quick,
+                     int64_t knownNs = std::numeric_limits<int64_t>::max());
 
 } // namespace moe::optimize

@@ -6,6 +6,7 @@
 
 #include <algorithm>
 #include <limits>
+#include <tuple>
 
 namespace moe::optimize {
 namespace {
@@ -45,9 +46,12 @@ std::vector<Whole> allChoices(const PolicyProblem &problem) {
   return all;
 }
 
-/// By stages of the rank.
-class Bounds : public testing::TestWithParam<int64_t> {};
-INSTANTIATE_TEST_SUITE_P(Stages, Bounds, testing::Values(1, 2, 3));
+/// By stages of the rank, and precision.
+class Bounds : public testing::TestWithParam<std::tuple<int64_t, Precision>> {};
+INSTANTIATE_TEST_SUITE_P(Stages, Bounds,
+                         testing::Combine(testing::Values(1, 2, 3),
+                                          testing::Values(Precision::quick,
+                                                          Precision::fine)));
 
 } // namespace
 
@@ -55,10 +59,11 @@ INSTANTIATE_TEST_SUITE_P(Stages, Bounds, testing::Values(1, 2, 3));
 // fits and begins with these may fit, and takes no less than any bound says.
 // Bounds say more than what has been taken, at all moments of a search.
 TEST_P(Bounds, AreNeverAboveWhatChoicesLeadTo) {
+  const auto [stages, precision] = GetParam();
   Random random(11);
   int64_t judged = 0, raised = 0;
   for (int trial = 0; trial < 60; ++trial) {
-    const PolicyProblem problem = randomRank(random, GetParam(), 4);
+    const PolicyProblem problem = randomRank(random, stages, 4);
     const std::vector<Whole> all = allChoices(problem);
     auto fewer = [](const Whole &a, const Whole &b) {
       return a.outcome.peakBytes < b.outcome.peakBytes;
@@ -67,7 +72,11 @@ TEST_P(Bounds, AreNeverAboveWhatChoicesLeadTo) {
         std::minmax_element(all.begin(), all.end(), fewer);
     const int64_t capacity =
         random(least->outcome.peakBytes, most->outcome.peakBytes);
-    const ChoiceBounds bounds(problem, capacity);
+    const ChoiceBounds bounds(problem, capacity, precision);
+    for (const Whole &whole : all)
+      if (whole.outcome.peakBytes <= capacity &&
+          whole.outcome.hostBytes <= problem.hostCapacityBytes)
+        EXPECT_LE(bounds.leastNs(), whole.outcome.extraNs) << "trial " << trial;
     for (int begin = 0; begin < 20; ++begin) {
       FinishedStages below = bounds.none();
       StageSums sums;
