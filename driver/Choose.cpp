@@ -209,10 +209,11 @@ bool Chooser::couldBeEven() const {
 }
 
 Result<optimize::Partition>
-Chooser::cut(const optimize::PartitionProblem &problem, bool isEven) const {
+Chooser::cut(const optimize::PartitionProblem &problem, bool isEven,
+             optimize::Effort effort) const {
   if (freedom.partition && !isEven) {
     std::optional<optimize::Partition> found =
-        optimize::partition(problem, freedom.effort, fronts.get());
+        optimize::partition(problem, effort, fronts.get());
     if (!found)
       return Error{"--pin: no partition has all of these layers where they are "
                    "pinned and a layer on every stage"};
@@ -227,7 +228,7 @@ Chooser::cut(const optimize::PartitionProblem &problem, bool isEven) const {
                      ? "--partition: the layers given do not add up to those "
                        "of the model, or leave a stage empty"
                      : "--pin: pinned layers are for --partition auto"};
-  return optimize::evaluate(problem, *counts, freedom.effort, fronts.get());
+  return optimize::evaluate(problem, *counts, effort, fronts.get());
 }
 
 std::vector<schedule::StageCosts>
@@ -252,11 +253,12 @@ Chooser::stageCosts(const std::vector<int64_t> &counts, bool withLayers) const {
   return stages;
 }
 
-Result<Chosen> Chooser::choose(const Room &room, bool isEven) const {
+Result<Chosen> Chooser::choose(const Room &room, bool isEven,
+                               optimize::Effort effort) const {
   optimize::PartitionProblem problem = base;
   problem.capacityBytes = room.device;
   problem.hostCapacityBytes = room.host;
-  Result<optimize::Partition> found = cut(problem, isEven);
+  Result<optimize::Partition> found = cut(problem, isEven, effort);
   if (!found)
     return found.error();
   return tell(*found);

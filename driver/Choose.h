@@ -95,7 +95,11 @@ public:
   /// The best within the room of the ranks; where nothing fits the devices,
   /// what needs least of them. `isEven`: with even shares of layers, whatever
   /// the freedom.
-  Result<Chosen> choose(const Room &room, bool isEven = false) const;
+  Result<Chosen> choose(const Room &room, bool isEven,
+                        optimize::Effort effort) const;
+  Result<Chosen> choose(const Room &room) const {
+    return choose(room, false, freedom.effort);
+  }
   /// Whether shares of layers are chosen, and even ones could be.
   bool couldBeEven() const;
 
@@ -157,7 +161,7 @@ private:
   /// What `rank` of the plan holds while it runs.
   void addMoments(int64_t rank);
   Result<optimize::Partition> cut(const optimize::PartitionProblem &problem,
-                                  bool isEven) const;
+                                  bool isEven, optimize::Effort effort) const;
   Result<Chosen> tell(const optimize::Partition &found) const;
   /// Of every stage, without policies; of its blocks that are no layers only,
   /// or of all.
@@ -218,10 +222,11 @@ struct PlanBudget {
 /// where nothing fits, the one that needs least. With what was chosen and its
 /// distance from the bound among its assumptions.
 ///
-/// With effort exact that is done for all budgets of ten significant bits from
-/// this one down, as long as the account promises a quicker plan, or one little
-/// slower, and the quickest is the answer. What is tried for a budget does not
-/// depend on other ones, so that a larger budget never gives a slower plan.
+/// With effort exact that is done with fast and with exact choices, for all
+/// budgets of ten significant bits from this one down, as long as the account
+/// promises a quicker plan, or one little slower, and the quickest is the
+/// answer. What is tried for a budget does not depend on other ones, so that a
+/// larger budget never gives a slower plan.
 /// `onProgress`, if any, is told of these. The draft of the answer is made
 /// again where it `writes` files.
 Result<PlanAnswer> choosePlan(const Chooser &chooser, const PlanBudget &budget,

@@ -63,7 +63,16 @@ struct Attempt {
   int64_t stepNs = 0, accountNs = 0;
 };
 
+using optimize::Effort;
+
 using SharedAttempt = std::shared_ptr<const Attempt>;
+
+/// Of choices of effort exact, for the bytes that a plan was laid out for.
+enum class Certainty : uint8_t {
+  none,
+  others, ///< certain to be best by the account, but not those of the plan
+  own,    ///< those of the plan
+};
 
 /// A finished plan.
 struct Taken {
@@ -71,6 +80,7 @@ struct Taken {
   Chosen chosen;
   int64_t accountNs = 0;   ///< Attempt::accountNs
   int64_t layoutBytes = 0; ///< what it was laid out for, reserve left out
+  Certainty certainty = Certainty::none;
 };
 
 class PlanChooser {
@@ -86,7 +96,7 @@ public:
   Result<Taken> run(int64_t whole) {
     if (whole == 0)
       return least();
-    if (chooser.effort() == optimize::Effort::exact)
+    if (chooser.effort() == Effort::exact)
       return runAll(whole);
     std::optional<Taken> best;
     MOE_RETURN_IF_ERROR(tryBudget(whole, best));
@@ -124,8 +134,8 @@ private:
 
   /// Finishes an attempt that fits `bytes`, and takes it where it is the
   /// quickest so far.
-  Status take(const Attempt &attempt, int64_t bytes,
-              std::optional<Taken> &best) {
+  Status take(const Attempt &attempt, int64_t bytes, std::optional<Taken> &best,
+              Certainty certainty = Certainty::none) {
     // Without waits a plan is the same whatever it is laid out for.
     bool waits = largest(attempt.draft.bytesWithoutWaits) > bytes;
     auto [made, isNew] = finished.try_emplace(
@@ -141,23 +151,59 @@ private:
     // Where the host's memory is too small as well as where it is the device's.
     if (answer->plan.prediction.fits &&
         (!best || made->second < best->answer.plan.prediction.stepNs))
-      best =
-          Taken{std::move(*answer), attempt.chosen, attempt.accountNs, bytes};
+      best = Taken{std::move(*answer), attempt.chosen, attempt.accountNs, bytes,
+                   certainty};
     return {};
   }
 
+  /// What was tried for one budget.
+  struct Trials {
+    std::vector<SharedAttempt> all;
+    /// Attempt::accountNs of the quickest of one effort that fits without
+    /// waits, 0: none does.
+    int64_t accountNs = 0;
+    SharedAttempt quickest;             ///< of those that fit
+    std::vector<SharedAttempt> certain; ///< that fit, of effort exact
+
+    /// The attempt of these choices; null: there is none.
+    SharedAttempt of(const Chosen &chosen) const {
+      for (const SharedAttempt &attempt : all)
+        if (attempt->chosen.isSameAs(chosen))
+          return attempt;
+      return nullptr;
+    }
+  };
+
   /// Depends on nothing but `whole`. Takes what fits it, if anything does.
+  Status tryBudget(int64_t whole, std::optional<Taken> &best) {
+    Trials trials;
+    MOE_RETURN_IF_ERROR(tryEffort(whole, Effort::fast, trials, best));
+    // What the account takes to be best need not be.
+    if (chooser.effort() == Effort::exact)
+      MOE_RETURN_IF_ERROR(tryEffort(whole, Effort::exact, trials, best));
+    if (!trials.quickest)
+      return {};
+    const bool isCertain =
+        std::find(trials.certain.begin(), trials.certain.end(),
+                  trials.quickest) != trials.certain.end();
+    return take(*trials.quickest, whole, best,
+                isCertain                ? Certainty::own
+                : trials.certain.empty() ? Certainty::none
+                                         : Certainty::others);
+  }
+
   /// Shares of layers are chosen for ranks in a row: in this order of steps
   /// even ones may be better, and where they promise that they come first; not
   /// where the account says that of both only the others fit.
-  Status tryBudget(int64_t whole, std::optional<Taken> &best) {
-    Trials trials;
+  Status tryEffort(int64_t whole, Effort effort, Trials &trials,
+                   std::optional<Taken> &best) {
+    trials.accountNs = 0;
     std::array<int64_t, 2> promised{}; // of those chosen, of even ones
     bool fits = false;
     for (bool isEven : {false, true}) {
       if (isEven && !chooser.couldBeEven())
         break;
-      Result<Chosen> chosen = chooser.choose(roomOf(whole), isEven);
+      Result<Chosen> chosen = chooser.choose(roomOf(whole), isEven, effort);
       if (!chosen)
         return chosen.error();
       if (!isEven || chosen->fits || !fits)
@@ -169,29 +215,12 @@ private:
         promised[1] < promised[0] - promised[0] / kWorthShares;
     for (bool isEven : {isEvenFirst, !isEvenFirst})
       if (!isEven || promised[1] > 0)
-        MOE_RETURN_IF_ERROR(tryShares(whole, isEven, trials, best));
-    return trials.quickest ? take(*trials.quickest, whole, best) : Status();
+        MOE_RETURN_IF_ERROR(tryShares(whole, isEven, effort, trials, best));
+    return {};
   }
 
-  /// What was tried for one budget.
-  struct Trials {
-    std::vector<SharedAttempt> all;
-    /// Attempt::accountNs of the quickest that fits without waits, 0: none
-    /// does.
-    int64_t accountNs = 0;
-    SharedAttempt quickest; ///< of those that fit
-
-    /// The attempt of these choices; null: there is none.
-    SharedAttempt of(const Chosen &chosen) const {
-      for (const SharedAttempt &attempt : all)
-        if (attempt->chosen.isSameAs(chosen))
-          return attempt;
-      return nullptr;
-    }
-  };
-
   /// As long as less is to be expected than what was found with other shares.
-  Status tryShares(int64_t whole, bool isEven, Trials &trials,
+  Status tryShares(int64_t whole, bool isEven, Effort effort, Trials &trials,
                    std::optional<Taken> &best) {
     // At first as if memory were free: where that fits nothing is quicker.
     // Where the account is far from it, no draft needs to say so.
@@ -203,7 +232,8 @@ private:
     bool isRight = false; // fits without waits, and leaves nothing to correct
     for (int drafts = 0;
          drafts < (free ? kMostDrafts : kMostUnfit) && !isRight;) {
-      Result<Chosen> chosen = chooser.choose(corrections.room(), isEven);
+      Result<Chosen> chosen =
+          chooser.choose(corrections.room(), isEven, effort);
       if (!chosen)
         return chosen.error();
       if (trials.accountNs > 0 &&
@@ -213,6 +243,7 @@ private:
         corrections.limit();
         continue;
       }
+      const bool isCertain = chosen->isOptimal;
       SharedAttempt made = trials.of(*chosen);
       // What needs least leaves nothing to choose again.
       if (made && std::find(tried.begin(), tried.end(), made) != tried.end())
@@ -231,6 +262,8 @@ private:
       if (!fitsHost(made->draft))
         continue;
       if (largest(made->draft.bytesWithoutWaits) <= whole) {
+        if (isCertain)
+          trials.certain.push_back(made);
         isRight = !choosesAgain;
         if (!free || made->stepNs < free->stepNs)
           free = made;
@@ -319,9 +352,11 @@ private:
       MOE_RETURN_IF_ERROR(take(*free, whole, best));
     // Beyond what needs most there is nothing else to try, nor from where on
     // the account promises nothing better.
-    const int64_t top = Step::within(std::min(whole, most)).index;
+    const int64_t top = Step::within(std::min(whole, most) + reserve).index;
     for (int64_t index = top; index >= 0; --index) {
-      const int64_t bytes = Step{index}.bytes();
+      const int64_t bytes = Step{index}.bytes() - reserve;
+      if (bytes <= 0)
+        break;
       Result<Chosen> chosen = chooser.choose(roomOf(bytes));
       if (!chosen)
         return chosen.error();
@@ -423,12 +458,16 @@ Status describe(const Chooser &chooser, int64_t whole, Taken &best) {
        std::to_string(paying) + " of " + std::to_string(chosen.ranks.size()),
        "ranks that compute or copy something again to fit; the others keep "
        "everything"});
-  if (chooser.effort() == optimize::Effort::exact)
+  if (chooser.effort() == Effort::exact)
     list.push_back(
         {"policies.effort", "exact",
-         chosen.isOptimal
+         best.certainty == Certainty::own
              ? "certified: within the memory that it was made for, nothing "
-               "that was weighed is quicker by the planner's account"
+               "that was weighed is quicker by the planner's account by .01 % "
+               "or more"
+         : best.certainty == Certainty::others
+             ? "quicker, by what its programs take, than what is certified to "
+               "be best by the planner's account"
              : "not certified: the instance is too large to follow every "
                "choice, or nothing fits"});
   if (!best.answer.plan.prediction.fits)
