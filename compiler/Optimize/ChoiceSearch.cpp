@@ -10,7 +10,7 @@ namespace {
 
 /// States that go on to the next layer.
 size_t mostStates(Effort effort) {
-  return effort == Effort::exact ? size_t{1} << 15 : 256;
+  return effort == Effort::exact ? size_t{1} << 15 : 512;
 }
 
 /// For each state that goes on, those that are weighed by all bounds.
