@@ -264,6 +264,15 @@ Result<Chosen> Chooser::choose(const Room &room, bool isEven,
   return tell(*found);
 }
 
+Result<Chosen> Chooser::choose(const Room &room,
+                               const std::vector<int64_t> &counts,
+                               optimize::Effort effort) const {
+  optimize::PartitionProblem problem = base;
+  problem.capacityBytes = room.device;
+  problem.hostCapacityBytes = room.host;
+  return tell(optimize::evaluate(problem, counts, effort, fronts.get()));
+}
+
 /// Of every layer the quickest option that keeps next to least: the last
 /// percent of what can be given up is not worth what it takes.
 static optimize::Choices leanest(const optimize::PolicyProblem &problem,

@@ -100,6 +100,9 @@ public:
   Result<Chosen> choose(const Room &room) const {
     return choose(room, false, freedom.effort);
   }
+  /// The same with this many blocks on each stage.
+  Result<Chosen> choose(const Room &room, const std::vector<int64_t> &counts,
+                        optimize::Effort effort) const;
   /// Whether shares of layers are chosen, and even ones could be.
   bool couldBeEven() const;
 

@@ -25,6 +25,10 @@ constexpr int kMostUnfit = 8;
 /// Of a step, what other shares of layers have to save.
 constexpr int64_t kWorthShares = 1000;
 
+/// Of a step, what another cut has to save while drafts of one are corrected:
+/// what is known of ranks is about their blocks.
+constexpr int64_t kWorthACut = 32;
+
 /// Of a step, by what an account that says it is longer may be wrong.
 constexpr int64_t kWrongTime = 256;
 
@@ -233,7 +237,7 @@ private:
     for (int drafts = 0;
          drafts < (free ? kMostDrafts : kMostUnfit) && !isRight;) {
       Result<Chosen> chosen =
-          chooser.choose(corrections.room(), isEven, effort);
+          chooseAgain(corrections.room(), isEven, effort, tried);
       if (!chosen)
         return chosen.error();
       if (trials.accountNs > 0 &&
@@ -281,6 +285,24 @@ private:
       if (each && (!trials.quickest || each->stepNs < trials.quickest->stepNs))
         trials.quickest = each;
     return {};
+  }
+
+  /// Keeps to the cut of the last draft, unless another one promises much, or
+  /// it has to be certain.
+  Result<Chosen> chooseAgain(const Room &room, bool isEven, Effort effort,
+                             const std::vector<SharedAttempt> &tried) const {
+    Result<Chosen> best = chooser.choose(room, isEven, effort);
+    if (!best || tried.empty() || effort == Effort::exact)
+      return best;
+    const std::vector<int64_t> &counts = tried.back()->chosen.counts;
+    if (best->counts == counts)
+      return best;
+    Result<Chosen> same = chooser.choose(room, counts, effort);
+    if (!same)
+      return same;
+    const bool isWorthIt =
+        best->stepNs <= same->stepNs - same->stepNs / kWorthACut;
+    return same->fits && !isWorthIt ? same : best;
   }
 
   /// Puts together what fitted in different drafts, where that is quicker than

@@ -9,6 +9,7 @@
 #include <nlohmann/json.hpp>
 
 #include <algorithm>
+#include <array>
 #include <limits>
 #include <set>
 
@@ -328,6 +329,38 @@ TEST(PlannerExact, MoreMemoryIsNeverSlower) {
       certain += effort->source.starts_with("certified");
     }
     EXPECT_GT(certain, 0) << family;
+  }
+}
+
+// Where budgets are whole steps the fast plan is among those that are weighed.
+// The account is certain of the best of its choices.
+TEST(PlannerExact, IsNeverSlowerThanFastAtClusterSize) {
+  driver::PlanRequest request = published("olmoe-1b-7b", 2, 4, 16);
+  request.partition = request.recompute = request.offload = "auto";
+  request.reportsLevers = false;
+  int64_t before = std::numeric_limits<int64_t>::max();
+  for (int64_t eighths : {202, 208, 217}) {
+    request.budgetBytes = eighths << 27;
+    std::array<int64_t, 2> stepNs{};
+    for (bool isExact : {false, true}) {
+      request.isExact = isExact;
+      Result<driver::PlanAnswer> made = driver::makePlan(request);
+      ASSERT_TRUE(made) << made.error().message;
+      ASSERT_TRUE(made->plan.prediction.fits);
+      stepNs[isExact] = made->plan.prediction.stepNs;
+      if (!isExact)
+        continue;
+      const plan::Assumption *effort = find(made->plan, "policies.effort");
+      ASSERT_NE(effort, nullptr);
+      EXPECT_THAT(
+          effort->source,
+          testing::AllOf(testing::HasSubstr("certified"),
+                         testing::Not(testing::HasSubstr("not "
+                                                         "certified"))));
+    }
+    EXPECT_LE(stepNs[true], stepNs[false]) << eighths << " / 8 GiB";
+    EXPECT_LE(stepNs[true], before) << eighths << " / 8 GiB";
+    before = stepNs[true];
   }
 }
 
