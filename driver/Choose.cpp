@@ -457,6 +457,10 @@ Chooser::rankNs(const std::vector<schedule::StageCosts> &stages) const {
   return largestAlike(sums);
 }
 
+/// Of what a rank takes, how far from a quick bound it may be for that to tell
+/// enough.
+static constexpr int64_t kCloseEnough = 500, kCloseToOptimum = 10'000;
+
 Result<int64_t>
 Chooser::bound(const Chosen &chosen,
                const std::vector<int64_t> &capacityBytes) const {
@@ -466,16 +470,22 @@ Chooser::bound(const Chosen &chosen,
     auto r = static_cast<size_t>(rank);
     optimize::PolicyProblem choice =
         optimize::rankProblem(base, chosen.counts, rank);
+    const Chosen::Rank &taken = chosen.ranks[r];
     int64_t least = optimize::leastExtraNs(
-        choice, capacityBytes[r],
-        freedom.effort == optimize::Effort::exact ? optimize::Precision::exact
-                                                  : optimize::Precision::fine,
-        chosen.ranks[r].extraNs);
+        choice, capacityBytes[r], optimize::Precision::quick, taken.extraNs);
+    const bool isExact = freedom.effort == optimize::Effort::exact;
+    if (taken.extraNs - least >
+        taken.ns / (isExact ? kCloseToOptimum : kCloseEnough))
+      least = std::max(
+          least, optimize::leastExtraNs(choice, capacityBytes[r],
+                                        isExact ? optimize::Precision::exact
+                                                : optimize::Precision::fine,
+                                        taken.extraNs));
     leastOfRank.push_back(std::max<int64_t>(0, least));
     // Pairs that overlap take less than both.
     if (pairs.empty())
-      bound = std::max(bound, base.microbatches *
-                                  (chosen.ranks[r].ns + leastOfRank.back()));
+      bound =
+          std::max(bound, base.microbatches * (taken.ns + leastOfRank.back()));
   }
   std::vector<schedule::StageCosts> stages = stageCosts(chosen.counts);
   // With several stages on a rank it is open which of them takes its least.

@@ -3,6 +3,7 @@
 #include "compiler/Optimize/ChoiceBounds.h"
 
 #include <algorithm>
+#include <limits>
 #include <tuple>
 
 namespace moe::optimize {
@@ -36,13 +37,13 @@ public:
   QuickerChoices run(int64_t belowNs, size_t mostStates) {
     known = static_cast<double>(belowNs);
     most = mostStates;
-    isCertain = true;
+    leftOutNs = std::numeric_limits<double>::infinity();
     finished = {bounds.none()};
     std::vector<std::vector<State>> levels = {{State{}}};
     for (size_t layer = 0; layer < bounds.layers().size(); ++layer) {
       levels.push_back(extend(levels.back(), layer));
       if (levels.back().empty())
-        return {std::nullopt, isCertain};
+        return result(std::nullopt, known);
     }
     // By rising bounds, which are times now.
     Choices choices;
@@ -56,10 +57,16 @@ public:
         choices[s][l] = state.option;
         at = state.parent;
       }
-    return {std::move(choices), isCertain};
+    return result(std::move(choices), levels.back().front().bound);
   }
 
 private:
+  /// `ns`: what is left out where nothing was left out takes no less.
+  QuickerChoices result(std::optional<Choices> choices, double ns) const {
+    return {std::move(choices), leftOutNs >= ns,
+            static_cast<int64_t>(std::min(leftOutNs, ns))};
+  }
+
   std::vector<State> extend(const std::vector<State> &states, size_t layer) {
     using Which = ChoiceBounds::Which;
     const RankLayer &last = bounds.layers()[layer];
@@ -74,8 +81,8 @@ private:
         const FinishedStages &below = finished[state.finished];
         if (!bounds.mayFit(below, state.sums, layer))
           continue;
-        state.bound =
-            static_cast<double>(bounds.takenNs(below, state.sums, layer));
+        state.bound = std::max(state.bound, static_cast<double>(bounds.takenNs(
+                                                below, state.sums, layer)));
         state.keptBytes = bounds.keptBytes(below, state.sums, layer);
         if (isPromising(state, Which::strongest, layer))
           next.push_back(state);
@@ -83,8 +90,8 @@ private:
     sortByBound(next);
     if (!isDone) {
       if (next.size() > kPromising * most) {
+        leaveOut(next[kPromising * most]);
         next.resize(kPromising * most);
-        isCertain = false;
       }
       std::erase_if(next, [&](State &state) {
         return !isPromising(state, Which::others, layer);
@@ -105,6 +112,11 @@ private:
     return state.bound < known;
   }
 
+  /// The first one, by rising bounds, that does not go on.
+  void leaveOut(const State &state) {
+    leftOutNs = std::min(leftOutNs, state.bound);
+  }
+
   static void sortByBound(std::vector<State> &states) {
     std::sort(states.begin(), states.end(), [](const State &a, const State &b) {
       return std::tuple(a.bound, a.keptBytes, a.sums.peak, a.parent, a.option) <
@@ -119,7 +131,6 @@ private:
   void spread(std::vector<State> &states) {
     if (states.size() <= most)
       return;
-    isCertain = false;
     const size_t half = most / 2;
     const auto [least, largest] = std::minmax_element(
         states.begin(), states.end(), [](const State &a, const State &b) {
@@ -136,8 +147,10 @@ private:
       isCovered[part] = true;
       (chosen.size() < half || isFirst ? chosen : rest).push_back(state);
     }
-    for (size_t i = 0; i < rest.size() && chosen.size() < most; ++i)
-      chosen.push_back(rest[i]);
+    size_t more = 0;
+    while (chosen.size() < most)
+      chosen.push_back(rest[more++]);
+    leaveOut(rest[more]);
     states = std::move(chosen);
   }
 
@@ -189,7 +202,7 @@ private:
         continue;
       }
       if (chosen.size() == most) {
-        isCertain = false;
+        leaveOut(state);
         break;
       }
       order.push_back(static_cast<uint32_t>(chosen.size()));
@@ -203,7 +216,7 @@ private:
   // Of the run.
   double known = 0;
   size_t most = 0;
-  bool isCertain = false;
+  double leftOutNs = 0;                 ///< a bound of all that did not go on
   std::vector<FinishedStages> finished; ///< of the states of now
 };
 
@@ -222,10 +235,19 @@ QuickerChoices quickerChoices(const PolicyProblem &problem,
   if (found.choices)
     knownNs = evaluate(problem, *found.choices).extraNs;
   QuickerChoices better = search.run(knownNs - toleranceNs, mostStates(effort));
-  if (better.choices)
-    return better;
-  found.isCertain = better.isCertain;
-  return found;
+  if (!better.choices)
+    better.choices = std::move(found.choices);
+  return better;
+}
+
+int64_t leastNsBySearch(const PolicyProblem &problem, int64_t capacityBytes,
+                        int64_t knownNs) {
+  const QuickerChoices found =
+      ChoiceSearch(problem, capacityBytes, Effort::exact)
+          .run(knownNs, mostStates(Effort::fast));
+  const bool fits =
+      found.choices || knownNs < std::numeric_limits<int64_t>::max();
+  return fits || !found.isCertain ? found.leastNs : -1;
 }
 
 } // namespace moe::optimize

@@ -18,6 +18,8 @@ struct QuickerChoices {
   /// Whether no choices that fit take less than these, but for the tolerance;
   /// or, where there are none, than what was known.
   bool isCertain = false;
+  /// No choices that fit take less.
+  int64_t leastNs = 0;
 };
 
 /// Choices of a rank that fit `capacityBytes`, and the host, in less time than
@@ -30,5 +32,11 @@ struct QuickerChoices {
 QuickerChoices quickerChoices(const PolicyProblem &problem,
                               int64_t capacityBytes, int64_t knownNs,
                               Effort effort, int64_t toleranceNs = 0);
+
+/// No choices that fit take less, as far as such a search for some hundred
+/// choices, and bounds of what it leaves out, tell; -1: nothing fits.
+/// `knownNs`: what some take.
+int64_t leastNsBySearch(const PolicyProblem &problem, int64_t capacityBytes,
+                        int64_t knownNs);
 
 } // namespace moe::optimize

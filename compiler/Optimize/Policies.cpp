@@ -280,15 +280,16 @@ int64_t leastExtraNs(const PolicyProblem &problem, int64_t capacityBytes,
   assert(problem.check().ok());
   if (knownNs == 0)
     return 0;
-  if (precision == Precision::exact)
-    if (QuickerChoices best =
-            quickerChoices(problem, capacityBytes, knownNs, Effort::exact);
-        best.isCertain) {
-      if (best.choices)
-        return evaluate(problem, *best.choices).extraNs;
-      return knownNs < std::numeric_limits<int64_t>::max() ? knownNs : -1;
-    }
-  return ChoiceBounds(problem, capacityBytes, precision).leastNs();
+  if (precision == Precision::quick)
+    return ChoiceBounds(problem, capacityBytes, precision).leastNs();
+  if (precision == Precision::fine)
+    return leastNsBySearch(problem, capacityBytes, knownNs);
+  const QuickerChoices best =
+      quickerChoices(problem, capacityBytes, knownNs, Effort::exact);
+  if (!best.choices && best.isCertain &&
+      knownNs == std::numeric_limits<int64_t>::max())
+    return -1;
+  return best.leastNs;
 }
 
 } // namespace moe::optimize
