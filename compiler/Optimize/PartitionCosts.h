@@ -52,7 +52,7 @@ public:
 
   /// Of what a rank takes, what its choices have to cost for a search.
   static constexpr int64_t kWorthASearch = 1000;
-  /// The time of `rank` is never less, by the linear relaxation; -1: nothing
+  /// The time of `rank` is never less, by bounds (leastExtraNs); -1: nothing
   /// fits.
   int64_t leastNs(int64_t rank, const std::vector<int64_t> &counts);
   /// Whether it pays to bound a rank before it is worked out.

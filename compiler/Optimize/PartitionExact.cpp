@@ -6,8 +6,8 @@ namespace moe::optimize {
 
 namespace {
 
-/// Depth first, stage by stage. A rank counts with the linear relaxation of its
-/// policies as soon as all its stages are known, before that with its work.
+/// Depth first, stage by stage. A rank counts with a bound of its policies
+/// as soon as all its stages are known, before that with its work.
 class Enumeration {
 public:
   Enumeration(const PartitionProblem &problem, RankCosts &costs,
