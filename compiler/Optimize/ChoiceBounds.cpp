@@ -1,11 +1,8 @@
 #include "compiler/Optimize/ChoiceBounds.h"
 
 #include <algorithm>
-#include <array>
-#include <cmath>
 #include <limits>
 #include <map>
-#include <set>
 #include <tuple>
 #include <utility>
 
@@ -15,6 +12,9 @@ namespace {
 
 /// Bounds that all choices are weighed by.
 constexpr size_t kStrongest = 16;
+/// Layers that bounds are about, times all layers: with more of a stage, not
+/// all of them are.
+constexpr size_t kRowsOfLayers = 1024, kLeastRows = 8;
 
 struct Extent {
   int64_t units; ///< of the bytes that choices decide about
@@ -228,15 +228,25 @@ private:
     size_t layer;
     bool isLate;
   };
+  /// The last ones come first: what the layers below keep is most for them. Of
+  /// too many, the first half of what stays are these, and every so many-th of
+  /// the others.
   std::vector<Row> rows() const {
-    std::vector<Row> found;
-    for (size_t l = 0; l < list.size(); ++l)
+    std::vector<Row> all;
+    for (size_t l = list.size(); l-- > 0;)
       if (list[l].stage == running) {
-        found.push_back({l, false});
+        all.push_back({l, false});
         if (!list[l].isFirst)
-          found.push_back({l, true});
+          all.push_back({l, true});
       }
-    return found;
+    const size_t most = std::max(kLeastRows, kRowsOfLayers / list.size());
+    if (all.size() <= most)
+      return all;
+    std::vector<Row> some(all.begin(), all.begin() + most / 2);
+    for (size_t i = some.size(); some.size() < most; ++i)
+      some.push_back(all[most / 2 + (i - most / 2) * (all.size() - most / 2) /
+                                        (most - most / 2)]);
+    return some;
   }
   struct Item {
     int64_t bytes;

@@ -44,8 +44,8 @@ struct FinishedStages {
 /// with the queues of all others: shares of these count.
 class ChoiceBounds {
 public:
-  /// O(moments * layers^2 * n) for n options of a layer, times some thousand
-  /// (quick), or a hundred thousand.
+  /// O(moments * layers * n) for n options of a layer, times some ten thousand,
+  /// or four times that (fine).
   ChoiceBounds(const PolicyProblem &problem, int64_t capacityBytes,
                Precision precision);
 

@@ -9,9 +9,15 @@
 namespace moe::optimize {
 namespace {
 
-/// States that go on to the next layer.
-size_t mostStates(Effort effort) {
-  return effort == Effort::exact ? size_t{1} << 15 : 512;
+/// States that go on to the next layer; the more layers, the less a choice for
+/// one of them matters.
+size_t mostStates(const PolicyProblem &problem, Effort effort) {
+  if (effort == Effort::exact)
+    return size_t{1} << 15;
+  size_t layers = 0;
+  for (const std::vector<int64_t> &stage : problem.stages)
+    layers += stage.size();
+  return std::clamp<size_t>(8192 / layers, 128, 512);
 }
 
 /// For each state that goes on, those that are weighed by all bounds.
@@ -34,9 +40,9 @@ public:
                effort == Effort::exact ? Precision::fine : Precision::quick) {}
 
   /// Choices that take less than `belowNs`.
-  QuickerChoices run(int64_t belowNs, size_t mostStates) {
+  QuickerChoices run(int64_t belowNs, size_t states) {
     known = static_cast<double>(belowNs);
-    most = mostStates;
+    most = states;
     leftOutNs = std::numeric_limits<double>::infinity();
     finished = {bounds.none()};
     std::vector<std::vector<State>> levels = {{State{}}};
@@ -229,12 +235,13 @@ QuickerChoices quickerChoices(const PolicyProblem &problem,
     return {std::nullopt, true};
   ChoiceSearch search(problem, capacityBytes, effort);
   QuickerChoices found =
-      search.run(knownNs - toleranceNs, mostStates(Effort::fast));
+      search.run(knownNs - toleranceNs, mostStates(problem, Effort::fast));
   if (effort == Effort::fast || found.isCertain)
     return found;
   if (found.choices)
     knownNs = evaluate(problem, *found.choices).extraNs;
-  QuickerChoices better = search.run(knownNs - toleranceNs, mostStates(effort));
+  QuickerChoices better =
+      search.run(knownNs - toleranceNs, mostStates(problem, effort));
   if (!better.choices)
     better.choices = std::move(found.choices);
   return better;
@@ -244,7 +251,7 @@ int64_t leastNsBySearch(const PolicyProblem &problem, int64_t capacityBytes,
                         int64_t knownNs) {
   const QuickerChoices found =
       ChoiceSearch(problem, capacityBytes, Effort::exact)
-          .run(knownNs, mostStates(Effort::fast));
+          .run(knownNs, mostStates(problem, Effort::fast));
   const bool fits =
       found.choices || knownNs < std::numeric_limits<int64_t>::max();
   return fits || !found.isCertain ? found.leastNs : -1;
