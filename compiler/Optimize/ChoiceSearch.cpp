@@ -17,7 +17,7 @@ size_t mostStates(const PolicyProblem &problem, Effort effort) {
   size_t layers = 0;
   for (const std::vector<int64_t> &stage : problem.stages)
     layers += stage.size();
-  return std::clamp<size_t>(8192 / layers, 128, 512);
+  return std::clamp<size_t>(8192 / std::max<size_t>(1, layers), 128, 512);
 }
 
 /// For each state that goes on, those that are weighed by all bounds.
