@@ -67,10 +67,12 @@ public:
   }
 
 private:
-  /// `ns`: what is left out where nothing was left out takes no less.
+  /// `ns`: what all that was not left out takes at least.
   QuickerChoices result(std::optional<Choices> choices, double ns) const {
+    const double least = std::min(leftOutNs, ns);
     return {std::move(choices), leftOutNs >= ns,
-            static_cast<int64_t>(std::min(leftOutNs, ns))};
+            least < 0x1p62 ? static_cast<int64_t>(least)
+                           : std::numeric_limits<int64_t>::max()};
   }
 
   std::vector<State> extend(const std::vector<State> &states, size_t layer) {
@@ -248,10 +250,9 @@ QuickerChoices quickerChoices(const PolicyProblem &problem,
 }
 
 int64_t leastNsBySearch(const PolicyProblem &problem, int64_t capacityBytes,
-                        int64_t knownNs) {
+                        int64_t knownNs, size_t states) {
   const QuickerChoices found =
-      ChoiceSearch(problem, capacityBytes, Effort::exact)
-          .run(knownNs, mostStates(problem, Effort::fast));
+      ChoiceSearch(problem, capacityBytes, Effort::exact).run(knownNs, states);
   const bool fits =
       found.choices || knownNs < std::numeric_limits<int64_t>::max();
   return fits || !found.isCertain ? found.leastNs : -1;

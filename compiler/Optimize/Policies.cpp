@@ -275,6 +275,9 @@ const PolicyFront::Point *PolicyFront::within(int64_t capacityBytes) const {
   return behind == list.begin() ? nullptr : &*std::prev(behind);
 }
 
+/// What a hundredth of a second or two allow.
+static constexpr size_t kStatesOfBounds = 512;
+
 int64_t leastExtraNs(const PolicyProblem &problem, int64_t capacityBytes,
                      Precision precision, int64_t knownNs) {
   assert(problem.check().ok());
@@ -283,7 +286,7 @@ int64_t leastExtraNs(const PolicyProblem &problem, int64_t capacityBytes,
   if (precision == Precision::quick)
     return ChoiceBounds(problem, capacityBytes, precision).leastNs();
   if (precision == Precision::fine)
-    return leastNsBySearch(problem, capacityBytes, knownNs);
+    return leastNsBySearch(problem, capacityBytes, knownNs, kStatesOfBounds);
   const QuickerChoices best =
       quickerChoices(problem, capacityBytes, knownNs, Effort::exact);
   if (!best.choices && best.isCertain &&

@@ -53,13 +53,15 @@ TEST_P(ChoiceSearch, FindsNextToTheOptimum) {
       if (found.isCertain)
         EXPECT_EQ(outcome.extraNs, best.extraNs);
       EXPECT_LE(found.leastNs, best.extraNs);
-      // A bound that is told what some take, and not.
+      // Bounds that are told what some take, and not.
       const int64_t bound =
-          leastNsBySearch(problem, best.peakBytes, outcome.extraNs);
+          leastNsBySearch(problem, best.peakBytes, outcome.extraNs, 512);
       EXPECT_LE(bound, best.extraNs);
-      EXPECT_LE(leastNsBySearch(problem, best.peakBytes,
-                                std::numeric_limits<int64_t>::max()),
-                best.extraNs);
+      for (size_t states : {2, 4, 16, 64})
+        EXPECT_LE(leastNsBySearch(problem, best.peakBytes,
+                                  std::numeric_limits<int64_t>::max(), states),
+                  best.extraNs)
+            << states;
       tight += bound == best.extraNs;
       const int64_t tolerance = outcome.extraNs / 10;
       const QuickerChoices near = quickerChoices(
@@ -85,8 +87,9 @@ TEST_P(ChoiceSearch, FindsNextToTheOptimum) {
         quickerChoices(problem, exact.points().front().peakBytes - 1,
                        int64_t{1} << 60, Effort::exact);
     EXPECT_TRUE(none.isCertain && !none.choices);
-    uncertain += leastNsBySearch(problem, exact.points().front().peakBytes - 1,
-                                 std::numeric_limits<int64_t>::max()) != -1;
+    uncertain +=
+        leastNsBySearch(problem, exact.points().front().peakBytes - 1,
+                        std::numeric_limits<int64_t>::max(), 512) != -1;
   }
   EXPECT_GT(judged, 500);
   for (int64_t rare : {missed, uncertain})
