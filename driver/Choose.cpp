@@ -253,12 +253,16 @@ Chooser::stageCosts(const std::vector<int64_t> &counts, bool withLayers) const {
   return stages;
 }
 
-Result<Chosen> Chooser::choose(const Room &room, bool isEven,
-                               optimize::Effort effort) const {
+optimize::PartitionProblem Chooser::within(const Room &room) const {
   optimize::PartitionProblem problem = base;
   problem.capacityBytes = room.device;
   problem.hostCapacityBytes = room.host;
-  Result<optimize::Partition> found = cut(problem, isEven, effort);
+  return problem;
+}
+
+Result<Chosen> Chooser::choose(const Room &room, bool isEven,
+                               optimize::Effort effort) const {
+  Result<optimize::Partition> found = cut(within(room), isEven, effort);
   if (!found)
     return found.error();
   return tell(*found);
@@ -267,10 +271,7 @@ Result<Chosen> Chooser::choose(const Room &room, bool isEven,
 Result<Chosen> Chooser::choose(const Room &room,
                                const std::vector<int64_t> &counts,
                                optimize::Effort effort) const {
-  optimize::PartitionProblem problem = base;
-  problem.capacityBytes = room.device;
-  problem.hostCapacityBytes = room.host;
-  return tell(optimize::evaluate(problem, counts, effort, fronts.get()));
+  return tell(optimize::evaluate(within(room), counts, effort, fronts.get()));
 }
 
 /// Of every layer the quickest option that keeps next to least: the last
@@ -459,7 +460,7 @@ Chooser::rankNs(const std::vector<schedule::StageCosts> &stages) const {
 
 /// Of what a rank takes, how far from a quick bound it may be for that to tell
 /// enough.
-static constexpr int64_t kCloseEnough = 500, kCloseToOptimum = 10'000;
+static constexpr int64_t kCloseEnough = 500;
 
 Result<int64_t>
 Chooser::bound(const Chosen &chosen,
@@ -475,7 +476,7 @@ Chooser::bound(const Chosen &chosen,
         choice, capacityBytes[r], optimize::Precision::quick, taken.extraNs);
     const bool isExact = freedom.effort == optimize::Effort::exact;
     if (taken.extraNs - least >
-        taken.ns / (isExact ? kCloseToOptimum : kCloseEnough))
+        taken.ns / (isExact ? optimize::kExactWithin : kCloseEnough))
       least = std::max(
           least, optimize::leastExtraNs(choice, capacityBytes[r],
                                         isExact ? optimize::Precision::exact

@@ -163,6 +163,7 @@ private:
   int64_t chooserOf(int64_t rank) const;
   /// What `rank` of the plan holds while it runs.
   void addMoments(int64_t rank);
+  optimize::PartitionProblem within(const Room &room) const;
   Result<optimize::Partition> cut(const optimize::PartitionProblem &problem,
                                   bool isEven, optimize::Effort effort) const;
   Result<Chosen> tell(const optimize::Partition &found) const;

@@ -485,8 +485,9 @@ Status describe(const Chooser &chooser, int64_t whole, Taken &best) {
         {"policies.effort", "exact",
          best.certainty == Certainty::own
              ? "certified: within the memory that it was made for, nothing "
-               "that was weighed is quicker by the planner's account by .01 % "
-               "or more"
+               "that was weighed is quicker by the planner's account, but "
+               "for " +
+                   percent(1.0 / optimize::kExactWithin)
          : best.certainty == Certainty::others
              ? "quicker, by what its programs take, than what is certified to "
                "be best by the planner's account"

@@ -249,13 +249,10 @@ QuickerChoices quickerChoices(const PolicyProblem &problem,
   return better;
 }
 
-int64_t leastNsBySearch(const PolicyProblem &problem, int64_t capacityBytes,
-                        int64_t knownNs, size_t states) {
-  const QuickerChoices found =
-      ChoiceSearch(problem, capacityBytes, Effort::exact).run(knownNs, states);
-  const bool fits =
-      found.choices || knownNs < std::numeric_limits<int64_t>::max();
-  return fits || !found.isCertain ? found.leastNs : -1;
+QuickerChoices narrowSearch(const PolicyProblem &problem, int64_t capacityBytes,
+                            int64_t knownNs, size_t states) {
+  return ChoiceSearch(problem, capacityBytes, Effort::exact)
+      .run(knownNs, states);
 }
 
 } // namespace moe::optimize

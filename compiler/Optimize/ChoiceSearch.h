@@ -34,10 +34,9 @@ QuickerChoices quickerChoices(const PolicyProblem &problem,
                               int64_t capacityBytes, int64_t knownNs,
                               Effort effort, int64_t toleranceNs = 0);
 
-/// No choices that fit take less, as far as such a search with no more than
-/// `states` (2 or more) choices so far, and bounds of what it leaves out, tell;
-/// -1: nothing fits. `knownNs`: what some take.
-int64_t leastNsBySearch(const PolicyProblem &problem, int64_t capacityBytes,
-                        int64_t knownNs, size_t states);
+/// Such a search with no more than `states` (2 or more) choices so far: for its
+/// leastNs, to which what it leaves out counts with its bounds.
+QuickerChoices narrowSearch(const PolicyProblem &problem, int64_t capacityBytes,
+                            int64_t knownNs, size_t states);
 
 } // namespace moe::optimize

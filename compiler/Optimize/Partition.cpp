@@ -1,13 +1,10 @@
 #include "compiler/Optimize/PartitionCosts.h"
 
 #include <algorithm>
-#include <array>
 #include <cassert>
-#include <compare>
 #include <cstdlib>
 #include <limits>
 #include <map>
-#include <numeric>
 #include <string>
 #include <utility>
 
@@ -122,217 +119,6 @@ std::vector<int64_t> legalCut(const PartitionProblem &problem) {
   }
   return counts;
 }
-
-/// One stage a rank, stages in the order of ranks or not: which blocks a stage
-/// has says what its rank costs. Stages that take longer without any policy
-/// than ranks of `known`, a legal cut, can afford are left out. Where it is
-/// costly to work ranks out, stages count with what they take without policies,
-/// then with a bound, and are worked out when they still are part of the best
-/// cut.
-class ChainSearch {
-public:
-  ChainSearch(const PartitionProblem &problem, RankCosts &costs,
-              const std::vector<int64_t> &known)
-      : problem(problem), costs(costs),
-        blocks(static_cast<int64_t>(problem.blocks.size())),
-        stages(problem.stages()) {
-    CutValue value = valueOf(problem, costs, known);
-    int64_t slowest = 0, workNs = 0;
-    for (int64_t rank = 0; rank < problem.ranks(); ++rank)
-      slowest = std::max(slowest, costs.of(rank, known).ns);
-    for (int64_t kind : problem.blocks)
-      workNs += workOf(kind);
-    // All ranks together take no less than their work.
-    int64_t longest =
-        problem.microbatches == 1
-            ? value.objective
-            : (value.objective - workNs) / (problem.microbatches - 1);
-    // Where nothing fits, longer stages could do with less elsewhere.
-    if (value.excess > 0)
-      longest = 2 * slowest;
-    const bool areBounded = costs.areCostly() && value.excess == 0;
-    for (const Key &key : segmentsOfCuts(longest))
-      if (areBounded)
-        segments[key] = {workOf(key), 0, Knowledge::work};
-      else
-        workOut(key);
-  }
-
-  std::optional<std::vector<int64_t>> run() {
-    while (true) {
-      std::optional<std::vector<int64_t>> best = quickest();
-      if (!best || !learnMoreOf(*best))
-        return best;
-    }
-  }
-
-private:
-  enum class Knowledge : uint8_t { work, bound, cost };
-  struct Segment {
-    int64_t ns, excess;
-    Knowledge knowledge;
-  };
-  using Key = std::array<int64_t, 3>; ///< stage, begin, end
-
-  /// Of the segments as they are known.
-  std::optional<std::vector<int64_t>> quickest() const {
-    std::vector<int64_t> times;
-    for (const auto &[key, segment] : segments)
-      times.push_back(segment.ns);
-    std::sort(times.begin(), times.end());
-    times.erase(std::unique(times.begin(), times.end()), times.end());
-    std::optional<std::vector<int64_t>> best;
-    CutValue least{std::numeric_limits<int64_t>::max(), 0};
-    for (int64_t slowest : times) {
-      // Longer slowest ranks only pay with less excess.
-      if (best && least.excess == 0 &&
-          (problem.microbatches - 1) * slowest >= least.objective)
-        break;
-      auto [value, counts] = within(slowest);
-      if (!counts.empty() && (!best || value < least)) {
-        best = counts;
-        least = value;
-      }
-    }
-    return best;
-  }
-
-  int64_t workOf(int64_t kind) const {
-    const BlockKind &block = problem.kinds[static_cast<size_t>(kind)];
-    return block.forwardNs + block.backwardNs;
-  }
-
-  /// The stages that take no longer without policies and are part of a cut of
-  /// such stages.
-  std::vector<Key> segmentsOfCuts(int64_t longest) const {
-    auto at = [&](int64_t stage, int64_t block) {
-      return static_cast<size_t>(stage * (blocks + 1) + block);
-    };
-    std::vector<bool> reached(at(stages, blocks) + 1, false);
-    std::vector<bool> leads(reached.size(), false); // to the end
-    std::vector<Key> found;
-    reached[at(0, 0)] = true;
-    for (int64_t stage = 0; stage < stages; ++stage)
-      for (int64_t begin = 0; begin < blocks; ++begin) {
-        if (!reached[at(stage, begin)])
-          continue;
-        int64_t ns = 0;
-        for (int64_t end = begin + 1; end <= blocks; ++end) {
-          ns += workOf(problem.blocks[static_cast<size_t>(end - 1)]);
-          if (ns > longest)
-            break;
-          if (!mayHold(problem, stage, begin, end))
-            continue;
-          reached[at(stage + 1, end)] = true;
-          found.push_back({stage, begin, end});
-        }
-      }
-    leads[at(stages, blocks)] = true;
-    for (auto segment = found.rbegin(); segment != found.rend(); ++segment) {
-      auto [stage, begin, end] = *segment;
-      if (leads[at(stage + 1, end)])
-        leads[at(stage, begin)] = true;
-    }
-    std::erase_if(found, [&](const Key &segment) {
-      return !leads[at(segment[0] + 1, segment[2])];
-    });
-    return found;
-  }
-
-  int64_t rankOf(const Key &key) const {
-    return problem.rankOf[static_cast<size_t>(key[0])];
-  }
-
-  /// Counts with this stage; what others have does not matter.
-  std::vector<int64_t> countsWith(const Key &key) const {
-    auto [stage, begin, end] = key;
-    std::vector<int64_t> counts(static_cast<size_t>(stages), 0);
-    if (stage > 0)
-      counts.front() = begin;
-    counts[static_cast<size_t>(stage)] = end - begin;
-    return counts;
-  }
-
-  int64_t workOf(const Key &key) const {
-    int64_t ns = 0;
-    for (int64_t b = key[1]; b < key[2]; ++b)
-      ns += workOf(problem.blocks[static_cast<size_t>(b)]);
-    return ns;
-  }
-
-  void workOut(const Key &key) {
-    const RankCost &cost = costs.of(rankOf(key), countsWith(key));
-    segments[key] = {cost.ns, cost.excessBytes, Knowledge::cost};
-  }
-
-  /// The next thing about stages of a cut that are not worked out; says whether
-  /// there were any.
-  bool learnMoreOf(const std::vector<int64_t> &counts) {
-    const std::vector<int64_t> first = beginsOf(counts);
-    bool wereAny = false;
-    for (size_t stage = 0; stage < counts.size(); ++stage) {
-      const Key key = {static_cast<int64_t>(stage), first[stage],
-                       first[stage + 1]};
-      Segment &segment = segments.at(key);
-      if (segment.knowledge == Knowledge::cost)
-        continue;
-      wereAny = true;
-      const int64_t least = segment.knowledge == Knowledge::work
-                                ? costs.leastNs(rankOf(key), countsWith(key))
-                                : -1;
-      if (least > segment.ns)
-        segment = {least, 0, Knowledge::bound};
-      else // a bound says nothing
-        workOut(key);
-    }
-    return wereAny;
-  }
-
-  /// The cut of least excess, then least sum, of stages that take no longer.
-  std::pair<CutValue, std::vector<int64_t>> within(int64_t slowest) const {
-    struct State {
-      CutValue value; ///< excess and sum of times
-      int64_t from = -1;
-    };
-    std::vector<std::map<int64_t, State>> reached(static_cast<size_t>(stages) +
-                                                  1); // by end
-    reached[0][0] = {};
-    for (const auto &[key, segment] : segments) { // stages in rising order
-      auto [stage, begin, end] = key;
-      if (segment.ns > slowest)
-        continue;
-      const auto &before = reached[static_cast<size_t>(stage)];
-      auto from = before.find(begin);
-      if (from == before.end())
-        continue;
-      CutValue value = from->second.value;
-      value.excess += segment.excess;
-      value.objective += segment.ns;
-      auto [at, isNew] =
-          reached[static_cast<size_t>(stage) + 1].try_emplace(end);
-      if (isNew || value < at->second.value)
-        at->second = {value, begin};
-    }
-    auto last = reached.back().find(blocks);
-    if (last == reached.back().end())
-      return {};
-    CutValue value = last->second.value;
-    value.objective += (problem.microbatches - 1) * slowest;
-    std::vector<int64_t> counts(static_cast<size_t>(stages));
-    int64_t end = blocks;
-    for (size_t stage = counts.size(); stage-- > 0;) {
-      int64_t begin = reached[stage + 1].at(end).from;
-      counts[stage] = end - begin;
-      end = begin;
-    }
-    return {value, counts};
-  }
-
-  const PartitionProblem &problem;
-  RankCosts &costs;
-  int64_t blocks, stages;
-  std::map<Key, Segment> segments;
-};
 
 /// The cuts that differ in one block, moved from a stage to another, all
 /// between them handing one on.
@@ -541,7 +327,7 @@ std::optional<Partition> quickPartition(const PartitionProblem &problem,
   std::vector<std::vector<int64_t>> cuts = {start};
   if (problem.stages() == problem.ranks()) {
     if (std::optional<std::vector<int64_t>> best =
-            ChainSearch(problem, costs, start).run())
+            bestCut(problem, costs, start))
       cuts.push_back(std::move(*best));
   } else {
     PartitionProblem unlimited = problem;
@@ -597,7 +383,7 @@ std::optional<Partition> partition(const PartitionProblem &problem,
   if (problem.stages() == problem.ranks()) {
     bool fits = valueOf(problem, costs, quick->counts).excess == 0;
     if (std::optional<std::vector<int64_t>> best =
-            ChainSearch(problem, costs, quick->counts).run();
+            bestCut(problem, costs, quick->counts);
         best &&
         valueOf(problem, costs, *best) < valueOf(problem, costs, found.counts))
       found.counts = std::move(*best);

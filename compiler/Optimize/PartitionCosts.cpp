@@ -18,10 +18,6 @@ std::vector<int64_t> beginsOf(const std::vector<int64_t> &counts) {
 
 namespace {
 
-/// Exact is what is longer than the optimum by no more than this part of what a
-/// rank takes: as solvers of mixed-integer programs have it.
-constexpr int64_t kPrecision = 10'000;
-
 /// Gives layers their first option, which keeps everything, as long as that
 /// fits and takes no more time: what seems to cost nothing still uses links and
 /// the host.
@@ -257,7 +253,7 @@ void RankCosts::improve(RankCost &cost, const RankKey &key,
                             ? std::numeric_limits<int64_t>::max()
                             : cost.extraNs;
   const int64_t tolerance =
-      byEffort == Effort::exact ? workNs(problem, choice) / kPrecision : 0;
+      byEffort == Effort::exact ? workNs(problem, choice) / kExactWithin : 0;
   const QuickerChoices &quicker = fronts.quicker(key, capacity, byEffort, [&] {
     return quickerChoices(choice, capacity, known, byEffort, tolerance);
   });

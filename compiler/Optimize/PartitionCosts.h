@@ -1,6 +1,7 @@
 //===- PartitionCosts.h - what cuts come to ---------------------*- C++ -*-===//
 //
-// Private to the searches over cuts (Partition.cpp, PartitionExact.cpp).
+// Private to the searches over cuts (Partition.cpp, PartitionChain.cpp,
+// PartitionExact.cpp).
 //
 //===----------------------------------------------------------------------===//
 #pragma once
@@ -9,6 +10,7 @@
 
 #include <compare>
 #include <map>
+#include <optional>
 #include <vector>
 
 namespace moe::optimize {
@@ -95,6 +97,14 @@ CutValue valueOf(const PartitionProblem &problem, RankCosts &costs,
 /// Whether a stage may consist of the blocks from `begin` to before `end`.
 bool mayHold(const PartitionProblem &problem, int64_t stage, int64_t begin,
              int64_t end);
+
+/// With one stage a rank, the cut of least excess, then least objective, by
+/// what costs.of() says, of those whose ranks take no longer than `known`, a
+/// legal cut, allows; none: there is none. Where ranks are costly to work out,
+/// only those of cuts that bounds leave are.
+std::optional<std::vector<int64_t>> bestCut(const PartitionProblem &problem,
+                                            RankCosts &costs,
+                                            const std::vector<int64_t> &known);
 
 /// Goes through the cuts whose ranks could take less than those of `known`, a
 /// legal cut, or through all where it does not fit, until it has been at

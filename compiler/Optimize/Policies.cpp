@@ -285,14 +285,13 @@ int64_t leastExtraNs(const PolicyProblem &problem, int64_t capacityBytes,
     return 0;
   if (precision == Precision::quick)
     return ChoiceBounds(problem, capacityBytes, precision).leastNs();
-  if (precision == Precision::fine)
-    return leastNsBySearch(problem, capacityBytes, knownNs, kStatesOfBounds);
   const QuickerChoices best =
-      quickerChoices(problem, capacityBytes, knownNs, Effort::exact);
-  if (!best.choices && best.isCertain &&
-      knownNs == std::numeric_limits<int64_t>::max())
-    return -1;
-  return best.leastNs;
+      precision == Precision::fine
+          ? narrowSearch(problem, capacityBytes, knownNs, kStatesOfBounds)
+          : quickerChoices(problem, capacityBytes, knownNs, Effort::exact);
+  const bool fits =
+      best.choices || knownNs < std::numeric_limits<int64_t>::max();
+  return fits || !best.isCertain ? best.leastNs : -1;
 }
 
 } // namespace moe::optimize

@@ -143,6 +143,10 @@ enum class Effort : uint8_t {
   exact, ///< every undominated choice is followed, up to some ten thousands
 };
 
+/// Where cuts and their choices are exact, ranks take no longer than by this
+/// part of their time: what solvers of mixed-integer programs leave.
+inline constexpr int64_t kExactWithin = 10'000;
+
 class StageFront;
 class StageFronts;
 
@@ -187,8 +191,9 @@ enum class Precision : uint8_t {
   exact, ///< the optimum itself, where that can be found
 };
 
-/// No choices within `capacityBytes` take less extra time: the largest of the
-/// bounds of ChoiceBounds.h. -1: nothing fits. `knownNs`: what some take.
+/// No choices within `capacityBytes` take less extra time: by the bounds of
+/// ChoiceBounds.h (quick), or by a search that they lead (ChoiceSearch.h). -1:
+/// nothing fits. `knownNs`: what some take.
 int64_t leastExtraNs(const PolicyProblem &problem, int64_t capacityBytes,
                      Precision precision = Precision::quick,
                      int64_t knownNs = std::numeric_limits<int64_t>::max());

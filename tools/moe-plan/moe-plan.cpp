@@ -149,7 +149,7 @@ void declareInputs(CLI::App &app, Options &options) {
            request.isExact = text == "exact";
          },
          "What the planner spends on what is left to it: fast; exact: every "
-         "choice worth following, at every budget up to this one, and it says "
+         "choice worth following, at budgets from this one down, and it says "
          "whether the result is certain (docs/planner.md)")
       ->check(CLI::IsMember({"fast", "exact"}))
       ->default_str("fast");

@@ -55,11 +55,12 @@ TEST_P(ChoiceSearch, FindsNextToTheOptimum) {
       EXPECT_LE(found.leastNs, best.extraNs);
       // Bounds that are told what some take, and not.
       const int64_t bound =
-          leastNsBySearch(problem, best.peakBytes, outcome.extraNs, 512);
+          narrowSearch(problem, best.peakBytes, outcome.extraNs, 512).leastNs;
       EXPECT_LE(bound, best.extraNs);
       for (size_t states : {2, 4, 16, 64})
-        EXPECT_LE(leastNsBySearch(problem, best.peakBytes,
-                                  std::numeric_limits<int64_t>::max(), states),
+        EXPECT_LE(narrowSearch(problem, best.peakBytes,
+                               std::numeric_limits<int64_t>::max(), states)
+                      .leastNs,
                   best.extraNs)
             << states;
       tight += bound == best.extraNs;
@@ -87,9 +88,8 @@ TEST_P(ChoiceSearch, FindsNextToTheOptimum) {
         quickerChoices(problem, exact.points().front().peakBytes - 1,
                        int64_t{1} << 60, Effort::exact);
     EXPECT_TRUE(none.isCertain && !none.choices);
-    uncertain +=
-        leastNsBySearch(problem, exact.points().front().peakBytes - 1,
-                        std::numeric_limits<int64_t>::max(), 512) != -1;
+    uncertain += leastExtraNs(problem, exact.points().front().peakBytes - 1,
+                              Precision::fine) != -1;
   }
   EXPECT_GT(judged, 500);
   for (int64_t rare : {missed, uncertain})
