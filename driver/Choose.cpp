@@ -2,10 +2,12 @@
 
 #include "driver/Choose.h"
 
+#include "compiler/Schedule/CriticalPath.h"
 #include "compiler/Schedule/Generators.h"
 #include "compiler/Schedule/Holdings.h"
 
 #include <algorithm>
+#include <limits>
 #include <map>
 #include <optional>
 #include <set>
@@ -253,10 +255,58 @@ Chooser::stageCosts(const std::vector<int64_t> &counts, bool withLayers) const {
   return stages;
 }
 
+/// By schedule::evaluate. Chains of actions that were the longest of a step say
+/// what others take at least.
+class Chooser::ChainTimes : public optimize::StepTimes {
+public:
+  explicit ChainTimes(const Chooser &chooser) : chooser(chooser) {}
+
+  int64_t ns(const std::vector<int64_t> &counts,
+             const std::vector<optimize::StageTimes> &longer) override {
+    const schedule::Costs costs = costsOf(counts, longer);
+    const Result<schedule::Evaluation> step =
+        schedule::evaluate(chooser.order, costs);
+    if (!step)
+      return std::numeric_limits<int64_t>::max();
+    schedule::ActionChain chain =
+        schedule::criticalPath(chooser.order, costs, *step);
+    if (std::find(chains.begin(), chains.end(), chain) == chains.end())
+      chains.push_back(std::move(chain));
+    return step->makespanNs;
+  }
+
+  int64_t
+  leastNs(const std::vector<int64_t> &counts,
+          const std::vector<optimize::StageTimes> &longer) const override {
+    const schedule::Costs costs = costsOf(counts, longer);
+    int64_t least = 0;
+    for (const schedule::ActionChain &chain : chains)
+      least = std::max(least, chain.ns(costs));
+    return least;
+  }
+
+private:
+  schedule::Costs
+  costsOf(const std::vector<int64_t> &counts,
+          const std::vector<optimize::StageTimes> &longer) const {
+    std::vector<schedule::StageCosts> stages = chooser.stageCosts(counts);
+    for (size_t s = 0; s < stages.size(); ++s) {
+      stages[s].forwardNs += longer[s].forwardNs;
+      stages[s].inputGradNs += longer[s].backwardNs;
+    }
+    return chooser.stepCosts(counts, stages);
+  }
+
+  const Chooser &chooser;
+  std::vector<schedule::ActionChain> chains;
+};
+
 optimize::PartitionProblem Chooser::within(const Room &room) const {
   optimize::PartitionProblem problem = base;
   problem.capacityBytes = room.device;
   problem.hostCapacityBytes = room.host;
+  if (problem.stages() > problem.ranks())
+    problem.steps = std::make_shared<ChainTimes>(*this);
   return problem;
 }
 
@@ -413,10 +463,10 @@ Result<Chosen> Chooser::tell(const optimize::Partition &found) const {
   return chosen;
 }
 
-Result<int64_t>
-Chooser::stepNs(const std::vector<int64_t> &counts,
-                const std::vector<schedule::StageCosts> &stages,
-                std::vector<schedule::OverlapCost> overlaps) const {
+schedule::Costs
+Chooser::stepCosts(const std::vector<int64_t> &counts,
+                   const std::vector<schedule::StageCosts> &stages,
+                   std::vector<schedule::OverlapCost> overlaps) const {
   schedule::Costs costs;
   costs.transferNs = transferNs;
   costs.overlaps = std::move(overlaps);
@@ -443,7 +493,15 @@ Chooser::stepNs(const std::vector<int64_t> &counts,
            forwardNs + backwardNs - static_cast<int64_t>(saved)});
     }
   }
-  Result<schedule::Evaluation> step = schedule::evaluate(order, costs);
+  return costs;
+}
+
+Result<int64_t>
+Chooser::stepNs(const std::vector<int64_t> &counts,
+                const std::vector<schedule::StageCosts> &stages,
+                std::vector<schedule::OverlapCost> overlaps) const {
+  Result<schedule::Evaluation> step =
+      schedule::evaluate(order, stepCosts(counts, stages, std::move(overlaps)));
   if (!step)
     return step.error();
   return step->makespanNs;

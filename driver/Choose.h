@@ -153,6 +153,8 @@ public:
   }
 
 private:
+  class ChainTimes;
+
   Chooser(ModelOptions options, const schedule::Schedule &order,
           int64_t transferNs, Freedom freedom)
       : options(std::move(options)), order(order),
@@ -164,6 +166,11 @@ private:
   /// What `rank` of the plan holds while it runs.
   void addMoments(int64_t rank);
   optimize::PartitionProblem within(const Room &room) const;
+  /// See stepNs().
+  schedule::Costs
+  stepCosts(const std::vector<int64_t> &counts,
+            const std::vector<schedule::StageCosts> &stages,
+            std::vector<schedule::OverlapCost> overlaps = {}) const;
   Result<optimize::Partition> cut(const optimize::PartitionProblem &problem,
                                   bool isEven, optimize::Effort effort) const;
   Result<Chosen> tell(const optimize::Partition &found) const;

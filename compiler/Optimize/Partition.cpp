@@ -120,65 +120,6 @@ std::vector<int64_t> legalCut(const PartitionProblem &problem) {
   return counts;
 }
 
-/// The cuts that differ in one block, moved from a stage to another, all
-/// between them handing one on.
-std::vector<std::vector<int64_t>>
-neighbours(const PartitionProblem &problem,
-           const std::vector<int64_t> &counts) {
-  std::vector<std::vector<int64_t>> cuts;
-  for (size_t from = 0; from < counts.size(); ++from)
-    for (size_t to = 0; to < counts.size(); ++to) {
-      if (from == to)
-        continue;
-      std::vector<int64_t> moved = counts;
-      --moved[from];
-      ++moved[to];
-      if (isLegal(problem, moved))
-        cuts.push_back(std::move(moved));
-    }
-  return cuts;
-}
-
-/// Goes to the best neighbour as long as that helps.
-std::vector<int64_t> descend(const PartitionProblem &problem, RankCosts &costs,
-                             std::vector<int64_t> counts) {
-  CutValue value = valueOf(problem, costs, counts);
-  while (true) {
-    bool isBetter = false;
-    for (std::vector<int64_t> &moved : neighbours(problem, counts)) {
-      CutValue other = valueOf(problem, costs, moved);
-      if (!(other < value))
-        continue;
-      value = other;
-      counts = std::move(moved);
-      isBetter = true;
-    }
-    if (!isBetter)
-      return counts;
-  }
-}
-
-/// Beyond this many, to look further takes longer than it is worth.
-constexpr int64_t kFewStages = 8, kFewNodes = 2000;
-
-/// Goes on from every neighbour of where that ends, as long as that helps.
-std::vector<int64_t> search(const PartitionProblem &problem, RankCosts &costs,
-                            const std::vector<int64_t> &start) {
-  std::vector<int64_t> counts = descend(problem, costs, start);
-  while (std::ssize(counts) <= kFewStages) {
-    std::vector<int64_t> best = counts;
-    for (const std::vector<int64_t> &moved : neighbours(problem, counts)) {
-      std::vector<int64_t> found = descend(problem, costs, moved);
-      if (valueOf(problem, costs, found) < valueOf(problem, costs, best))
-        best = std::move(found);
-    }
-    if (best == counts)
-      break;
-    counts = std::move(best);
-  }
-  return counts;
-}
-
 } // namespace
 
 bool isLegal(const PartitionProblem &problem,
@@ -330,24 +271,13 @@ std::optional<Partition> quickPartition(const PartitionProblem &problem,
             bestCut(problem, costs, start))
       cuts.push_back(std::move(*best));
   } else {
-    PartitionProblem unlimited = problem;
-    for (int64_t &capacity : unlimited.capacityBytes)
-      capacity = std::numeric_limits<int64_t>::max();
-    RankCosts quickest(unlimited, Effort::fast, fronts);
-    cuts.push_back(search(problem, costs, start));
-    cuts.push_back(search(problem, costs, descend(unlimited, quickest, start)));
-    const bool fits = std::any_of(
-        cuts.begin(), cuts.end(), [&](const std::vector<int64_t> &cut) {
-          return valueOf(problem, costs, cut).excess == 0;
-        });
-    if (!fits && problem.stages() <= kFewStages)
-      cuts.push_back(
-          enumerateCuts(problem, costs, cuts.back(), kFewNodes).counts);
+    for (std::vector<int64_t> &cut : localCuts(problem, costs, start, fronts))
+      cuts.push_back(std::move(cut));
   }
   auto value = [&](const std::vector<int64_t> &cut) {
     for (int64_t rank = 0; rank < problem.ranks(); ++rank)
       costs.sharpen(rank, cut);
-    return valueOf(problem, costs, cut);
+    return stepOf(problem, costs, cut);
   };
   std::vector<int64_t> best = cuts.front();
   CutValue least = value(best);

@@ -47,6 +47,18 @@ struct RankMoment {
   int64_t overlapped = -1;
 };
 
+/// How long steps take, with this many blocks on each stage and stages that
+/// take so much longer than without policies. Nanoseconds.
+class StepTimes {
+public:
+  virtual ~StepTimes() = default;
+  virtual int64_t ns(const std::vector<int64_t> &counts,
+                     const std::vector<StageTimes> &longer) = 0;
+  /// What the step takes at least, by those timed before. Far quicker.
+  virtual int64_t leastNs(const std::vector<int64_t> &counts,
+                          const std::vector<StageTimes> &longer) const = 0;
+};
+
 struct PartitionProblem {
   std::vector<BlockKind> kinds;
   std::vector<int64_t> blocks; ///< their kinds, in model order
@@ -61,6 +73,8 @@ struct PartitionProblem {
   int64_t microbatches = 1;
   /// For each block the stage where it has to lie, -1: any. Empty: all.
   std::vector<int64_t> pins;
+  /// Null: the objective (Partition::objectiveNs) is all that is known.
+  std::shared_ptr<StepTimes> steps = nullptr;
 
   int64_t stages() const { return static_cast<int64_t>(rankOf.size()); }
   int64_t ranks() const { return static_cast<int64_t>(moments.size()); }
@@ -152,10 +166,12 @@ std::vector<int64_t> uniformCounts(const PartitionProblem &problem);
 /// time of the slowest rank), and from there on cuts in which the slowest has a
 /// block less, by what a search finds for the capacities; with more, a local
 /// search that starts from the uniform cut and from the one that is best
-/// without memory. Effort::exact finds the best choices for each capacity, and
-/// with several stages a rank goes on through all cuts that a bound leaves, up
-/// to some millions. `nullopt`: the pins leave no legal cut. `fronts`: of calls
-/// for other capacities, null: of this call only.
+/// without memory, and goes on by how long steps take, where that is known: the
+/// objective knows nothing of ranks that wait for each other. Effort::exact
+/// finds the best choices for each capacity, and with several stages a rank
+/// goes on through all cuts that a bound leaves, up to some millions.
+/// `nullopt`: the pins leave no legal cut. `fronts`: of calls for other
+/// capacities, null: of this call only.
 std::optional<Partition> partition(const PartitionProblem &problem,
                                    Effort effort = Effort::fast,
                                    RankFronts *fronts = nullptr);

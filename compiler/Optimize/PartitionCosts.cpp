@@ -207,7 +207,14 @@ RankCost RankCosts::costOf(const PolicyProblem &choice, int64_t capacity,
   cost.extraNs = taken.extraNs;
   cost.peakBytes = taken.peakBytes;
   cost.excessBytes = std::max<int64_t>(0, taken.peakBytes - capacity);
+  setLonger(choice, cost);
   return cost;
+}
+
+void RankCosts::setLonger(const PolicyProblem &choice, RankCost &cost) {
+  cost.longer.clear();
+  for (size_t stage = 0; stage < cost.choices.size(); ++stage)
+    cost.longer.push_back(timesOf(choice, stage, cost.choices[stage]));
 }
 
 void RankCosts::sharpen(int64_t rank, const std::vector<int64_t> &counts) {
@@ -243,6 +250,7 @@ void RankCosts::level(int64_t rank, const std::vector<int64_t> &counts) {
   cost.ns -= cost.extraNs - outcome.extraNs;
   cost.extraNs = outcome.extraNs;
   cost.peakBytes = outcome.peakBytes;
+  setLonger(choice, cost);
 }
 
 void RankCosts::improve(RankCost &cost, const RankKey &key,
@@ -276,6 +284,26 @@ CutValue valueOf(const PartitionProblem &problem, RankCosts &costs,
     sum += cost.ns;
   }
   return {excess, (problem.microbatches - 1) * slowest + sum};
+}
+
+std::vector<StageTimes> longerOf(const PartitionProblem &problem,
+                                 RankCosts &costs,
+                                 const std::vector<int64_t> &counts) {
+  std::vector<StageTimes> longer;
+  std::vector<size_t> next(static_cast<size_t>(problem.ranks()), 0);
+  for (int64_t rank : problem.rankOf)
+    longer.push_back(
+        costs.of(rank, counts).longer[next[static_cast<size_t>(rank)]++]);
+  return longer;
+}
+
+CutValue stepOf(const PartitionProblem &problem, RankCosts &costs,
+                const std::vector<int64_t> &counts) {
+  CutValue value = valueOf(problem, costs, counts);
+  if (problem.steps)
+    value.objective =
+        problem.steps->ns(counts, longerOf(problem, costs, counts));
+  return value;
 }
 
 bool mayHold(const PartitionProblem &problem, int64_t stage, int64_t begin,

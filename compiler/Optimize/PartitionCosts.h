@@ -1,7 +1,7 @@
 //===- PartitionCosts.h - what cuts come to ---------------------*- C++ -*-===//
 //
 // Private to the searches over cuts (Partition.cpp, PartitionChain.cpp,
-// PartitionExact.cpp).
+// PartitionExact.cpp, PartitionLocal.cpp).
 //
 //===----------------------------------------------------------------------===//
 #pragma once
@@ -25,6 +25,7 @@ struct RankCost {
   int64_t peakBytes = 0;
   int64_t excessBytes = 0;
   Choices choices;
+  std::vector<StageTimes> longer; ///< that its stages take by these
   /// Whether it is certain that no choices that fit take less; or, where these
   /// do not fit, that none do.
   bool isExact = false;
@@ -71,6 +72,7 @@ private:
                    const RankKey &key);
   RankCost costOf(const PolicyProblem &choice, int64_t capacity,
                   PolicyFront::Point taken, Choices choices) const;
+  static void setLonger(const PolicyProblem &choice, RankCost &cost);
   void improve(RankCost &cost, const RankKey &key, const PolicyProblem &choice,
                Effort byEffort);
 
@@ -94,6 +96,16 @@ struct CutValue {
 CutValue valueOf(const PartitionProblem &problem, RankCosts &costs,
                  const std::vector<int64_t> &counts);
 
+/// What the stages of a cut take longer than without policies.
+std::vector<StageTimes> longerOf(const PartitionProblem &problem,
+                                 RankCosts &costs,
+                                 const std::vector<int64_t> &counts);
+
+/// With how long the step takes, where PartitionProblem::steps tells, instead
+/// of the objective.
+CutValue stepOf(const PartitionProblem &problem, RankCosts &costs,
+                const std::vector<int64_t> &counts);
+
 /// Whether a stage may consist of the blocks from `begin` to before `end`.
 bool mayHold(const PartitionProblem &problem, int64_t stage, int64_t begin,
              int64_t end);
@@ -105,6 +117,15 @@ bool mayHold(const PartitionProblem &problem, int64_t stage, int64_t begin,
 std::optional<std::vector<int64_t>> bestCut(const PartitionProblem &problem,
                                             RankCosts &costs,
                                             const std::vector<int64_t> &known);
+
+/// With several stages a rank, where local searches end: by the objective, from
+/// `start`, a legal cut, and from the one that is best without memory; and, by
+/// how long steps take where that is known, from the best of these. `fronts`:
+/// see partition().
+std::vector<std::vector<int64_t>> localCuts(const PartitionProblem &problem,
+                                            RankCosts &costs,
+                                            const std::vector<int64_t> &start,
+                                            RankFronts *fronts);
 
 /// Goes through the cuts whose ranks could take less than those of `known`, a
 /// legal cut, or through all where it does not fit, until it has been at

@@ -3,6 +3,7 @@
 #include "compiler/Schedule/Progress.h"
 
 #include <algorithm>
+#include <utility>
 
 namespace moe::schedule {
 
@@ -52,6 +53,23 @@ Status Costs::check(const ScheduleProblem &problem) const {
   if (totalNs * times > 0x1p61 || totalBytes * times > 0x1p61)
     return fail("their sum over all microbatches does not fit 62 bits");
   return {};
+}
+
+int64_t Costs::pairNs(int64_t forwardStage, int64_t backwardStage,
+                      bool isWhole) const {
+  const std::pair stagesOfPair(forwardStage, backwardStage);
+  auto known = std::lower_bound(
+      overlaps.begin(), overlaps.end(), stagesOfPair,
+      [](const OverlapCost &overlap, const std::pair<int64_t, int64_t> &key) {
+        return std::pair(overlap.forwardStage, overlap.backwardStage) < key;
+      });
+  if (known != overlaps.end() &&
+      std::pair(known->forwardStage, known->backwardStage) == stagesOfPair)
+    return known->ns;
+  const StageCosts &forward = stages[static_cast<size_t>(forwardStage)];
+  const StageCosts &backward = stages[static_cast<size_t>(backwardStage)];
+  return forward.forwardNs + backward.inputGradNs +
+         (isWhole ? backward.weightGradNs : 0);
 }
 
 Costs Costs::uniform(const ScheduleProblem &problem, int64_t forwardNs,
@@ -168,14 +186,6 @@ private:
     return 0;
   }
 
-  int64_t pairNs(const Action &first, const Action &second) const {
-    for (const OverlapCost &overlap : costs.overlaps)
-      if (overlap.forwardStage == first.stage &&
-          overlap.backwardStage == second.stage)
-        return overlap.ns;
-    return durationNs(first) + durationNs(second);
-  }
-
   void finish(const Action &action, int64_t endNs) {
     if (action.phase == Phase::weight_grad)
       return;
@@ -200,7 +210,8 @@ private:
       if (secondNs == kNotYet)
         return blocker;
       beginNs = std::max(beginNs, secondNs);
-      lengthNs = pairNs(action, actions[index + 1]);
+      lengthNs = costs.pairNs(action.stage, actions[index + 1].stage,
+                              actions[index + 1].phase == Phase::backward);
     }
     beginNs = std::max(beginNs, freeNs[rank]);
     int64_t endNs = beginNs + lengthNs;

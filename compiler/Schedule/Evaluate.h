@@ -56,6 +56,10 @@ struct Costs {
   /// Bytes that the actions of each rank may hold at once; empty: no limit.
   std::vector<int64_t> limitBytes;
 
+  /// A forward and a backward (or backward_input) that run interleaved.
+  int64_t pairNs(int64_t forwardStage, int64_t backwardStage,
+                 bool isWhole) const;
+
   /// Whether there is one entry for every stage (and rank), nothing is
   /// negative, weightGradBytes <= savedBytes, sums fit 62 bits.
   Status check(const ScheduleProblem &problem) const;

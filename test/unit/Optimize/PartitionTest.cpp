@@ -6,6 +6,9 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
+#include <limits>
+#include <memory>
 #include <numeric>
 
 namespace moe::optimize {
@@ -154,6 +157,103 @@ TEST_P(AgainstAllCuts, TheBestIsFound) {
       EXPECT_EQ(found->objectiveNs, best->objectiveNs) << "trial " << trial;
   }
   EXPECT_GT(fitting, 15);
+}
+
+/// Steps that are as long as the longest of some chains of stages.
+class ChainsOfStages : public StepTimes {
+public:
+  ChainsOfStages(const PartitionProblem &problem, Random &random)
+      : problem(problem) {
+    for (int chain = 0; chain < 6; ++chain) {
+      std::vector<int64_t> &passes = chains.emplace_back();
+      for (int64_t stage = 0; stage < problem.stages(); ++stage)
+        passes.push_back(random(1, problem.microbatches));
+    }
+  }
+
+  int64_t ns(const std::vector<int64_t> &counts,
+             const std::vector<StageTimes> &longer) override {
+    ++timed;
+    known = chains.size();
+    return longest(chains.size(), counts, longer);
+  }
+  int64_t leastNs(const std::vector<int64_t> &counts,
+                  const std::vector<StageTimes> &longer) const override {
+    return longest(known / 2, counts, longer);
+  }
+
+  int timed = 0;
+
+private:
+  int64_t longest(size_t chainCount, const std::vector<int64_t> &counts,
+                  const std::vector<StageTimes> &longer) const {
+    int64_t most = 0;
+    for (size_t chain = 0; chain < chainCount; ++chain) {
+      int64_t ns = 0;
+      size_t block = 0;
+      for (size_t stage = 0; stage < counts.size(); ++stage) {
+        int64_t stageNs = longer[stage].forwardNs + longer[stage].backwardNs;
+        for (int64_t b = 0; b < counts[stage]; ++b, ++block) {
+          const BlockKind &kind =
+              problem.kinds[static_cast<size_t>(problem.blocks[block])];
+          stageNs += kind.forwardNs + kind.backwardNs;
+        }
+        ns += chains[chain][stage] * stageNs;
+      }
+      most = std::max(most, ns);
+    }
+    return most;
+  }
+
+  const PartitionProblem &problem;
+  std::vector<std::vector<int64_t>> chains;
+  size_t known = 0;
+};
+
+/// How long the step takes with what `made` chooses.
+int64_t stepNsOf(const PartitionProblem &problem, const Partition &made,
+                 StepTimes &steps) {
+  std::vector<StageTimes> longer;
+  std::vector<size_t> next(problem.moments.size(), 0);
+  for (int64_t rank : problem.rankOf) {
+    const size_t place = next[static_cast<size_t>(rank)]++;
+    longer.push_back(timesOf(rankProblem(problem, made.counts, rank), place,
+                             made.choices[static_cast<size_t>(rank)][place]));
+  }
+  return steps.ns(made.counts, longer);
+}
+
+// Where steps are known, several stages on a rank are cut for them, not for the
+// objective.
+TEST(Partition, IsQuickByTheStepsThatItIsTold) {
+  Random random(53);
+  int fitting = 0;
+  double ofBest = 0, ofFound = 0, ofObjective = 0;
+  for (int trial = 0; trial < 100; ++trial) {
+    PartitionProblem problem = randomProblem(random, true);
+    const std::optional<Partition> byObjective = partition(problem);
+    auto steps = std::make_shared<ChainsOfStages>(problem, random);
+    int64_t best = std::numeric_limits<int64_t>::max();
+    for (const std::vector<int64_t> &counts : allCuts(problem))
+      if (Partition made = evaluate(problem, counts); made.excessBytes == 0)
+        best = std::min(best, stepNsOf(problem, made, *steps));
+    problem.steps = steps;
+    const std::optional<Partition> found = partition(problem);
+    ASSERT_TRUE(found && byObjective);
+    if (best == std::numeric_limits<int64_t>::max())
+      continue;
+    ++fitting;
+    EXPECT_EQ(found->excessBytes, 0) << "trial " << trial;
+    ofBest += static_cast<double>(best);
+    ofFound += static_cast<double>(stepNsOf(problem, *found, *steps));
+    ofObjective += static_cast<double>(stepNsOf(problem, *byObjective, *steps));
+    EXPECT_LE(static_cast<double>(stepNsOf(problem, *found, *steps)),
+              1.02 * static_cast<double>(best))
+        << "trial " << trial;
+  }
+  EXPECT_GT(fitting, 30);
+  EXPECT_LT(ofFound, 1.001 * ofBest);
+  EXPECT_GT(ofObjective, 1.02 * ofBest);
 }
 
 INSTANTIATE_TEST_SUITE_P(Seeds, AgainstAllCuts, testing::Range(0, 10));

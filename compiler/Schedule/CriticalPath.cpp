@@ -1,0 +1,170 @@
+#include "compiler/Schedule/CriticalPath.h"
+
+#include <algorithm>
+#include <array>
+#include <cassert>
+#include <map>
+#include <optional>
+
+namespace moe::schedule {
+
+namespace {
+
+bool isBackward(const Action &action) {
+  return action.phase == Phase::backward ||
+         action.phase == Phase::backward_input;
+}
+
+class ChainFinder {
+public:
+  ChainFinder(const Schedule &schedule, const Costs &costs,
+              const Evaluation &evaluation)
+      : schedule(schedule), problem(schedule.problem), costs(costs),
+        evaluation(evaluation) {
+    const auto instances =
+        static_cast<size_t>(problem.stages() * problem.microbatches);
+    forwards.resize(instances);
+    backwards.resize(instances);
+    for (size_t rank = 0; rank < schedule.ranks.size(); ++rank)
+      for (size_t i = 0; i < schedule.ranks[rank].size(); ++i) {
+        const Action &action = schedule.ranks[rank][i];
+        if (action.phase == Phase::forward)
+          forwards[instance(action.stage, action.microbatch)] = i;
+        else if (isBackward(action))
+          backwards[instance(action.stage, action.microbatch)] = i;
+      }
+  }
+
+  ActionChain run() {
+    chain.stages.resize(static_cast<size_t>(problem.stages()));
+    std::optional<Place> at = last();
+    while (at) {
+      add(*at);
+      at = before(*at);
+    }
+    for (const auto &[key, count] : pairs)
+      chain.pairs.push_back({key[0], key[1], key[2] != 0, count});
+    return std::move(chain);
+  }
+
+private:
+  /// An action, the first one of a pair.
+  struct Place {
+    size_t rank, index;
+  };
+
+  size_t instance(int64_t stage, int64_t microbatch) const {
+    return static_cast<size_t>(stage * problem.microbatches + microbatch);
+  }
+  const Action &actionAt(Place place) const {
+    return schedule.ranks[place.rank][place.index];
+  }
+  const ActionTime &timeOf(Place place) const {
+    return evaluation.ranks[place.rank].times[place.index];
+  }
+  Place firstOfPair(Place place) const {
+    if (place.index > 0 &&
+        schedule.ranks[place.rank][place.index - 1].overlapsNext)
+      --place.index;
+    return place;
+  }
+
+  std::optional<Place> last() const {
+    std::optional<Place> latest;
+    for (size_t rank = 0; rank < schedule.ranks.size(); ++rank) {
+      if (schedule.ranks[rank].empty())
+        continue;
+      const Place end = {rank, schedule.ranks[rank].size() - 1};
+      if (!latest || timeOf(end).endNs > timeOf(*latest).endNs)
+        latest = end;
+    }
+    if (latest)
+      latest = firstOfPair(*latest);
+    return latest;
+  }
+
+  void add(Place place) {
+    const Action &action = actionAt(place);
+    ActionChain::OfStage &stage =
+        chain.stages[static_cast<size_t>(action.stage)];
+    if (action.overlapsNext) {
+      const Action &second = schedule.ranks[place.rank][place.index + 1];
+      ++pairs[{action.stage, second.stage, second.phase == Phase::backward}];
+      return;
+    }
+    stage.forwards += action.phase == Phase::forward;
+    stage.inputGrads += isBackward(action);
+    stage.weightGrads +=
+        action.phase == Phase::backward || action.phase == Phase::weight_grad;
+  }
+
+  /// What made the input of an action; none: nothing did.
+  std::optional<Place> makerOf(const Action &action) const {
+    int64_t source = action.stage;
+    const std::vector<size_t> *indices = &forwards;
+    if (action.phase == Phase::weight_grad ||
+        (action.phase == Phase::forward && problem.isFirst(source)))
+      return std::nullopt;
+    if (action.phase == Phase::forward) {
+      --source;
+    } else if (!problem.isLast(source)) {
+      ++source;
+      indices = &backwards;
+    }
+    return Place{static_cast<size_t>(problem.rankOf(source)),
+                 (*indices)[instance(source, action.microbatch)]};
+  }
+
+  /// What an action, or a pair, began behind; none: the step began with it.
+  std::optional<Place> before(Place place) {
+    const int64_t beginNs = timeOf(place).beginNs;
+    if (place.index > 0) {
+      const Place earlier = {place.rank, place.index - 1};
+      if (timeOf(earlier).endNs == beginNs)
+        return firstOfPair(earlier);
+    }
+    const size_t end = place.index + (actionAt(place).overlapsNext ? 2 : 1);
+    for (size_t i = place.index; i < end; ++i) {
+      std::optional<Place> maker = makerOf(actionAt({place.rank, i}));
+      if (!maker)
+        continue;
+      const bool isFar = maker->rank != place.rank;
+      if (timeOf(*maker).endNs + (isFar ? costs.transferNs : 0) != beginNs)
+        continue;
+      chain.transfers += isFar;
+      return firstOfPair(*maker);
+    }
+    assert(beginNs == 0 && "an action waits for nothing and begins late");
+    return std::nullopt;
+  }
+
+  const Schedule &schedule;
+  const ScheduleProblem &problem;
+  const Costs &costs;
+  const Evaluation &evaluation;
+  /// By stage and microbatch, which action of its rank it is.
+  std::vector<size_t> forwards, backwards;
+  ActionChain chain;
+  std::map<std::array<int64_t, 3>, int64_t> pairs;
+};
+
+} // namespace
+
+int64_t ActionChain::ns(const Costs &costs) const {
+  int64_t ns = transfers * costs.transferNs;
+  for (size_t s = 0; s < stages.size(); ++s)
+    ns += stages[s].forwards * costs.stages[s].forwardNs +
+          stages[s].inputGrads * costs.stages[s].inputGradNs +
+          stages[s].weightGrads * costs.stages[s].weightGradNs;
+  for (const Pairs &each : pairs)
+    ns += each.count *
+          costs.pairNs(each.forwardStage, each.backwardStage, each.isWhole);
+  return ns;
+}
+
+ActionChain criticalPath(const Schedule &schedule, const Costs &costs,
+                         const Evaluation &evaluation) {
+  return ChainFinder(schedule, costs, evaluation).run();
+}
+
+} // namespace moe::schedule
