@@ -233,24 +233,31 @@ Chooser::cut(const optimize::PartitionProblem &problem, bool isEven,
   return optimize::evaluate(problem, *counts, effort, fronts.get());
 }
 
+schedule::StageCosts Chooser::costsOfBlocks(int64_t begin, int64_t end,
+                                            bool withLayers) const {
+  schedule::StageCosts cost;
+  for (int64_t b = begin; b < end; ++b) {
+    const BlockOptions &kind =
+        options
+            .kinds[static_cast<size_t>(options.blocks[static_cast<size_t>(b)])];
+    if (kind.figures.isLayer && !withLayers)
+      continue;
+    const BlockTimes &times = b + 1 == end ? kind.last : kind.inside;
+    cost.forwardNs += times.forwardNs;
+    // A whole backward defers weight gradients behind exchanges.
+    cost.inputGradNs += isSplit ? times.inputGradNs : times.backwardNs;
+    cost.weightGradNs += isSplit ? times.weightGradNs : 0;
+  }
+  return cost;
+}
+
 std::vector<schedule::StageCosts>
 Chooser::stageCosts(const std::vector<int64_t> &counts, bool withLayers) const {
   std::vector<schedule::StageCosts> stages;
-  const bool isSplit = schedule::splitsBackwards(order);
-  size_t block = 0;
+  int64_t begin = 0;
   for (int64_t count : counts) {
-    schedule::StageCosts &cost = stages.emplace_back();
-    for (int64_t b = 0; b < count; ++b, ++block) {
-      const BlockOptions &kind =
-          options.kinds[static_cast<size_t>(options.blocks[block])];
-      if (kind.figures.isLayer && !withLayers)
-        continue;
-      const BlockTimes &times = b + 1 == count ? kind.last : kind.inside;
-      cost.forwardNs += times.forwardNs;
-      // A whole backward defers weight gradients behind exchanges.
-      cost.inputGradNs += isSplit ? times.inputGradNs : times.backwardNs;
-      cost.weightGradNs += isSplit ? times.weightGradNs : 0;
-    }
+    stages.push_back(costsOfBlocks(begin, begin + count, withLayers));
+    begin += count;
   }
   return stages;
 }
@@ -259,7 +266,10 @@ Chooser::stageCosts(const std::vector<int64_t> &counts, bool withLayers) const {
 /// what others take at least.
 class Chooser::ChainTimes : public optimize::StepTimes {
 public:
-  explicit ChainTimes(const Chooser &chooser) : chooser(chooser) {}
+  explicit ChainTimes(const Chooser &chooser) : chooser(chooser) {
+    for (int64_t rank = 0; rank < chooser.order.problem.ranks; ++rank)
+      remember(schedule::chainThrough(chooser.order, rank));
+  }
 
   int64_t ns(const std::vector<int64_t> &counts,
              const std::vector<optimize::StageTimes> &longer) override {
@@ -268,10 +278,7 @@ public:
         schedule::evaluate(chooser.order, costs);
     if (!step)
       return std::numeric_limits<int64_t>::max();
-    schedule::ActionChain chain =
-        schedule::criticalPath(chooser.order, costs, *step);
-    if (std::find(chains.begin(), chains.end(), chain) == chains.end())
-      chains.push_back(std::move(chain));
+    remember(schedule::criticalPath(chooser.order, costs, *step));
     return step->makespanNs;
   }
 
@@ -285,7 +292,90 @@ public:
     return least;
   }
 
+  size_t chainCount() const override { return chains.size(); }
+
+  int64_t transfersNs(size_t chain) const override {
+    return chains[chain].transfers * chooser.transferNs;
+  }
+
+  int64_t partNs(size_t chain, const std::vector<optimize::StageBlocks> &ofRank,
+                 const optimize::LeastExtra &extra) const override {
+    const Parts &parts = partsOf[chain];
+    int64_t ns = 0;
+    // How often the chain comes through the stages that it comes through least.
+    double leastForwards = std::numeric_limits<double>::max();
+    double leastBackwards = leastForwards;
+    for (const optimize::StageBlocks &blocks : ofRank) {
+      const auto stage = static_cast<size_t>(blocks.stage);
+      const schedule::ActionChain::OfStage &passes = parts.stages[stage];
+      const schedule::StageCosts &costs = segment(blocks).whole;
+      ns += passes.forwards * costs.forwardNs +
+            passes.inputGrads * costs.inputGradNs +
+            passes.weightGrads * costs.weightGradNs;
+      double forwards = static_cast<double>(passes.forwards);
+      double backwards = static_cast<double>(passes.inputGrads);
+      for (const schedule::ActionChain::Pairs &pairs : parts.pairs[stage]) {
+        const bool isForward = pairs.forwardStage == blocks.stage;
+        (isForward ? forwards : backwards) +=
+            static_cast<double>(pairs.count) *
+            (1 - chooser.options.overlapShare);
+        for (const optimize::StageBlocks &other : ofRank)
+          if (isForward && other.stage == pairs.backwardStage)
+            ns += pairs.count * chooser.pairNs(segment(blocks), segment(other));
+      }
+      leastForwards = std::min(leastForwards, forwards);
+      leastBackwards = std::min(leastBackwards, backwards);
+    }
+    const auto backwardNs = static_cast<double>(extra.backwardNs);
+    const double otherNs =
+        std::max<double>(0, static_cast<double>(extra.ns) - backwardNs);
+    return ns + static_cast<int64_t>(leastBackwards * backwardNs +
+                                     std::min(leastForwards, leastBackwards) *
+                                         otherNs);
+  }
+
 private:
+  /// Of a chain, by place of the stage in its copy of the model.
+  struct Parts {
+    std::vector<schedule::ActionChain::OfStage> stages;
+    /// Those in which the stage goes forward or backward.
+    std::vector<std::vector<schedule::ActionChain::Pairs>> pairs;
+  };
+
+  void remember(schedule::ActionChain chain) {
+    if (std::find(chains.begin(), chains.end(), chain) != chains.end())
+      return;
+    const schedule::ScheduleProblem &steps = chooser.order.problem;
+    const auto places = static_cast<size_t>(steps.stagesPerReplica());
+    Parts &parts = partsOf.emplace_back();
+    parts.stages.resize(places);
+    parts.pairs.resize(places);
+    for (int64_t stage = 0; stage < steps.stages(); ++stage) {
+      const auto &passes = chain.stages[static_cast<size_t>(stage)];
+      auto &sum = parts.stages[static_cast<size_t>(steps.positionOf(stage))];
+      sum.forwards += passes.forwards;
+      sum.inputGrads += passes.inputGrads;
+      sum.weightGrads += passes.weightGrads;
+    }
+    for (schedule::ActionChain::Pairs pairs : chain.pairs) {
+      pairs.forwardStage = steps.positionOf(pairs.forwardStage);
+      pairs.backwardStage = steps.positionOf(pairs.backwardStage);
+      for (int64_t stage :
+           std::set<int64_t>{pairs.forwardStage, pairs.backwardStage})
+        parts.pairs[static_cast<size_t>(stage)].push_back(pairs);
+    }
+    chains.push_back(std::move(chain));
+  }
+
+  /// What a stage with these blocks takes without policies.
+  const SegmentCosts &segment(const optimize::StageBlocks &blocks) const {
+    auto [known, isNew] = segments.try_emplace({blocks.begin, blocks.end});
+    if (isNew)
+      known->second = {chooser.costsOfBlocks(blocks.begin, blocks.end, true),
+                       chooser.costsOfBlocks(blocks.begin, blocks.end, false)};
+    return known->second;
+  }
+
   schedule::Costs
   costsOf(const std::vector<int64_t> &counts,
           const std::vector<optimize::StageTimes> &longer) const {
@@ -299,6 +389,8 @@ private:
 
   const Chooser &chooser;
   std::vector<schedule::ActionChain> chains;
+  std::vector<Parts> partsOf; ///< of each chain
+  mutable std::map<std::pair<int64_t, int64_t>, SegmentCosts> segments;
 };
 
 optimize::PartitionProblem Chooser::within(const Room &room) const {
@@ -463,6 +555,21 @@ Result<Chosen> Chooser::tell(const optimize::Partition &found) const {
   return chosen;
 }
 
+int64_t Chooser::pairNs(const SegmentCosts &first,
+                        const SegmentCosts &second) const {
+  auto backwardOf = [](const schedule::StageCosts &stage) {
+    return stage.inputGradNs + stage.weightGradNs;
+  };
+  const int64_t forwardNs = first.whole.forwardNs;
+  const int64_t backwardNs = backwardOf(second.whole);
+  // Only layers have exchanges to hide.
+  const int64_t shorter = std::min(forwardNs - first.others.forwardNs,
+                                   backwardNs - backwardOf(second.others));
+  const double saved =
+      options.overlapShare * static_cast<double>(std::max<int64_t>(0, shorter));
+  return forwardNs + backwardNs - static_cast<int64_t>(saved);
+}
+
 schedule::Costs
 Chooser::stepCosts(const std::vector<int64_t> &counts,
                    const std::vector<schedule::StageCosts> &stages,
@@ -473,25 +580,14 @@ Chooser::stepCosts(const std::vector<int64_t> &counts,
   while (static_cast<int64_t>(costs.stages.size()) < order.problem.stages())
     costs.stages.insert(costs.stages.end(), stages.begin(), stages.end());
   if (costs.overlaps.empty()) {
-    // Only layers have exchanges to hide.
     const std::vector<schedule::StageCosts> others = stageCosts(counts, false);
-    auto backwardOf = [](const schedule::StageCosts &stage) {
-      return stage.inputGradNs + stage.weightGradNs;
+    auto costsOf = [&](int64_t stage) {
+      const auto s = static_cast<size_t>(stage);
+      return SegmentCosts{costs.stages[s], others[s % others.size()]};
     };
-    for (auto [first, second] : pairs) {
-      const auto f = static_cast<size_t>(first),
-                 b = static_cast<size_t>(second);
-      const int64_t forwardNs = costs.stages[f].forwardNs;
-      const int64_t backwardNs = backwardOf(costs.stages[b]);
-      const int64_t shorter =
-          std::min(forwardNs - others[f % others.size()].forwardNs,
-                   backwardNs - backwardOf(others[b % others.size()]));
-      const double saved = options.overlapShare *
-                           static_cast<double>(std::max<int64_t>(0, shorter));
+    for (auto [first, second] : pairs)
       costs.overlaps.push_back(
-          {first, second,
-           forwardNs + backwardNs - static_cast<int64_t>(saved)});
-    }
+          {first, second, pairNs(costsOf(first), costsOf(second))});
   }
   return costs;
 }
@@ -520,41 +616,56 @@ Chooser::rankNs(const std::vector<schedule::StageCosts> &stages) const {
 /// enough.
 static constexpr int64_t kCloseEnough = 500;
 
-Result<int64_t>
+int64_t Chooser::leastExtraNs(const optimize::PolicyProblem &choice,
+                              int64_t capacityBytes, int64_t knownNs,
+                              int64_t workNs) const {
+  using optimize::Precision;
+  const int64_t least =
+      optimize::leastExtraNs(choice, capacityBytes, Precision::quick, knownNs);
+  const bool isExact = freedom.effort == optimize::Effort::exact;
+  if (knownNs - least <=
+      workNs / (isExact ? optimize::kExactWithin : kCloseEnough))
+    return std::max<int64_t>(0, least);
+  const Precision precision = isExact ? Precision::exact : Precision::fine;
+  return std::max(
+      {int64_t{0}, least,
+       optimize::leastExtraNs(choice, capacityBytes, precision, knownNs)});
+}
+
+optimize::StepBound
 Chooser::bound(const Chosen &chosen,
                const std::vector<int64_t> &capacityBytes) const {
-  std::vector<int64_t> leastOfRank;
-  int64_t bound = 0;
+  BoundOf asked{chosen.counts, chosen.choices, capacityBytes, {}};
+  if (!lastBound || !lastBound->isFor(asked)) {
+    asked.bound = findBound(chosen, capacityBytes);
+    lastBound = std::make_unique<BoundOf>(std::move(asked));
+  }
+  return lastBound->bound;
+}
+
+optimize::StepBound
+Chooser::findBound(const Chosen &chosen,
+                   const std::vector<int64_t> &capacityBytes) const {
+  std::vector<optimize::LeastExtra> leastOfRanks;
   for (int64_t rank = 0; rank < base.ranks(); ++rank) {
     auto r = static_cast<size_t>(rank);
-    optimize::PolicyProblem choice =
+    const optimize::PolicyProblem choice =
         optimize::rankProblem(base, chosen.counts, rank);
     const Chosen::Rank &taken = chosen.ranks[r];
-    int64_t least = optimize::leastExtraNs(
-        choice, capacityBytes[r], optimize::Precision::quick, taken.extraNs);
-    const bool isExact = freedom.effort == optimize::Effort::exact;
-    if (taken.extraNs - least >
-        taken.ns / (isExact ? optimize::kExactWithin : kCloseEnough))
-      least = std::max(
-          least, optimize::leastExtraNs(choice, capacityBytes[r],
-                                        isExact ? optimize::Precision::exact
-                                                : optimize::Precision::fine,
-                                        taken.extraNs));
-    leastOfRank.push_back(std::max<int64_t>(0, least));
-    // Pairs that overlap take less than both.
-    if (pairs.empty())
-      bound =
-          std::max(bound, base.microbatches * (taken.ns + leastOfRank.back()));
+    int64_t backwardNs = 0;
+    for (size_t stage = 0; stage < choice.stages.size(); ++stage)
+      backwardNs +=
+          optimize::timesOf(choice, stage, chosen.choices[r][stage]).backwardNs;
+    leastOfRanks.push_back(
+        {leastExtraNs(choice, capacityBytes[r], taken.extraNs, taken.ns),
+         leastExtraNs(optimize::withoutLag(choice), capacityBytes[r],
+                      backwardNs, taken.ns)});
   }
-  std::vector<schedule::StageCosts> stages = stageCosts(chosen.counts);
-  // With several stages on a rank it is open which of them takes its least.
-  if (base.stages() == base.ranks())
-    for (size_t s = 0; s < stages.size(); ++s)
-      stages[s].inputGradNs += leastOfRank[static_cast<size_t>(base.rankOf[s])];
-  Result<int64_t> step = stepNs(chosen.counts, stages);
-  if (!step)
-    return step.error();
-  return std::min(std::max(bound, *step), chosen.stepNs);
+  optimize::PartitionProblem problem = base;
+  problem.capacityBytes = capacityBytes;
+  problem.steps = std::make_shared<ChainTimes>(*this);
+  return optimize::leastStepNs(problem, chosen.counts, leastOfRanks,
+                               freedom.partition);
 }
 
 } // namespace moe::driver

@@ -120,10 +120,11 @@ public:
   Result<Chosen> with(const std::vector<int64_t> &counts,
                       std::vector<optimize::Choices> choices) const;
 
-  /// The order of steps takes no less with these stages, whatever their ranks
-  /// do within these capacities, as schedule::evaluate counts. Nanoseconds.
-  Result<int64_t> bound(const Chosen &chosen,
-                        const std::vector<int64_t> &capacityBytes) const;
+  /// What the order of steps takes at least, whatever ranks do within these
+  /// capacities and, where cuts are free, however the model is cut, as
+  /// schedule::evaluate counts.
+  optimize::StepBound bound(const Chosen &chosen,
+                            const std::vector<int64_t> &capacityBytes) const;
 
   /// How long the order of steps takes with stages of so many blocks that cost
   /// this, those of all copies of the model or of one, as schedule::evaluate
@@ -158,7 +159,8 @@ private:
   Chooser(ModelOptions options, const schedule::Schedule &order,
           int64_t transferNs, Freedom freedom)
       : options(std::move(options)), order(order),
-        pairs(schedule::overlappingPairs(order)), transferNs(transferNs),
+        pairs(schedule::overlappingPairs(order)),
+        isSplit(schedule::splitsBackwards(order)), transferNs(transferNs),
         freedom(std::move(freedom)) {}
 
   /// The number that a rank of the plan has here.
@@ -166,6 +168,23 @@ private:
   /// What `rank` of the plan holds while it runs.
   void addMoments(int64_t rank);
   optimize::PartitionProblem within(const Room &room) const;
+  /// See bound().
+  optimize::StepBound
+  findBound(const Chosen &chosen,
+            const std::vector<int64_t> &capacityBytes) const;
+  /// What a rank of the cut that was chosen takes longer at least.
+  int64_t leastExtraNs(const optimize::PolicyProblem &choice,
+                       int64_t capacityBytes, int64_t knownNs,
+                       int64_t workNs) const;
+  /// A stage with these blocks, without policies; of those that are no layers
+  /// only, or of all.
+  schedule::StageCosts costsOfBlocks(int64_t begin, int64_t end,
+                                     bool withLayers) const;
+  struct SegmentCosts {
+    schedule::StageCosts whole, others; ///< of all, and of what is no layer
+  };
+  /// A forward and a backward that run interleaved.
+  int64_t pairNs(const SegmentCosts &first, const SegmentCosts &second) const;
   /// See stepNs().
   schedule::Costs
   stepCosts(const std::vector<int64_t> &counts,
@@ -179,14 +198,30 @@ private:
   std::vector<schedule::StageCosts>
   stageCosts(const std::vector<int64_t> &counts, bool withLayers = true) const;
 
+  /// A bound, and what it was asked for.
+  struct BoundOf {
+    std::vector<int64_t> counts;
+    std::vector<optimize::Choices> choices;
+    std::vector<int64_t> capacityBytes;
+    optimize::StepBound bound;
+
+    bool isFor(const BoundOf &other) const {
+      return counts == other.counts && choices == other.choices &&
+             capacityBytes == other.capacityBytes;
+    }
+  };
+
   ModelOptions options;
   schedule::Schedule order;
   std::set<std::pair<int64_t, int64_t>> pairs; ///< that overlap
+  bool isSplit; ///< see schedule::splitsBackwards
   int64_t transferNs;
   Freedom freedom;
   optimize::PartitionProblem base; ///< without capacities
   std::unique_ptr<optimize::RankFronts> fronts =
       std::make_unique<optimize::RankFronts>();
+  /// A plan is asked for its bound when it is made and when it is told of.
+  mutable std::unique_ptr<const BoundOf> lastBound;
 };
 
 /// A plan in the making: far enough to say what its ranks need.
@@ -240,8 +275,9 @@ struct PlanBudget {
 /// larger budget never gives a slower plan.
 /// `onProgress`, if any, is told of these. The draft of the answer is made
 /// again where it `writes` files.
-Result<PlanAnswer> choosePlan(const Chooser &chooser, const PlanBudget &budget,
-                              bool writes, const MakeDraft &make,
+Result<PlanAnswer> choosePlan(const std::shared_ptr<const Chooser> &chooser,
+                              const PlanBudget &budget, bool writes,
+                              const MakeDraft &make,
                               const OnProgress &onProgress);
 
 } // namespace moe::driver

@@ -25,6 +25,11 @@ constexpr int kMostUnfit = 8;
 /// Of a step, what other shares of layers have to save.
 constexpr int64_t kWorthShares = 1000;
 
+/// Cuts that bounds tell of, each behind a better plan.
+constexpr int kMostPromisedCuts = 2;
+/// Of a step, what they have to promise: simulated, less is soon lost.
+constexpr int64_t kWorthAPromise = 400;
+
 /// Of a step, what another cut has to save while drafts of one are corrected:
 /// what is known of ranks is about their blocks.
 constexpr int64_t kWorthACut = 32;
@@ -57,6 +62,18 @@ bool isFarBeyond(const Chosen &chosen, int64_t capacity) {
 
 int64_t largest(const std::vector<int64_t> &bytes) {
   return *std::max_element(bytes.begin(), bytes.end());
+}
+
+/// Of `whole` bytes, what the account may fill, which leaves some out where
+/// arenas are larger.
+std::vector<int64_t> roomBy(const Chosen &chosen,
+                            const std::vector<int64_t> &arenaBytes,
+                            int64_t whole) {
+  std::vector<int64_t> room;
+  for (size_t r = 0; r < arenaBytes.size(); ++r)
+    room.push_back(std::max<int64_t>(
+        0, whole - (arenaBytes[r] - chosen.ranks[r].peakBytes)));
+  return room;
 }
 
 struct Attempt {
@@ -169,6 +186,14 @@ private:
     SharedAttempt quickest;             ///< of those that fit
     std::vector<SharedAttempt> certain; ///< that fit, of effort exact
 
+    Certainty certaintyOf(const SharedAttempt &attempt) const {
+      if (certain.empty())
+        return Certainty::none;
+      return std::find(certain.begin(), certain.end(), attempt) != certain.end()
+                 ? Certainty::own
+                 : Certainty::others;
+    }
+
     /// The attempt of these choices; null: there is none.
     SharedAttempt of(const Chosen &chosen) const {
       for (const SharedAttempt &attempt : all)
@@ -187,18 +212,21 @@ private:
       MOE_RETURN_IF_ERROR(tryEffort(whole, Effort::exact, trials, best));
     if (!trials.quickest)
       return {};
-    const bool isCertain =
-        std::find(trials.certain.begin(), trials.certain.end(),
-                  trials.quickest) != trials.certain.end();
     return take(*trials.quickest, whole, best,
-                isCertain                ? Certainty::own
-                : trials.certain.empty() ? Certainty::none
-                                         : Certainty::others);
+                trials.certaintyOf(trials.quickest));
   }
+
+  /// How layers are shared out.
+  struct Shares {
+    bool areEven = false;
+    /// Blocks of each stage; empty: chosen, where they are not even.
+    std::vector<int64_t> counts = {};
+  };
 
   /// Shares of layers are chosen for ranks in a row: in this order of steps
   /// even ones may be better, and where they promise that they come first; not
-  /// where the account says that of both only the others fit.
+  /// where the account says that of both only the others fit. A bound on all
+  /// cuts may tell of others.
   Status tryEffort(int64_t whole, Effort effort, Trials &trials,
                    std::optional<Taken> &best) {
     trials.accountNs = 0;
@@ -219,13 +247,29 @@ private:
         promised[1] < promised[0] - promised[0] / kWorthShares;
     for (bool isEven : {isEvenFirst, !isEvenFirst})
       if (!isEven || promised[1] > 0)
-        MOE_RETURN_IF_ERROR(tryShares(whole, isEven, effort, trials, best));
+        MOE_RETURN_IF_ERROR(tryShares(whole, {isEven}, effort, trials, best));
+    for (int round = 0; round < kMostPromisedCuts && trials.quickest; ++round) {
+      const SharedAttempt before = trials.quickest;
+      const optimize::StepBound bound = chooser.bound(
+          before->chosen,
+          roomBy(before->chosen, before->draft.arenaBytes, whole));
+      if (bound.counts == before->chosen.counts ||
+          bound.ns > before->accountNs - before->accountNs / kWorthAPromise)
+        break;
+      MOE_RETURN_IF_ERROR(
+          tryShares(whole, {false, bound.counts}, effort, trials, best));
+      if (trials.quickest == before)
+        break;
+      // Simulated, the difference may turn.
+      MOE_RETURN_IF_ERROR(
+          take(*before, whole, best, trials.certaintyOf(before)));
+    }
     return {};
   }
 
   /// As long as less is to be expected than what was found with other shares.
-  Status tryShares(int64_t whole, bool isEven, Effort effort, Trials &trials,
-                   std::optional<Taken> &best) {
+  Status tryShares(int64_t whole, const Shares &shares, Effort effort,
+                   Trials &trials, std::optional<Taken> &best) {
     // At first as if memory were free: where that fits nothing is quicker.
     // Where the account is far from it, no draft needs to say so.
     Corrections corrections(chooser, whole, host);
@@ -237,7 +281,7 @@ private:
     for (int drafts = 0;
          drafts < (free ? kMostDrafts : kMostUnfit) && !isRight;) {
       Result<Chosen> chosen =
-          chooseAgain(corrections.room(), isEven, effort, tried);
+          chooseAgain(corrections.room(), shares, effort, tried);
       if (!chosen)
         return chosen.error();
       if (trials.accountNs > 0 &&
@@ -289,9 +333,12 @@ private:
 
   /// Keeps to the cut of the last draft, unless another one promises much, or
   /// it has to be certain.
-  Result<Chosen> chooseAgain(const Room &room, bool isEven, Effort effort,
+  Result<Chosen> chooseAgain(const Room &room, const Shares &shares,
+                             Effort effort,
                              const std::vector<SharedAttempt> &tried) const {
-    Result<Chosen> best = chooser.choose(room, isEven, effort);
+    if (!shares.counts.empty())
+      return chooser.choose(room, shares.counts, effort);
+    Result<Chosen> best = chooser.choose(room, shares.areEven, effort);
     if (!best || tried.empty() || effort == Effort::exact)
       return best;
     const std::vector<int64_t> &counts = tried.back()->chosen.counts;
@@ -467,7 +514,25 @@ std::string joined(const std::vector<int64_t> &numbers) {
   return text;
 }
 
-Status describe(const Chooser &chooser, int64_t whole, Taken &best) {
+/// How far the plan of these choices is from the bound.
+plan::Assumption gapOf(const Chooser &chooser, const Chosen &chosen,
+                       const std::vector<int64_t> &capacityBytes,
+                       int64_t accountNs) {
+  const optimize::StepBound bound = chooser.bound(chosen, capacityBytes);
+  const int64_t boundNs = std::max<int64_t>(1, bound.ns);
+  return {"policies.gap_to_bound",
+          percent(static_cast<double>(std::max(accountNs, boundNs)) /
+                      static_cast<double>(boundNs) -
+                  1),
+          std::string("by how much the step, with what its programs take, is "
+                      "longer than the proven bound for ") +
+              (bound.isOfAllCuts ? "all cuts of the model" : "these stages") +
+              " and this order of steps, both as the planner's model counts "
+              "steps"};
+}
+
+void describe(const std::shared_ptr<const Chooser> &chooser, int64_t whole,
+              Taken &best) {
   const Chosen &chosen = best.chosen;
   std::vector<plan::Assumption> &list = best.answer.plan.assumptions;
   list.push_back({"partition", joined(chosen.layers),
@@ -480,7 +545,7 @@ Status describe(const Chooser &chooser, int64_t whole, Taken &best) {
        std::to_string(paying) + " of " + std::to_string(chosen.ranks.size()),
        "ranks that compute or copy something again to fit; the others keep "
        "everything"});
-  if (chooser.effort() == Effort::exact)
+  if (chooser->effort() == Effort::exact)
     list.push_back(
         {"policies.effort", "exact",
          best.certainty == Certainty::own
@@ -494,37 +559,27 @@ Status describe(const Chooser &chooser, int64_t whole, Taken &best) {
              : "not certified: the instance is too large to follow every "
                "choice, or nothing fits"});
   if (!best.answer.plan.prediction.fits)
-    return {};
-  // The whole budget, less what the account leaves out.
+    return;
   std::vector<int64_t> arenas;
   for (const plan::Rank &rank : best.answer.plan.ranks)
     arenas.push_back(rank.arenaBytes);
-  std::vector<int64_t> capacity = chooser.largestAlike(arenas);
-  for (size_t r = 0; r < capacity.size(); ++r)
-    capacity[r] =
-        std::max<int64_t>(0, whole - (capacity[r] - chosen.ranks[r].peakBytes));
-  Result<int64_t> bound = chooser.bound(chosen, capacity);
-  if (!bound)
-    return bound.error();
-  if (*bound > 0)
-    list.push_back(
-        {"policies.gap_to_bound",
-         percent(static_cast<double>(std::max(best.accountNs, *bound)) /
-                     static_cast<double>(*bound) -
-                 1),
-         "by how much the step, with what its programs take, is longer than "
-         "the proven bound for these stages and this order of steps, both as "
-         "the planner's model counts steps"});
-  return {};
+  const std::vector<int64_t> capacity =
+      roomBy(chosen, chooser->largestAlike(arenas), whole);
+  best.answer.findGap = [chooser, chosen, capacity,
+                         accountNs = best.accountNs] {
+    return gapOf(*chooser, chosen, capacity, accountNs);
+  };
 }
+
 } // namespace
 
-Result<PlanAnswer> choosePlan(const Chooser &chooser, const PlanBudget &budget,
-                              bool writes, const MakeDraft &make,
+Result<PlanAnswer> choosePlan(const std::shared_ptr<const Chooser> &chooser,
+                              const PlanBudget &budget, bool writes,
+                              const MakeDraft &make,
                               const OnProgress &onProgress) {
   int64_t whole = std::max<int64_t>(0, budget.wholeBytes - budget.reserveBytes);
   Result<Taken> taken =
-      PlanChooser(chooser, budget, make, onProgress).run(whole);
+      PlanChooser(*chooser, budget, make, onProgress).run(whole);
   if (!taken)
     return taken.error();
   if (writes) {
@@ -542,7 +597,7 @@ Result<PlanAnswer> choosePlan(const Chooser &chooser, const PlanBudget &budget,
       plan.ranks.begin(), plan.ranks.end(), [&](const plan::Rank &rank) {
         return plan::fitsMachine(plan.machine, rank);
       });
-  MOE_RETURN_IF_ERROR(describe(chooser, whole, *taken));
+  describe(chooser, whole, *taken);
   return std::move(taken->answer);
 }
 

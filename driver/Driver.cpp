@@ -9,6 +9,9 @@
 #include "driver/Compile.h"
 #include "driver/Levers.h"
 
+#include <memory>
+#include <utility>
+
 namespace moe::driver {
 
 /// The stages of a trial, and where they lie.
@@ -122,8 +125,8 @@ bool promisesMore(const Chooser &chooser, const PlanBudget &budget,
 
 /// The plan of what `chooser` chooses for the trial.
 Result<PlanAnswer> planChoices(const Inputs &inputs, Compiler &compiler,
-                               const Chooser &chooser, const Trial &trial,
-                               bool writesFiles) {
+                               const std::shared_ptr<const Chooser> &chooser,
+                               const Trial &trial, bool writesFiles) {
   return choosePlan(
       chooser, budgetOf(inputs), writesFiles,
       [&](const Chosen &chosen, int64_t budgetBytes, bool isAnswer) {
@@ -155,11 +158,12 @@ Result<PlanAnswer> planTrial(const Inputs &inputs, Compiler &compiler,
   const PlanRequest &request = inputs.request;
   bool writesFiles =
       writes && (!request.irPath.empty() || !request.schedulePath.empty());
-  Result<Chooser> chooser = makeChooser(inputs, compiler, trial);
-  if (!chooser)
-    return chooser.error();
+  Result<Chooser> made = makeChooser(inputs, compiler, trial);
+  if (!made)
+    return made.error();
+  auto chooser = std::make_shared<const Chooser>(std::move(*made));
   const bool goesByCosts = !trial.costs.stages.empty();
-  Result<PlanAnswer> answer = planChoices(inputs, compiler, *chooser, trial,
+  Result<PlanAnswer> answer = planChoices(inputs, compiler, chooser, trial,
                                           writesFiles && !goesByCosts);
   if (!goesByCosts)
     return answer;
@@ -171,16 +175,17 @@ Result<PlanAnswer> planTrial(const Inputs &inputs, Compiler &compiler,
     if (!other || other->steps() == chooser->steps() ||
         !promisesMore(*other, budgetOf(inputs), answer->plan))
       break;
-    Result<PlanAnswer> made =
-        planChoices(inputs, compiler, *other, next, false);
-    if (!made || !isBetter(made->plan, answer->plan))
+    auto better = std::make_shared<const Chooser>(std::move(*other));
+    Result<PlanAnswer> again =
+        planChoices(inputs, compiler, better, next, false);
+    if (!again || !isBetter(again->plan, answer->plan))
       break;
-    answer = std::move(made);
-    chooser = std::move(other);
+    answer = std::move(again);
+    chooser = std::move(better);
     trial = std::move(next);
   }
   return writesFiles && answer
-             ? planChoices(inputs, compiler, *chooser, trial, true)
+             ? planChoices(inputs, compiler, chooser, trial, true)
              : std::move(answer);
 }
 
@@ -218,6 +223,8 @@ Result<PlanAnswer> makePlan(const PlanRequest &request) {
           : make({request.schedule}, true);
   if (!answer)
     return answer.error();
+  if (answer->plan.prediction.fits && answer->findGap)
+    answer->plan.assumptions.push_back(std::exchange(answer->findGap, {})());
   if (!answer->plan.prediction.fits)
     describeLeastBudget(request, answer->plan);
   answer->notes.insert(answer->notes.begin(), notes.begin(), notes.end());

@@ -92,6 +92,9 @@ struct PlanAnswer {
   /// What is recomputed and offloaded, as users write it; the planner's choice
   /// where the request leaves it to it.
   std::string recompute = {}, offload = {};
+  /// Tells how far what was chosen is from a bound, which takes a while: of
+  /// plans that fit. Null: nothing was, or that is told.
+  std::function<plan::Assumption()> findGap = nullptr;
 };
 
 /// Makes the plan. Errors name the field, option or op and what was expected.

@@ -47,16 +47,36 @@ struct RankMoment {
   int64_t overlapped = -1;
 };
 
+/// Blocks of a stage: from `begin` to before `end`.
+struct StageBlocks {
+  int64_t stage = 0, begin = 0, end = 0;
+};
+
+/// What a rank takes longer at least than without policies.
+struct LeastExtra {
+  int64_t ns = 0;         ///< forward and backward together
+  int64_t backwardNs = 0; ///< backward alone
+};
+
 /// How long steps take, with this many blocks on each stage and stages that
 /// take so much longer than without policies. Nanoseconds.
 class StepTimes {
 public:
   virtual ~StepTimes() = default;
+  /// Keeps in mind what made the step as long as it is: a chain of programs.
   virtual int64_t ns(const std::vector<int64_t> &counts,
                      const std::vector<StageTimes> &longer) = 0;
-  /// What the step takes at least, by those timed before. Far quicker.
+  /// What the step takes at least, by the chains of steps before. Far quicker.
   virtual int64_t leastNs(const std::vector<int64_t> &counts,
                           const std::vector<StageTimes> &longer) const = 0;
+
+  virtual size_t chainCount() const = 0;
+  /// What a chain comes to besides the programs of stages.
+  virtual int64_t transfersNs(size_t chain) const = 0;
+  /// What the stages of a rank add to it at least, if they have these blocks
+  /// and take so much longer altogether.
+  virtual int64_t partNs(size_t chain, const std::vector<StageBlocks> &ofRank,
+                         const LeastExtra &extra) const = 0;
 };
 
 struct PartitionProblem {
@@ -149,6 +169,21 @@ private:
 Partition evaluate(const PartitionProblem &problem,
                    const std::vector<int64_t> &counts,
                    Effort effort = Effort::fast, RankFronts *fronts = nullptr);
+
+/// What a step takes at least, as `problem.steps` counts.
+struct StepBound {
+  int64_t ns = 0;
+  bool isOfAllCuts = false; ///< or of one
+  /// Of a cut whose step may be as short.
+  std::vector<int64_t> counts;
+};
+
+/// The bound for `counts`, whose ranks take at least so much longer; or, where
+/// the cut `isFree` and stages lie one on a rank, or two on each that turn
+/// there, for all cuts and all choices that fit.
+StepBound leastStepNs(const PartitionProblem &problem,
+                      const std::vector<int64_t> &counts,
+                      const std::vector<LeastExtra> &leastOfRanks, bool isFree);
 
 /// Whether a cut keeps to the pins and gives every stage a layer.
 bool isLegal(const PartitionProblem &problem,

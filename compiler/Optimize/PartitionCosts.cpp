@@ -156,15 +156,44 @@ bool RankCosts::areExact() const {
                      [](const auto &known) { return known.second.isExact; });
 }
 
-int64_t RankCosts::leastNs(int64_t rank, const std::vector<int64_t> &counts) {
-  auto [known, isNew] = least.try_emplace(keyOf(rank, counts));
-  if (isNew) {
-    PolicyProblem choice = rankProblem(problem, counts, rank);
-    int64_t extraNs =
-        leastExtraNs(choice, problem.capacityBytes[static_cast<size_t>(rank)]);
-    known->second = extraNs < 0 ? -1 : workNs(problem, choice) + extraNs;
-  }
+int64_t RankCosts::leastExtraNs(const RankKey &key,
+                                const std::vector<int64_t> &counts) {
+  auto [known, isNew] = leastExtra.try_emplace(key);
+  if (isNew)
+    known->second = optimize::leastExtraNs(
+        rankProblem(problem, counts, key.front()),
+        problem.capacityBytes[static_cast<size_t>(key.front())]);
   return known->second;
+}
+
+std::optional<LeastExtra>
+RankCosts::leastExtraOf(int64_t rank, const std::vector<int64_t> &counts) {
+  const RankKey key = keyOf(rank, counts);
+  const int64_t ns = leastExtraNs(key, counts);
+  if (ns < 0)
+    return std::nullopt;
+  auto [known, isNew] = leastBackward.try_emplace(key, 0);
+  if (isNew && ns > 0)
+    known->second = optimize::leastExtraNs(
+        withoutLag(rankProblem(problem, counts, rank)),
+        problem.capacityBytes[static_cast<size_t>(rank)]);
+  return LeastExtra{ns, known->second};
+}
+
+int64_t RankCosts::leastNs(int64_t rank, const std::vector<int64_t> &counts) {
+  const int64_t extraNs = leastExtraNs(keyOf(rank, counts), counts);
+  if (extraNs < 0)
+    return -1;
+  const std::vector<int64_t> first = beginsOf(counts);
+  int64_t ns = extraNs;
+  for (int64_t stage : stagesOf[static_cast<size_t>(rank)])
+    for (int64_t b = first[static_cast<size_t>(stage)];
+         b < first[static_cast<size_t>(stage) + 1]; ++b) {
+      const BlockKind &kind = problem.kinds[static_cast<size_t>(
+          problem.blocks[static_cast<size_t>(b)])];
+      ns += kind.forwardNs + kind.backwardNs;
+    }
+  return ns;
 }
 
 RankCost RankCosts::workOut(int64_t rank, const std::vector<int64_t> &counts,

@@ -55,8 +55,11 @@ public:
 
   /// Of what a rank takes, what its choices have to cost for a search.
   static constexpr int64_t kWorthASearch = 1000;
-  /// The time of `rank` is never less, by bounds (leastExtraNs); -1: nothing
-  /// fits.
+  /// What choices of `rank` that fit take longer than without policies, by
+  /// bounds (leastExtraNs); none: nothing fits.
+  std::optional<LeastExtra> leastExtraOf(int64_t rank,
+                                         const std::vector<int64_t> &counts);
+  /// The time of `rank` is never less, by bounds; -1: nothing fits.
   int64_t leastNs(int64_t rank, const std::vector<int64_t> &counts);
   /// Whether it pays to bound a rank before it is worked out.
   bool areCostly() const { return effort == Effort::exact; }
@@ -67,6 +70,7 @@ public:
 private:
   std::pair<const RankKey, RankCost> &at(int64_t rank,
                                          const std::vector<int64_t> &counts);
+  int64_t leastExtraNs(const RankKey &key, const std::vector<int64_t> &counts);
   RankKey keyOf(int64_t rank, const std::vector<int64_t> &counts) const;
   RankCost workOut(int64_t rank, const std::vector<int64_t> &counts,
                    const RankKey &key);
@@ -83,7 +87,8 @@ private:
   std::vector<std::vector<int64_t>> stagesOf; ///< by rank
   std::vector<int64_t> alike;                 ///< see UniformFront
   std::map<RankKey, RankCost> costs;
-  std::map<RankKey, int64_t> least;
+  std::map<RankKey, int64_t> leastExtra; ///< -1: nothing fits
+  std::map<RankKey, int64_t> leastBackward;
 };
 
 /// What is minimized.

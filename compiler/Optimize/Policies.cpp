@@ -275,6 +275,13 @@ const PolicyFront::Point *PolicyFront::within(int64_t capacityBytes) const {
   return behind == list.begin() ? nullptr : &*std::prev(behind);
 }
 
+PolicyProblem withoutLag(PolicyProblem problem) {
+  for (std::vector<LayerOption> &options : problem.kinds)
+    for (LayerOption &option : options)
+      option.tailNs = option.queueNs = 0;
+  return problem;
+}
+
 /// What a hundredth of a second or two allow.
 static constexpr size_t kStatesOfBounds = 512;
 

@@ -184,6 +184,9 @@ private:
   bool exact = true;
 };
 
+/// As if copies never made a forward longer: choices take no longer with it.
+PolicyProblem withoutLag(PolicyProblem problem);
+
 /// How close a bound is to the optimum.
 enum class Precision : uint8_t {
   quick, ///< to compare many

@@ -15,12 +15,50 @@ bool isBackward(const Action &action) {
          action.phase == Phase::backward_input;
 }
 
+/// Adds up a chain.
+class ChainCounter {
+public:
+  explicit ChainCounter(const ScheduleProblem &problem) {
+    chain.stages.resize(static_cast<size_t>(problem.stages()));
+  }
+
+  /// The action at `index`, with the next one where both overlap.
+  void add(const std::vector<Action> &actions, size_t index) {
+    const Action &action = actions[index];
+    if (action.overlapsNext) {
+      const Action &second = actions[index + 1];
+      ++pairs[{action.stage, second.stage, second.phase == Phase::backward}];
+      return;
+    }
+    ActionChain::OfStage &stage = at(action.stage);
+    stage.forwards += action.phase == Phase::forward;
+    stage.inputGrads += isBackward(action);
+    stage.weightGrads +=
+        action.phase == Phase::backward || action.phase == Phase::weight_grad;
+  }
+
+  void addTransfer() { ++chain.transfers; }
+  ActionChain::OfStage &at(int64_t stage) {
+    return chain.stages[static_cast<size_t>(stage)];
+  }
+
+  ActionChain take() {
+    for (const auto &[key, count] : pairs)
+      chain.pairs.push_back({key[0], key[1], key[2] != 0, count});
+    return std::move(chain);
+  }
+
+private:
+  ActionChain chain;
+  std::map<std::array<int64_t, 3>, int64_t> pairs;
+};
+
 class ChainFinder {
 public:
   ChainFinder(const Schedule &schedule, const Costs &costs,
               const Evaluation &evaluation)
       : schedule(schedule), problem(schedule.problem), costs(costs),
-        evaluation(evaluation) {
+        evaluation(evaluation), counter(problem) {
     const auto instances =
         static_cast<size_t>(problem.stages() * problem.microbatches);
     forwards.resize(instances);
@@ -36,15 +74,12 @@ public:
   }
 
   ActionChain run() {
-    chain.stages.resize(static_cast<size_t>(problem.stages()));
     std::optional<Place> at = last();
     while (at) {
-      add(*at);
+      counter.add(schedule.ranks[at->rank], at->index);
       at = before(*at);
     }
-    for (const auto &[key, count] : pairs)
-      chain.pairs.push_back({key[0], key[1], key[2] != 0, count});
-    return std::move(chain);
+    return counter.take();
   }
 
 private:
@@ -83,21 +118,6 @@ private:
     return latest;
   }
 
-  void add(Place place) {
-    const Action &action = actionAt(place);
-    ActionChain::OfStage &stage =
-        chain.stages[static_cast<size_t>(action.stage)];
-    if (action.overlapsNext) {
-      const Action &second = schedule.ranks[place.rank][place.index + 1];
-      ++pairs[{action.stage, second.stage, second.phase == Phase::backward}];
-      return;
-    }
-    stage.forwards += action.phase == Phase::forward;
-    stage.inputGrads += isBackward(action);
-    stage.weightGrads +=
-        action.phase == Phase::backward || action.phase == Phase::weight_grad;
-  }
-
   /// What made the input of an action; none: nothing did.
   std::optional<Place> makerOf(const Action &action) const {
     int64_t source = action.stage;
@@ -131,7 +151,8 @@ private:
       const bool isFar = maker->rank != place.rank;
       if (timeOf(*maker).endNs + (isFar ? costs.transferNs : 0) != beginNs)
         continue;
-      chain.transfers += isFar;
+      if (isFar)
+        counter.addTransfer();
       return firstOfPair(*maker);
     }
     assert(beginNs == 0 && "an action waits for nothing and begins late");
@@ -144,8 +165,7 @@ private:
   const Evaluation &evaluation;
   /// By stage and microbatch, which action of its rank it is.
   std::vector<size_t> forwards, backwards;
-  ActionChain chain;
-  std::map<std::array<int64_t, 3>, int64_t> pairs;
+  ChainCounter counter;
 };
 
 } // namespace
@@ -165,6 +185,40 @@ int64_t ActionChain::ns(const Costs &costs) const {
 ActionChain criticalPath(const Schedule &schedule, const Costs &costs,
                          const Evaluation &evaluation) {
   return ChainFinder(schedule, costs, evaluation).run();
+}
+
+ActionChain chainThrough(const Schedule &schedule, int64_t rank) {
+  const ScheduleProblem &problem = schedule.problem;
+  const std::vector<Action> &actions =
+      schedule.ranks[static_cast<size_t>(rank)];
+  ChainCounter counter(problem);
+  for (size_t i = 0; i < actions.size(); ++i)
+    if (i == 0 || !actions[i - 1].overlapsNext)
+      counter.add(actions, i);
+  auto passBelow = [&](int64_t stage, auto pass) {
+    for (int64_t s = stage - problem.positionOf(stage); s < stage; ++s)
+      if (pass(counter.at(s), s) && problem.rankOf(s) != problem.rankOf(s + 1))
+        counter.addTransfer();
+  };
+  if (actions.empty())
+    return counter.take();
+  if (actions.front().phase == Phase::forward)
+    passBelow(actions.front().stage, [](ActionChain::OfStage &stage, int64_t) {
+      ++stage.forwards;
+      return true;
+    });
+  // Nothing waits for weight gradients where they can be actions of their own.
+  const bool areWhole = !splitsBackwards(schedule);
+  if (isBackward(actions.back()))
+    passBelow(actions.back().stage,
+              [&](ActionChain::OfStage &stage, int64_t number) {
+                if (!problem.hasBackward(number))
+                  return false;
+                ++stage.inputGrads;
+                stage.weightGrads += areWhole;
+                return true;
+              });
+  return counter.take();
 }
 
 } // namespace moe::schedule

@@ -45,4 +45,8 @@ struct ActionChain {
 ActionChain criticalPath(const Schedule &schedule, const Costs &costs,
                          const Evaluation &evaluation);
 
+/// Through all actions of `rank`: from the first stage on to the input of its
+/// first one, and from its last one back to the first stage with a backward.
+ActionChain chainThrough(const Schedule &schedule, int64_t rank);
+
 } // namespace moe::schedule

@@ -190,6 +190,78 @@ TEST_P(AccountOfSchedules, IsNearWhatRanksTakeWhereEachLayerIsAnother) {
   EXPECT_LT(average.ofBytes, .02);
 }
 
+/// With every order of steps of which all cuts can be bounded, and others.
+class BoundOfCuts : public Account {
+protected:
+  void SetUp() override {
+    request.partition = "auto";
+    Account::SetUp();
+  }
+};
+
+// Random cuts near the one that is chosen, and what their ranks choose: none is
+// quicker than the bound, which is near what is chosen.
+TEST_P(BoundOfCuts, IsNoLongerThanWhatAnyTakes) {
+  std::mt19937_64 random(7);
+  const size_t ranks = chooser->rankCount();
+  int64_t most = 0;
+  {
+    const std::vector<int64_t> unlimited(ranks, optimize::kUnlimitedBytes);
+    Result<Chosen> free = chooser->choose({unlimited, unlimited});
+    ASSERT_TRUE(free) << free.error().message;
+    for (const Chosen::Rank &rank : free->ranks)
+      most = std::max(most, rank.peakBytes);
+  }
+  int cuts = 0;
+  for (int64_t percent : {75, 100}) {
+    const std::vector<int64_t> capacity(ranks, most / 100 * percent);
+    const Room room{capacity,
+                    std::vector<int64_t>(ranks, optimize::kUnlimitedBytes)};
+    Result<Chosen> chosen =
+        chooser->choose(room, false, optimize::Effort::fast);
+    ASSERT_TRUE(chosen) << chosen.error().message;
+    if (!chosen->fits)
+      continue;
+    const optimize::StepBound bound = chooser->bound(*chosen, capacity);
+    EXPECT_LE(bound.ns, chosen->stepNs) << percent << " %";
+    EXPECT_GT(static_cast<double>(bound.ns),
+              .85 * static_cast<double>(chosen->stepNs))
+        << percent << " %";
+    EXPECT_EQ(bound.isOfAllCuts, GetParam().schedule != "interleaved");
+    for (int draw = 0; draw < 40; ++draw) {
+      std::vector<int64_t> moved = chosen->counts;
+      for (int move = draw % 4; move >= 0; --move) {
+        const size_t from = random() % moved.size();
+        if (moved[from] > 2) {
+          --moved[from];
+          ++moved[random() % moved.size()];
+        }
+      }
+      if (!bound.isOfAllCuts)
+        moved = chosen->counts;
+      Result<Chosen> other =
+          chooser->choose(room, moved, optimize::Effort::fast);
+      ASSERT_TRUE(other) << other.error().message;
+      if (!other->fits)
+        continue;
+      ++cuts;
+      EXPECT_LE(bound.ns, other->stepNs) << percent << " %, draw " << draw;
+    }
+  }
+  EXPECT_GT(cuts, 20);
+}
+
+INSTANTIATE_TEST_SUITE_P(
+    Orders, BoundOfCuts,
+    testing::Values(Case{"qwen3-30b-a3b", 4, 8}, Case{"deepseek-v3", 16, 64},
+                    Case{"qwen3-30b-a3b", 4, 8, "zb-1p"},
+                    Case{"qwen3-30b-a3b", 4, 8, "zb-v"},
+                    Case{"qwen3-30b-a3b", 4, 8, "v-half"},
+                    Case{"qwen3-30b-a3b", 4, 8, "dualpipe-v"},
+                    Case{"qwen3-30b-a3b", 4, 8, "dualpipe"},
+                    Case{"qwen3-30b-a3b", 4, 8, "interleaved"}),
+    nameOf);
+
 INSTANTIATE_TEST_SUITE_P(Models, Account,
                          testing::Values(Case{"gpt-oss-20b", 2, 4},
                                          Case{"deepseek-v2-lite", 4, 4},

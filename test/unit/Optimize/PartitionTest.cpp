@@ -1,7 +1,7 @@
 // Cuts of models against brute force over all of them.
 #include "compiler/Optimize/Partition.h"
 
-#include "test/unit/Optimize/RandomLag.h"
+#include "test/unit/Optimize/RandomCuts.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -13,83 +13,6 @@
 
 namespace moe::optimize {
 namespace {
-
-/// An embedding, up to eight layers of two kinds, a head; two to four ranks
-/// with one stage each, or two with two in a V. Ranks hold fewer microbatches
-/// the later they come, and have room for some of what layers keep.
-PartitionProblem randomProblem(Random &random, bool isV) {
-  PartitionProblem problem;
-  for (int kind = 0; kind < 4; ++kind) {
-    BlockKind &made = problem.kinds.emplace_back();
-    made.isLayer = kind == 1 || kind == 2;
-    made.forwardNs = random(made.isLayer ? 500 : 0, 1000);
-    made.backwardNs = 2 * made.forwardNs;
-    made.persistentBytes = random(0, 3000);
-    int64_t kept = random(made.isLayer ? 300 : 0, 600);
-    made.options.push_back({0, kept, kept + random(0, 200)});
-    if (made.isLayer)
-      for (int64_t i = random(1, 3); i > 0; --i) {
-        kept = random(20, kept);
-        made.options.push_back(
-            {made.options.back().extraNs + random(10, made.forwardNs / 2), kept,
-             kept + random(0, 300)});
-        addLag(made.options.back(), random, made.forwardNs / 4);
-      }
-    for (LayerOption &option : made.options)
-      option.pendingBytes = random(0, 100);
-    if (made.isLayer && kind == 1) {
-      made.lastOptions = made.options;
-      for (LayerOption &option : made.lastOptions)
-        option.extraNs += option.extraNs / 2;
-    }
-  }
-  int64_t ranks = isV ? 2 : random(2, 4);
-  int64_t layers = random(2 * ranks, 8);
-  problem.blocks.push_back(0);
-  for (int64_t l = 0; l < layers; ++l)
-    problem.blocks.push_back(l < layers / 3 ? 1 : 2);
-  problem.blocks.push_back(3);
-  for (int64_t rank = 0; rank < ranks; ++rank)
-    problem.rankOf.push_back(rank);
-  if (isV)
-    for (int64_t rank = ranks; rank-- > 0;)
-      problem.rankOf.push_back(rank);
-  problem.microbatches = random(ranks, 16);
-  for (int64_t rank = 0; rank < ranks; ++rank) {
-    std::vector<RankMoment> &moments = problem.moments.emplace_back();
-    if (isV) {
-      moments.push_back({{ranks, rank}, {0, 1}, 0, 1});
-      moments.push_back({{ranks - 1, rank + 1}, {1, 0}, 1, 0});
-    } else {
-      moments.push_back({{ranks - rank - 1}, {0}, 0});
-    }
-    problem.otherBytes.push_back(100);
-    problem.capacityBytes.push_back(random(4000, 16000));
-  }
-  return problem;
-}
-
-std::vector<std::vector<int64_t>> allCuts(const PartitionProblem &problem) {
-  std::vector<std::vector<int64_t>> cuts;
-  auto blocks = static_cast<int64_t>(problem.blocks.size());
-  std::vector<int64_t> counts;
-  auto extend = [&](auto &self, int64_t left) -> void {
-    if (static_cast<int64_t>(counts.size()) + 1 == problem.stages()) {
-      counts.push_back(left);
-      if (isLegal(problem, counts))
-        cuts.push_back(counts);
-      counts.pop_back();
-      return;
-    }
-    for (int64_t count = 1; count < left; ++count) {
-      counts.push_back(count);
-      self(self, left - count);
-      counts.pop_back();
-    }
-  };
-  extend(extend, blocks);
-  return cuts;
-}
 
 // Fronts of one problem serve every capacity.
 TEST(RankFronts, GiveWhatFreshOnesGive) {
@@ -159,68 +82,9 @@ TEST_P(AgainstAllCuts, TheBestIsFound) {
   EXPECT_GT(fitting, 15);
 }
 
-/// Steps that are as long as the longest of some chains of stages.
-class ChainsOfStages : public StepTimes {
-public:
-  ChainsOfStages(const PartitionProblem &problem, Random &random)
-      : problem(problem) {
-    for (int chain = 0; chain < 6; ++chain) {
-      std::vector<int64_t> &passes = chains.emplace_back();
-      for (int64_t stage = 0; stage < problem.stages(); ++stage)
-        passes.push_back(random(1, problem.microbatches));
-    }
-  }
-
-  int64_t ns(const std::vector<int64_t> &counts,
-             const std::vector<StageTimes> &longer) override {
-    ++timed;
-    known = chains.size();
-    return longest(chains.size(), counts, longer);
-  }
-  int64_t leastNs(const std::vector<int64_t> &counts,
-                  const std::vector<StageTimes> &longer) const override {
-    return longest(known / 2, counts, longer);
-  }
-
-  int timed = 0;
-
-private:
-  int64_t longest(size_t chainCount, const std::vector<int64_t> &counts,
-                  const std::vector<StageTimes> &longer) const {
-    int64_t most = 0;
-    for (size_t chain = 0; chain < chainCount; ++chain) {
-      int64_t ns = 0;
-      size_t block = 0;
-      for (size_t stage = 0; stage < counts.size(); ++stage) {
-        int64_t stageNs = longer[stage].forwardNs + longer[stage].backwardNs;
-        for (int64_t b = 0; b < counts[stage]; ++b, ++block) {
-          const BlockKind &kind =
-              problem.kinds[static_cast<size_t>(problem.blocks[block])];
-          stageNs += kind.forwardNs + kind.backwardNs;
-        }
-        ns += chains[chain][stage] * stageNs;
-      }
-      most = std::max(most, ns);
-    }
-    return most;
-  }
-
-  const PartitionProblem &problem;
-  std::vector<std::vector<int64_t>> chains;
-  size_t known = 0;
-};
-
-/// How long the step takes with what `made` chooses.
-int64_t stepNsOf(const PartitionProblem &problem, const Partition &made,
-                 StepTimes &steps) {
-  std::vector<StageTimes> longer;
-  std::vector<size_t> next(problem.moments.size(), 0);
-  for (int64_t rank : problem.rankOf) {
-    const size_t place = next[static_cast<size_t>(rank)]++;
-    longer.push_back(timesOf(rankProblem(problem, made.counts, rank), place,
-                             made.choices[static_cast<size_t>(rank)][place]));
-  }
-  return steps.ns(made.counts, longer);
+int64_t stepNs(StepTimes &steps, const PartitionProblem &problem,
+               const Partition &made) {
+  return steps.ns(made.counts, longerBy(problem, made.counts, made.choices));
 }
 
 // Where steps are known, several stages on a rank are cut for them, not for the
@@ -232,11 +96,11 @@ TEST(Partition, IsQuickByTheStepsThatItIsTold) {
   for (int trial = 0; trial < 100; ++trial) {
     PartitionProblem problem = randomProblem(random, true);
     const std::optional<Partition> byObjective = partition(problem);
-    auto steps = std::make_shared<ChainsOfStages>(problem, random);
+    auto steps = std::make_shared<RandomChains>(problem, random);
     int64_t best = std::numeric_limits<int64_t>::max();
     for (const std::vector<int64_t> &counts : allCuts(problem))
       if (Partition made = evaluate(problem, counts); made.excessBytes == 0)
-        best = std::min(best, stepNsOf(problem, made, *steps));
+        best = std::min(best, stepNs(*steps, problem, made));
     problem.steps = steps;
     const std::optional<Partition> found = partition(problem);
     ASSERT_TRUE(found && byObjective);
@@ -245,9 +109,9 @@ TEST(Partition, IsQuickByTheStepsThatItIsTold) {
     ++fitting;
     EXPECT_EQ(found->excessBytes, 0) << "trial " << trial;
     ofBest += static_cast<double>(best);
-    ofFound += static_cast<double>(stepNsOf(problem, *found, *steps));
-    ofObjective += static_cast<double>(stepNsOf(problem, *byObjective, *steps));
-    EXPECT_LE(static_cast<double>(stepNsOf(problem, *found, *steps)),
+    ofFound += static_cast<double>(stepNs(*steps, problem, *found));
+    ofObjective += static_cast<double>(stepNs(*steps, problem, *byObjective));
+    EXPECT_LE(static_cast<double>(stepNs(*steps, problem, *found)),
               1.02 * static_cast<double>(best))
         << "trial " << trial;
   }

@@ -26,6 +26,12 @@ TEST(CriticalPath, AnExampleByHand) {
   EXPECT_EQ(chain.transfers, 2);
   EXPECT_TRUE(chain.pairs.empty());
   EXPECT_EQ(chain.ns(costs), 15);
+  // Before rank 1 begins, and behind its end: the first stage.
+  const ActionChain second = chainThrough(schedule, 1);
+  EXPECT_EQ(second.stages,
+            (std::vector<ActionChain::OfStage>{{1, 1, 1}, {2, 2, 2}}));
+  EXPECT_EQ(second.transfers, 2);
+  EXPECT_EQ(chainThrough(schedule, 0).ns(costs), 10);
 }
 
 class RandomCosts {
@@ -72,8 +78,11 @@ TEST(CriticalPath, IsAsLongAsItsStepAndNoLongerThanOthers) {
       transfers += chain.transfers > 0;
       for (int other = 0; other < 10; ++other) {
         const Costs others = random.costsOf(*schedule);
-        EXPECT_LE(chain.ns(others), evaluate(*schedule, others)->makespanNs)
-            << info.name;
+        const int64_t stepNs = evaluate(*schedule, others)->makespanNs;
+        EXPECT_LE(chain.ns(others), stepNs) << info.name;
+        for (int64_t rank = 0; rank < problem.ranks; ++rank)
+          EXPECT_LE(chainThrough(*schedule, rank).ns(others), stepNs)
+              << info.name;
       }
     }
   EXPECT_GT(pairs, 10);
