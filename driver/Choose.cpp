@@ -2,12 +2,10 @@
 
 #include "driver/Choose.h"
 
-#include "compiler/Schedule/CriticalPath.h"
 #include "compiler/Schedule/Generators.h"
 #include "compiler/Schedule/Holdings.h"
 
 #include <algorithm>
-#include <limits>
 #include <map>
 #include <optional>
 #include <set>
@@ -136,14 +134,14 @@ Result<Chooser> Chooser::make(ModelOptions options,
   const schedule::ScheduleProblem &steps = order.problem;
   Chooser made(std::move(options), order, transferNs, std::move(freedom));
   optimize::PartitionProblem &base = made.base;
-  for (const BlockOptions &kind : made.options.kinds) {
+  for (const BlockOptions &kind : made.costs.options.kinds) {
     optimize::BlockKind &figures = base.kinds.emplace_back(kind.figures);
-    if (!made.pairs.empty() && figures.isLayer)
+    if (!made.costs.pairs.empty() && figures.isLayer)
       figures.backwardNs -= static_cast<int64_t>(
-          made.options.overlapShare *
+          made.costs.options.overlapShare *
           static_cast<double>(std::min(figures.forwardNs, figures.backwardNs)));
   }
-  base.blocks = made.options.blocks;
+  base.blocks = made.costs.options.blocks;
   // Of one copy of the model; the microbatches are shared by all.
   for (int64_t stage = 0; stage < steps.stagesPerReplica(); ++stage)
     base.rankOf.push_back(made.chooserOf(steps.rankOf(stage)));
@@ -151,25 +149,26 @@ Result<Chooser> Chooser::make(ModelOptions options,
       *std::max_element(base.rankOf.begin(), base.rankOf.end()) + 1));
   for (int64_t rank = 0; rank < steps.ranks; ++rank)
     made.addMoments(rank);
-  base.otherBytes.assign(
-      base.moments.size(),
-      steps.ranks > 1 ? kTransferBuffers * made.options.boundaryBytes : 0);
+  base.otherBytes.assign(base.moments.size(),
+                         steps.ranks > 1 ? kTransferBuffers *
+                                               made.costs.options.boundaryBytes
+                                         : 0);
   base.capacityBytes.assign(base.moments.size(), 0);
   base.microbatches = steps.microbatches / steps.replicas();
   base.pins = made.freedom.pins;
-  base.hostBytesPerNs = made.options.hostBytesPerNs;
+  base.hostBytesPerNs = made.costs.options.hostBytesPerNs;
   MOE_RETURN_IF_ERROR(base.check());
   return made;
 }
 
 int64_t Chooser::chooserOf(int64_t rank) const {
-  return order.problem.replicas() == 1
+  return costs.order.problem.replicas() == 1
              ? rank
-             : std::min(rank, order.problem.ranks - 1 - rank);
+             : std::min(rank, costs.order.problem.ranks - 1 - rank);
 }
 
 void Chooser::addMoments(int64_t rank) {
-  const schedule::ScheduleProblem &steps = order.problem;
+  const schedule::ScheduleProblem &steps = costs.order.problem;
   std::vector<optimize::RankMoment> &moments =
       base.moments[static_cast<size_t>(chooserOf(rank))];
   // Where a rank has its stages, by their places in their copies of the model.
@@ -181,7 +180,8 @@ void Chooser::addMoments(int64_t rank) {
   std::vector<int64_t> placeOf(places.size());
   for (size_t place = 0; place < places.size(); ++place)
     placeOf[places[place].second] = static_cast<int64_t>(place);
-  for (const schedule::Holding &holding : schedule::holdings(order, rank)) {
+  for (const schedule::Holding &holding :
+       schedule::holdings(costs.order, rank)) {
     optimize::RankMoment &moment = moments.emplace_back();
     for (auto [position, stage] : places) {
       moment.held.push_back(holding.held[stage]);
@@ -222,7 +222,7 @@ Chooser::cut(const optimize::PartitionProblem &problem, bool isEven,
     return std::move(*found);
   }
   Result<std::vector<int64_t>> counts =
-      countsOf(freedom.layers, problem.stages(), options);
+      countsOf(freedom.layers, problem.stages(), costs.options);
   if (!counts)
     return counts.error();
   if (!optimize::isLegal(problem, *counts))
@@ -233,172 +233,12 @@ Chooser::cut(const optimize::PartitionProblem &problem, bool isEven,
   return optimize::evaluate(problem, *counts, effort, fronts.get());
 }
 
-schedule::StageCosts Chooser::costsOfBlocks(int64_t begin, int64_t end,
-                                            bool withLayers) const {
-  schedule::StageCosts cost;
-  for (int64_t b = begin; b < end; ++b) {
-    const BlockOptions &kind =
-        options
-            .kinds[static_cast<size_t>(options.blocks[static_cast<size_t>(b)])];
-    if (kind.figures.isLayer && !withLayers)
-      continue;
-    const BlockTimes &times = b + 1 == end ? kind.last : kind.inside;
-    cost.forwardNs += times.forwardNs;
-    // A whole backward defers weight gradients behind exchanges.
-    cost.inputGradNs += isSplit ? times.inputGradNs : times.backwardNs;
-    cost.weightGradNs += isSplit ? times.weightGradNs : 0;
-  }
-  return cost;
-}
-
-std::vector<schedule::StageCosts>
-Chooser::stageCosts(const std::vector<int64_t> &counts, bool withLayers) const {
-  std::vector<schedule::StageCosts> stages;
-  int64_t begin = 0;
-  for (int64_t count : counts) {
-    stages.push_back(costsOfBlocks(begin, begin + count, withLayers));
-    begin += count;
-  }
-  return stages;
-}
-
-/// By schedule::evaluate. Chains of actions that were the longest of a step say
-/// what others take at least.
-class Chooser::ChainTimes : public optimize::StepTimes {
-public:
-  explicit ChainTimes(const Chooser &chooser) : chooser(chooser) {
-    for (int64_t rank = 0; rank < chooser.order.problem.ranks; ++rank)
-      remember(schedule::chainThrough(chooser.order, rank));
-  }
-
-  int64_t ns(const std::vector<int64_t> &counts,
-             const std::vector<optimize::StageTimes> &longer) override {
-    const schedule::Costs costs = costsOf(counts, longer);
-    const Result<schedule::Evaluation> step =
-        schedule::evaluate(chooser.order, costs);
-    if (!step)
-      return std::numeric_limits<int64_t>::max();
-    remember(schedule::criticalPath(chooser.order, costs, *step));
-    return step->makespanNs;
-  }
-
-  int64_t
-  leastNs(const std::vector<int64_t> &counts,
-          const std::vector<optimize::StageTimes> &longer) const override {
-    const schedule::Costs costs = costsOf(counts, longer);
-    int64_t least = 0;
-    for (const schedule::ActionChain &chain : chains)
-      least = std::max(least, chain.ns(costs));
-    return least;
-  }
-
-  size_t chainCount() const override { return chains.size(); }
-
-  int64_t transfersNs(size_t chain) const override {
-    return chains[chain].transfers * chooser.transferNs;
-  }
-
-  int64_t partNs(size_t chain, const std::vector<optimize::StageBlocks> &ofRank,
-                 const optimize::LeastExtra &extra) const override {
-    const Parts &parts = partsOf[chain];
-    int64_t ns = 0;
-    // How often the chain comes through the stages that it comes through least.
-    double leastForwards = std::numeric_limits<double>::max();
-    double leastBackwards = leastForwards;
-    for (const optimize::StageBlocks &blocks : ofRank) {
-      const auto stage = static_cast<size_t>(blocks.stage);
-      const schedule::ActionChain::OfStage &passes = parts.stages[stage];
-      const schedule::StageCosts &costs = segment(blocks).whole;
-      ns += passes.forwards * costs.forwardNs +
-            passes.inputGrads * costs.inputGradNs +
-            passes.weightGrads * costs.weightGradNs;
-      double forwards = static_cast<double>(passes.forwards);
-      double backwards = static_cast<double>(passes.inputGrads);
-      for (const schedule::ActionChain::Pairs &pairs : parts.pairs[stage]) {
-        const bool isForward = pairs.forwardStage == blocks.stage;
-        (isForward ? forwards : backwards) +=
-            static_cast<double>(pairs.count) *
-            (1 - chooser.options.overlapShare);
-        for (const optimize::StageBlocks &other : ofRank)
-          if (isForward && other.stage == pairs.backwardStage)
-            ns += pairs.count * chooser.pairNs(segment(blocks), segment(other));
-      }
-      leastForwards = std::min(leastForwards, forwards);
-      leastBackwards = std::min(leastBackwards, backwards);
-    }
-    const auto backwardNs = static_cast<double>(extra.backwardNs);
-    const double otherNs =
-        std::max<double>(0, static_cast<double>(extra.ns) - backwardNs);
-    return ns + static_cast<int64_t>(leastBackwards * backwardNs +
-                                     std::min(leastForwards, leastBackwards) *
-                                         otherNs);
-  }
-
-private:
-  /// Of a chain, by place of the stage in its copy of the model.
-  struct Parts {
-    std::vector<schedule::ActionChain::OfStage> stages;
-    /// Those in which the stage goes forward or backward.
-    std::vector<std::vector<schedule::ActionChain::Pairs>> pairs;
-  };
-
-  void remember(schedule::ActionChain chain) {
-    if (std::find(chains.begin(), chains.end(), chain) != chains.end())
-      return;
-    const schedule::ScheduleProblem &steps = chooser.order.problem;
-    const auto places = static_cast<size_t>(steps.stagesPerReplica());
-    Parts &parts = partsOf.emplace_back();
-    parts.stages.resize(places);
-    parts.pairs.resize(places);
-    for (int64_t stage = 0; stage < steps.stages(); ++stage) {
-      const auto &passes = chain.stages[static_cast<size_t>(stage)];
-      auto &sum = parts.stages[static_cast<size_t>(steps.positionOf(stage))];
-      sum.forwards += passes.forwards;
-      sum.inputGrads += passes.inputGrads;
-      sum.weightGrads += passes.weightGrads;
-    }
-    for (schedule::ActionChain::Pairs pairs : chain.pairs) {
-      pairs.forwardStage = steps.positionOf(pairs.forwardStage);
-      pairs.backwardStage = steps.positionOf(pairs.backwardStage);
-      for (int64_t stage :
-           std::set<int64_t>{pairs.forwardStage, pairs.backwardStage})
-        parts.pairs[static_cast<size_t>(stage)].push_back(pairs);
-    }
-    chains.push_back(std::move(chain));
-  }
-
-  /// What a stage with these blocks takes without policies.
-  const SegmentCosts &segment(const optimize::StageBlocks &blocks) const {
-    auto [known, isNew] = segments.try_emplace({blocks.begin, blocks.end});
-    if (isNew)
-      known->second = {chooser.costsOfBlocks(blocks.begin, blocks.end, true),
-                       chooser.costsOfBlocks(blocks.begin, blocks.end, false)};
-    return known->second;
-  }
-
-  schedule::Costs
-  costsOf(const std::vector<int64_t> &counts,
-          const std::vector<optimize::StageTimes> &longer) const {
-    std::vector<schedule::StageCosts> stages = chooser.stageCosts(counts);
-    for (size_t s = 0; s < stages.size(); ++s) {
-      stages[s].forwardNs += longer[s].forwardNs;
-      stages[s].inputGradNs += longer[s].backwardNs;
-    }
-    return chooser.stepCosts(counts, stages);
-  }
-
-  const Chooser &chooser;
-  std::vector<schedule::ActionChain> chains;
-  std::vector<Parts> partsOf; ///< of each chain
-  mutable std::map<std::pair<int64_t, int64_t>, SegmentCosts> segments;
-};
-
 optimize::PartitionProblem Chooser::within(const Room &room) const {
   optimize::PartitionProblem problem = base;
   problem.capacityBytes = room.device;
   problem.hostCapacityBytes = room.host;
   if (problem.stages() > problem.ranks())
-    problem.steps = std::make_shared<ChainTimes>(*this);
+    problem.steps = stepTimes(costs);
   return problem;
 }
 
@@ -508,7 +348,7 @@ Result<Chosen> Chooser::tell(const optimize::Partition &found) const {
     made.peakBytes = found.peakBytes[r];
   }
   ChoiceText recompute, offload;
-  std::vector<schedule::StageCosts> stages = stageCosts(found.counts);
+  std::vector<schedule::StageCosts> stages = costs.stageCosts(found.counts);
   std::vector<int64_t> placeOnRank(found.choices.size(), 0);
   size_t block = 0;
   for (int64_t stage = 0; stage < base.stages(); ++stage) {
@@ -526,19 +366,20 @@ Result<Chosen> Chooser::tell(const optimize::Partition &found) const {
     int64_t layers = 0;
     for (int64_t b = 0; b < found.counts[s]; ++b, ++block) {
       const BlockOptions &kind =
-          options.kinds[static_cast<size_t>(options.blocks[block])];
+          costs.options.kinds[static_cast<size_t>(costs.options.blocks[block])];
       auto option = static_cast<size_t>(choices[static_cast<size_t>(b)]);
       for (const std::string &value : kind.options[option].recomputed)
-        recompute.add(options.names[block], value);
+        recompute.add(costs.options.names[block], value);
       for (const std::string &value : kind.options[option].offloaded)
-        offload.add(options.names[block], value);
+        offload.add(costs.options.names[block], value);
       if (kind.options[option].offloadsInput && b > 0)
         offload.add(
-            options.names[block - 1],
-            options.kinds[static_cast<size_t>(options.blocks[block - 1])]
+            costs.options.names[block - 1],
+            costs.options
+                .kinds[static_cast<size_t>(costs.options.blocks[block - 1])]
                 .output);
       else if (kind.options[option].offloadsInput)
-        for (int64_t copy = stage; copy < order.problem.stages();
+        for (int64_t copy = stage; copy < costs.order.problem.stages();
              copy += base.stages())
           offload.add("", "input@stage" + std::to_string(copy));
       chosen.ranks[r].movedBytes += kind.figures.options[option].hostBytes;
@@ -555,59 +396,12 @@ Result<Chosen> Chooser::tell(const optimize::Partition &found) const {
   return chosen;
 }
 
-int64_t Chooser::pairNs(const SegmentCosts &first,
-                        const SegmentCosts &second) const {
-  auto backwardOf = [](const schedule::StageCosts &stage) {
-    return stage.inputGradNs + stage.weightGradNs;
-  };
-  const int64_t forwardNs = first.whole.forwardNs;
-  const int64_t backwardNs = backwardOf(second.whole);
-  // Only layers have exchanges to hide.
-  const int64_t shorter = std::min(forwardNs - first.others.forwardNs,
-                                   backwardNs - backwardOf(second.others));
-  const double saved =
-      options.overlapShare * static_cast<double>(std::max<int64_t>(0, shorter));
-  return forwardNs + backwardNs - static_cast<int64_t>(saved);
-}
-
-schedule::Costs
-Chooser::stepCosts(const std::vector<int64_t> &counts,
-                   const std::vector<schedule::StageCosts> &stages,
-                   std::vector<schedule::OverlapCost> overlaps) const {
-  schedule::Costs costs;
-  costs.transferNs = transferNs;
-  costs.overlaps = std::move(overlaps);
-  while (static_cast<int64_t>(costs.stages.size()) < order.problem.stages())
-    costs.stages.insert(costs.stages.end(), stages.begin(), stages.end());
-  if (costs.overlaps.empty()) {
-    const std::vector<schedule::StageCosts> others = stageCosts(counts, false);
-    auto costsOf = [&](int64_t stage) {
-      const auto s = static_cast<size_t>(stage);
-      return SegmentCosts{costs.stages[s], others[s % others.size()]};
-    };
-    for (auto [first, second] : pairs)
-      costs.overlaps.push_back(
-          {first, second, pairNs(costsOf(first), costsOf(second))});
-  }
-  return costs;
-}
-
-Result<int64_t>
-Chooser::stepNs(const std::vector<int64_t> &counts,
-                const std::vector<schedule::StageCosts> &stages,
-                std::vector<schedule::OverlapCost> overlaps) const {
-  Result<schedule::Evaluation> step =
-      schedule::evaluate(order, stepCosts(counts, stages, std::move(overlaps)));
-  if (!step)
-    return step.error();
-  return step->makespanNs;
-}
-
 std::vector<int64_t>
 Chooser::rankNs(const std::vector<schedule::StageCosts> &stages) const {
-  std::vector<int64_t> sums(static_cast<size_t>(order.problem.ranks), 0);
+  std::vector<int64_t> sums(static_cast<size_t>(costs.order.problem.ranks), 0);
   for (size_t s = 0; s < stages.size(); ++s)
-    sums[static_cast<size_t>(order.problem.rankOf(static_cast<int64_t>(s)))] +=
+    sums[static_cast<size_t>(
+        costs.order.problem.rankOf(static_cast<int64_t>(s)))] +=
         stages[s].forwardNs + stages[s].inputGradNs + stages[s].weightGradNs;
   return largestAlike(sums);
 }
@@ -663,7 +457,7 @@ Chooser::findBound(const Chosen &chosen,
   }
   optimize::PartitionProblem problem = base;
   problem.capacityBytes = capacityBytes;
-  problem.steps = std::make_shared<ChainTimes>(*this);
+  problem.steps = stepTimes(costs);
   return optimize::leastStepNs(problem, chosen.counts, leastOfRanks,
                                freedom.partition);
 }

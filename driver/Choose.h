@@ -4,13 +4,12 @@
 #include "compiler/Schedule/Evaluate.h"
 #include "driver/Arguments.h"
 #include "driver/Driver.h"
-#include "passes/Policies/BlockOptions.h"
+#include "driver/OrderCosts.h"
 
 #include <algorithm>
 #include <functional>
 #include <memory>
 #include <optional>
-#include <set>
 #include <string>
 #include <utility>
 #include <vector>
@@ -126,24 +125,23 @@ public:
   optimize::StepBound bound(const Chosen &chosen,
                             const std::vector<int64_t> &capacityBytes) const;
 
-  /// How long the order of steps takes with stages of so many blocks that cost
-  /// this, those of all copies of the model or of one, as schedule::evaluate
-  /// counts. `overlaps`: what is known of pairs that overlap; none: they are
-  /// taken to save what such pairs of layers do. Nanoseconds.
+  /// See OrderCosts.
   Result<int64_t>
   stepNs(const std::vector<int64_t> &counts,
          const std::vector<schedule::StageCosts> &stages,
-         std::vector<schedule::OverlapCost> overlaps = {}) const;
+         std::vector<schedule::OverlapCost> overlaps = {}) const {
+    return costs.stepNs(counts, stages, std::move(overlaps));
+  }
 
   /// Of each rank the sum over its stages, all given, both ways.
   std::vector<int64_t>
   rankNs(const std::vector<schedule::StageCosts> &stages) const;
 
-  const ModelOptions &model() const { return options; }
-  const schedule::Schedule &steps() const { return order; }
+  const ModelOptions &model() const { return costs.options; }
+  const schedule::Schedule &steps() const { return costs.order; }
   optimize::Effort effort() const { return freedom.effort; }
   /// Of a copy to the host, by itself.
-  double hostBytesPerNs() const { return options.hostBytesPerNs; }
+  double hostBytesPerNs() const { return costs.options.hostBytesPerNs; }
   /// From one entry for each rank of the plan, the larger of ranks that choose
   /// alike.
   std::vector<int64_t> largestAlike(const std::vector<int64_t> &ofRanks) const;
@@ -154,13 +152,9 @@ public:
   }
 
 private:
-  class ChainTimes;
-
   Chooser(ModelOptions options, const schedule::Schedule &order,
           int64_t transferNs, Freedom freedom)
-      : options(std::move(options)), order(order),
-        pairs(schedule::overlappingPairs(order)),
-        isSplit(schedule::splitsBackwards(order)), transferNs(transferNs),
+      : costs(std::move(options), order, transferNs),
         freedom(std::move(freedom)) {}
 
   /// The number that a rank of the plan has here.
@@ -176,28 +170,9 @@ private:
   int64_t leastExtraNs(const optimize::PolicyProblem &choice,
                        int64_t capacityBytes, int64_t knownNs,
                        int64_t workNs) const;
-  /// A stage with these blocks, without policies; of those that are no layers
-  /// only, or of all.
-  schedule::StageCosts costsOfBlocks(int64_t begin, int64_t end,
-                                     bool withLayers) const;
-  struct SegmentCosts {
-    schedule::StageCosts whole, others; ///< of all, and of what is no layer
-  };
-  /// A forward and a backward that run interleaved.
-  int64_t pairNs(const SegmentCosts &first, const SegmentCosts &second) const;
-  /// See stepNs().
-  schedule::Costs
-  stepCosts(const std::vector<int64_t> &counts,
-            const std::vector<schedule::StageCosts> &stages,
-            std::vector<schedule::OverlapCost> overlaps = {}) const;
   Result<optimize::Partition> cut(const optimize::PartitionProblem &problem,
                                   bool isEven, optimize::Effort effort) const;
   Result<Chosen> tell(const optimize::Partition &found) const;
-  /// Of every stage, without policies; of its blocks that are no layers only,
-  /// or of all.
-  std::vector<schedule::StageCosts>
-  stageCosts(const std::vector<int64_t> &counts, bool withLayers = true) const;
-
   /// A bound, and what it was asked for.
   struct BoundOf {
     std::vector<int64_t> counts;
@@ -211,11 +186,7 @@ private:
     }
   };
 
-  ModelOptions options;
-  schedule::Schedule order;
-  std::set<std::pair<int64_t, int64_t>> pairs; ///< that overlap
-  bool isSplit; ///< see schedule::splitsBackwards
-  int64_t transferNs;
+  OrderCosts costs;
   Freedom freedom;
   optimize::PartitionProblem base; ///< without capacities
   std::unique_ptr<optimize::RankFronts> fronts =

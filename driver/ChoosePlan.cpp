@@ -1,5 +1,6 @@
 //===- ChoosePlan.cpp - plans of what the planner chooses -----------------===//
 
+#include "driver/ChoiceNotes.h"
 #include "driver/Choose.h"
 #include "driver/Corrections.h"
 #include "driver/FittingRanks.h"
@@ -7,8 +8,6 @@
 #include <algorithm>
 #include <array>
 #include <bit>
-#include <cstdio>
-#include <limits>
 #include <map>
 #include <memory>
 #include <optional>
@@ -64,18 +63,6 @@ int64_t largest(const std::vector<int64_t> &bytes) {
   return *std::max_element(bytes.begin(), bytes.end());
 }
 
-/// Of `whole` bytes, what the account may fill, which leaves some out where
-/// arenas are larger.
-std::vector<int64_t> roomBy(const Chosen &chosen,
-                            const std::vector<int64_t> &arenaBytes,
-                            int64_t whole) {
-  std::vector<int64_t> room;
-  for (size_t r = 0; r < arenaBytes.size(); ++r)
-    room.push_back(std::max<int64_t>(
-        0, whole - (arenaBytes[r] - chosen.ranks[r].peakBytes)));
-  return room;
-}
-
 struct Attempt {
   Draft draft;
   Chosen chosen;
@@ -87,13 +74,6 @@ struct Attempt {
 using optimize::Effort;
 
 using SharedAttempt = std::shared_ptr<const Attempt>;
-
-/// Of choices of effort exact, for the bytes that a plan was laid out for.
-enum class Certainty : uint8_t {
-  none,
-  others, ///< certain to be best by the account, but not those of the plan
-  own,    ///< those of the plan
-};
 
 /// A finished plan.
 struct Taken {
@@ -501,76 +481,6 @@ private:
       finished;
 };
 
-std::string percent(double share) {
-  std::array<char, 32> text;
-  snprintf(text.data(), text.size(), "%.2f %%", share * 100);
-  return text.data();
-}
-
-std::string joined(const std::vector<int64_t> &numbers) {
-  std::string text;
-  for (int64_t number : numbers)
-    text += (text.empty() ? "" : ",") + std::to_string(number);
-  return text;
-}
-
-/// How far the plan of these choices is from the bound.
-plan::Assumption gapOf(const Chooser &chooser, const Chosen &chosen,
-                       const std::vector<int64_t> &capacityBytes,
-                       int64_t accountNs) {
-  const optimize::StepBound bound = chooser.bound(chosen, capacityBytes);
-  const int64_t boundNs = std::max<int64_t>(1, bound.ns);
-  return {"policies.gap_to_bound",
-          percent(static_cast<double>(std::max(accountNs, boundNs)) /
-                      static_cast<double>(boundNs) -
-                  1),
-          std::string("by how much the step, with what its programs take, is "
-                      "longer than the proven bound for ") +
-              (bound.isOfAllCuts ? "all cuts of the model" : "these stages") +
-              " and this order of steps, both as the planner's model counts "
-              "steps"};
-}
-
-void describe(const std::shared_ptr<const Chooser> &chooser, int64_t whole,
-              Taken &best) {
-  const Chosen &chosen = best.chosen;
-  std::vector<plan::Assumption> &list = best.answer.plan.assumptions;
-  list.push_back({"partition", joined(chosen.layers),
-                  "layers of each stage, chosen by the planner"});
-  int64_t paying = 0;
-  for (const Chosen::Rank &rank : chosen.ranks)
-    paying += rank.extraNs > 0;
-  list.push_back(
-      {"policies.ranks_that_pay",
-       std::to_string(paying) + " of " + std::to_string(chosen.ranks.size()),
-       "ranks that compute or copy something again to fit; the others keep "
-       "everything"});
-  if (chooser->effort() == Effort::exact)
-    list.push_back(
-        {"policies.effort", "exact",
-         best.certainty == Certainty::own
-             ? "certified: within the memory that it was made for, nothing "
-               "that was weighed is quicker by the planner's account, but "
-               "for " +
-                   percent(1.0 / optimize::kExactWithin)
-         : best.certainty == Certainty::others
-             ? "quicker, by what its programs take, than what is certified to "
-               "be best by the planner's account"
-             : "not certified: the instance is too large to follow every "
-               "choice, or nothing fits"});
-  if (!best.answer.plan.prediction.fits)
-    return;
-  std::vector<int64_t> arenas;
-  for (const plan::Rank &rank : best.answer.plan.ranks)
-    arenas.push_back(rank.arenaBytes);
-  const std::vector<int64_t> capacity =
-      roomBy(chosen, chooser->largestAlike(arenas), whole);
-  best.answer.findGap = [chooser, chosen, capacity,
-                         accountNs = best.accountNs] {
-    return gapOf(*chooser, chosen, capacity, accountNs);
-  };
-}
-
 } // namespace
 
 Result<PlanAnswer> choosePlan(const std::shared_ptr<const Chooser> &chooser,
@@ -597,7 +507,8 @@ Result<PlanAnswer> choosePlan(const std::shared_ptr<const Chooser> &chooser,
       plan.ranks.begin(), plan.ranks.end(), [&](const plan::Rank &rank) {
         return plan::fitsMachine(plan.machine, rank);
       });
-  describe(chooser, whole, *taken);
+  describe(chooser, whole, taken->chosen, taken->accountNs, taken->certainty,
+           taken->answer);
   return std::move(taken->answer);
 }
 

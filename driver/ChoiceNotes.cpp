@@ -1,0 +1,95 @@
+//===- ChoiceNotes.cpp - what a plan says about its choices ---------------===//
+
+#include "driver/ChoiceNotes.h"
+
+#include <algorithm>
+#include <array>
+#include <cstdio>
+#include <string>
+
+namespace moe::driver {
+
+std::vector<int64_t> roomBy(const Chosen &chosen,
+                            const std::vector<int64_t> &arenaBytes,
+                            int64_t whole) {
+  std::vector<int64_t> room;
+  for (size_t r = 0; r < arenaBytes.size(); ++r)
+    room.push_back(std::max<int64_t>(
+        0, whole - (arenaBytes[r] - chosen.ranks[r].peakBytes)));
+  return room;
+}
+
+namespace {
+
+std::string percent(double share) {
+  std::array<char, 32> text;
+  snprintf(text.data(), text.size(), "%.2f %%", share * 100);
+  return text.data();
+}
+
+std::string joined(const std::vector<int64_t> &numbers) {
+  std::string text;
+  for (int64_t number : numbers)
+    text += (text.empty() ? "" : ",") + std::to_string(number);
+  return text;
+}
+
+/// How far the plan of these choices is from the bound.
+plan::Assumption gapOf(const Chooser &chooser, const Chosen &chosen,
+                       const std::vector<int64_t> &capacityBytes,
+                       int64_t accountNs) {
+  const optimize::StepBound bound = chooser.bound(chosen, capacityBytes);
+  const int64_t boundNs = std::max<int64_t>(1, bound.ns);
+  return {"policies.gap_to_bound",
+          percent(static_cast<double>(std::max(accountNs, boundNs)) /
+                      static_cast<double>(boundNs) -
+                  1),
+          std::string("by how much the step, with what its programs take, is "
+                      "longer than the proven bound for ") +
+              (bound.isOfAllCuts ? "all cuts of the model" : "these stages") +
+              " and this order of steps, both as the planner's model counts "
+              "steps"};
+}
+
+} // namespace
+
+void describe(const std::shared_ptr<const Chooser> &chooser, int64_t whole,
+              const Chosen &chosen, int64_t accountNs, Certainty certainty,
+              PlanAnswer &answer) {
+  std::vector<plan::Assumption> &list = answer.plan.assumptions;
+  list.push_back({"partition", joined(chosen.layers),
+                  "layers of each stage, chosen by the planner"});
+  int64_t paying = 0;
+  for (const Chosen::Rank &rank : chosen.ranks)
+    paying += rank.extraNs > 0;
+  list.push_back(
+      {"policies.ranks_that_pay",
+       std::to_string(paying) + " of " + std::to_string(chosen.ranks.size()),
+       "ranks that compute or copy something again to fit; the others keep "
+       "everything"});
+  if (chooser->effort() == optimize::Effort::exact)
+    list.push_back(
+        {"policies.effort", "exact",
+         certainty == Certainty::own
+             ? "certified: within the memory that it was made for, nothing "
+               "that was weighed is quicker by the planner's account, but "
+               "for " +
+                   percent(1.0 / optimize::kExactWithin)
+         : certainty == Certainty::others
+             ? "quicker, by what its programs take, than what is certified to "
+               "be best by the planner's account"
+             : "not certified: the instance is too large to follow every "
+               "choice, or nothing fits"});
+  if (!answer.plan.prediction.fits)
+    return;
+  std::vector<int64_t> arenas;
+  for (const plan::Rank &rank : answer.plan.ranks)
+    arenas.push_back(rank.arenaBytes);
+  const std::vector<int64_t> capacity =
+      roomBy(chosen, chooser->largestAlike(arenas), whole);
+  answer.findGap = [chooser, chosen, capacity, accountNs] {
+    return gapOf(*chooser, chosen, capacity, accountNs);
+  };
+}
+
+} // namespace moe::driver
