@@ -27,11 +27,9 @@ bool CutGraph::isFor(const PartitionProblem &problem) {
 CutGraph::CutGraph(const PartitionProblem &problem, int64_t mostNs)
     : problem(problem), blocks(static_cast<int64_t>(problem.blocks.size())) {
   workBefore.push_back(0);
-  for (int64_t kind : problem.blocks) {
-    const BlockKind &block = problem.kinds[static_cast<size_t>(kind)];
-    workBefore.push_back(workBefore.back() + block.forwardNs +
-                         block.backwardNs);
-  }
+  for (int64_t kind : problem.blocks)
+    workBefore.push_back(workBefore.back() +
+                         problem.kinds[static_cast<size_t>(kind)].workNs());
   const auto depth = static_cast<size_t>(problem.ranks());
   nodes.resize(depth + 1);
   edges.resize(depth);

@@ -37,6 +37,9 @@ struct BlockKind {
   /// The kind whose options these are too, measured elsewhere; -1: there is
   /// none.
   int64_t sameOptionsAs = -1;
+
+  /// Of a microbatch, both ways, without policies.
+  int64_t workNs() const { return forwardNs + backwardNs; }
 };
 
 /// A time of the schedule at which one stage of a rank runs a microbatch; see

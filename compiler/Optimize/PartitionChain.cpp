@@ -85,8 +85,7 @@ private:
   }
 
   int64_t workOf(int64_t kind) const {
-    const BlockKind &block = problem.kinds[static_cast<size_t>(kind)];
-    return block.forwardNs + block.backwardNs;
+    return problem.kinds[static_cast<size_t>(kind)].workNs();
   }
 
   /// The stages that take no longer without policies and are part of a cut of

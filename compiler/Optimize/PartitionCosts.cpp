@@ -75,8 +75,7 @@ int64_t workNs(const PartitionProblem &problem, const PolicyProblem &choice) {
   int64_t ns = 0;
   for (const std::vector<int64_t> &stage : choice.stages)
     for (int64_t kind : stage)
-      ns += problem.kinds[static_cast<size_t>(kind / 2)].forwardNs +
-            problem.kinds[static_cast<size_t>(kind / 2)].backwardNs;
+      ns += problem.kinds[static_cast<size_t>(kind / 2)].workNs();
   return ns;
 }
 
@@ -182,18 +181,9 @@ RankCosts::leastExtraOf(int64_t rank, const std::vector<int64_t> &counts) {
 
 int64_t RankCosts::leastNs(int64_t rank, const std::vector<int64_t> &counts) {
   const int64_t extraNs = leastExtraNs(keyOf(rank, counts), counts);
-  if (extraNs < 0)
-    return -1;
-  const std::vector<int64_t> first = beginsOf(counts);
-  int64_t ns = extraNs;
-  for (int64_t stage : stagesOf[static_cast<size_t>(rank)])
-    for (int64_t b = first[static_cast<size_t>(stage)];
-         b < first[static_cast<size_t>(stage) + 1]; ++b) {
-      const BlockKind &kind = problem.kinds[static_cast<size_t>(
-          problem.blocks[static_cast<size_t>(b)])];
-      ns += kind.forwardNs + kind.backwardNs;
-    }
-  return ns;
+  return extraNs < 0
+             ? -1
+             : workNs(problem, rankProblem(problem, counts, rank)) + extraNs;
 }
 
 RankCost RankCosts::workOut(int64_t rank, const std::vector<int64_t> &counts,

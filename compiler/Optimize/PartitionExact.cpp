@@ -35,8 +35,7 @@ private:
   static constexpr size_t kMostFronts = 4096;
 
   int64_t workNs(int64_t kind) const {
-    const BlockKind &block = problem.kinds[static_cast<size_t>(kind)];
-    return block.forwardNs + block.backwardNs;
+    return problem.kinds[static_cast<size_t>(kind)].workNs();
   }
 
   /// Whether ranks that take no less than what is known could be better than

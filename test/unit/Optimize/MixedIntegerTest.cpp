@@ -3,7 +3,7 @@
 #include "compiler/Optimize/Partition.h"
 
 #include "test/unit/Optimize/MixedInteger.h"
-#include "test/unit/Optimize/RandomLag.h"
+#include "test/unit/Optimize/RandomCuts.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -476,23 +476,10 @@ PartitionProblem randomModel(Random &random, bool isV) {
   for (int64_t l = 0; l < layers; ++l)
     problem.blocks.push_back(l < layers / 4 ? 1 : 2);
   problem.blocks.push_back(3);
-  for (int64_t rank = 0; rank < ranks; ++rank)
-    problem.rankOf.push_back(rank);
-  if (isV)
-    for (int64_t rank = ranks; rank-- > 0;)
-      problem.rankOf.push_back(rank);
   problem.microbatches = random(ranks, 32);
-  for (int64_t rank = 0; rank < ranks; ++rank) {
-    std::vector<RankMoment> &moments = problem.moments.emplace_back();
-    if (isV) {
-      moments.push_back({{ranks, rank}, {0, 1}, 0, 1});
-      moments.push_back({{ranks - 1, rank + 1}, {1, 0}, 1, 0});
-    } else {
-      moments.push_back({{ranks - rank - 1}, {0}, 0});
-    }
-    problem.otherBytes.push_back(100);
-    problem.capacityBytes.push_back(std::numeric_limits<int64_t>::max() / 4);
-  }
+  addRanks(problem, ranks, isV);
+  problem.capacityBytes.assign(static_cast<size_t>(ranks),
+                               std::numeric_limits<int64_t>::max() / 4);
   std::vector<int64_t> even = uniformCounts(problem);
   for (int64_t rank = 0; rank < ranks; ++rank) {
     PolicyFront front(rankProblem(problem, even, rank), Effort::fast);

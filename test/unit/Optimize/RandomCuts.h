@@ -11,6 +11,26 @@
 
 namespace moe::optimize {
 
+/// Ranks with a stage each or, in a V, two, which hold fewer microbatches the
+/// later they come. Their capacities are left out.
+inline void addRanks(PartitionProblem &problem, int64_t ranks, bool isV) {
+  for (int64_t rank = 0; rank < ranks; ++rank)
+    problem.rankOf.push_back(rank);
+  if (isV)
+    for (int64_t rank = ranks; rank-- > 0;)
+      problem.rankOf.push_back(rank);
+  for (int64_t rank = 0; rank < ranks; ++rank) {
+    std::vector<RankMoment> &moments = problem.moments.emplace_back();
+    if (isV) {
+      moments.push_back({{ranks, rank}, {0, 1}, 0, 1});
+      moments.push_back({{ranks - 1, rank + 1}, {1, 0}, 1, 0});
+    } else {
+      moments.push_back({{ranks - rank - 1}, {0}, 0});
+    }
+    problem.otherBytes.push_back(100);
+  }
+}
+
 /// An embedding, up to eight layers of two kinds, a head; two to four ranks
 /// with one stage each, or two with two in a V. Ranks hold fewer microbatches
 /// the later they come, and have room for some of what layers keep.
@@ -46,23 +66,10 @@ inline PartitionProblem randomProblem(Random &random, bool isV) {
   for (int64_t l = 0; l < layers; ++l)
     problem.blocks.push_back(l < layers / 3 ? 1 : 2);
   problem.blocks.push_back(3);
-  for (int64_t rank = 0; rank < ranks; ++rank)
-    problem.rankOf.push_back(rank);
-  if (isV)
-    for (int64_t rank = ranks; rank-- > 0;)
-      problem.rankOf.push_back(rank);
   problem.microbatches = random(ranks, 16);
-  for (int64_t rank = 0; rank < ranks; ++rank) {
-    std::vector<RankMoment> &moments = problem.moments.emplace_back();
-    if (isV) {
-      moments.push_back({{ranks, rank}, {0, 1}, 0, 1});
-      moments.push_back({{ranks - 1, rank + 1}, {1, 0}, 1, 0});
-    } else {
-      moments.push_back({{ranks - rank - 1}, {0}, 0});
-    }
-    problem.otherBytes.push_back(100);
+  addRanks(problem, ranks, isV);
+  for (int64_t rank = 0; rank < ranks; ++rank)
     problem.capacityBytes.push_back(random(4000, 16000));
-  }
   return problem;
 }
 
