@@ -1,6 +1,7 @@
 #include "compiler/Optimize/ChoiceBounds.h"
 
 #include <algorithm>
+#include <cmath>
 #include <limits>
 #include <map>
 #include <tuple>
@@ -124,39 +125,63 @@ int64_t ChoiceBounds::leastNs() const {
   return static_cast<int64_t>(ns); // rounded down
 }
 
-double ChoiceBounds::raised(Which which, double ns, double enoughNs,
-                            const FinishedStages &below, const StageSums &sums,
-                            size_t layer) const {
+double ChoiceBounds::raised(const std::vector<BoundAt> &bounds, double ns,
+                            double enoughNs, const FinishedStages &below,
+                            const StageSums &sums) const {
   if (!fits)
     return std::numeric_limits<double>::infinity();
-  for (const Bound &bound : which == Which::strongest ? strongest : others) {
+  for (const BoundAt &bound : bounds) {
     if (ns >= enoughNs)
       break;
-    ns = std::max(ns, timeBy(bound, below, sums, layer));
+    ns = std::max(ns, bound.timeNs(below, sums));
   }
   return ns;
 }
 
-double ChoiceBounds::timeBy(const Bound &bound, const FinishedStages &below,
-                            const StageSums &sums, size_t layer) const {
+std::vector<ChoiceBounds::BoundAt> ChoiceBounds::boundsAt(Which which,
+                                                          size_t layer) const {
+  std::vector<BoundAt> all;
+  for (const Bound &bound : which == Which::strongest ? strongest : others)
+    all.push_back(boundAt(bound, layer));
+  return all;
+}
+
+ChoiceBounds::BoundAt ChoiceBounds::boundAt(const Bound &bound,
+                                            size_t layer) const {
   const size_t stage = list[layer].stage;
   const Moment &moment = moments[bound.moment];
-  int64_t bytes = below.loads[bound.moment] + moment.held[stage] * sums.kept +
-                  pendingAt(moment, stage) * sums.pending;
-  if (moment.running == static_cast<int64_t>(stage)) {
-    bytes += bound.row > layer ? sums.kept : sums.peak;
-    if (bound.isLate && bound.row == layer + 1)
-      bytes += sums.ahead;
-  }
   const Times &above = times[bound.timesFrom[layer + 1]];
-  const int64_t slack = capacity - bytes - above.leastBytes;
-  if (slack < 0)
+  BoundAt at;
+  at.moment = bound.moment;
+  at.roomBytes = capacity - above.leastBytes;
+  at.held = moment.held[stage];
+  at.pending = pendingAt(moment, stage);
+  if (moment.running == static_cast<int64_t>(stage)) {
+    at.hasPeak = bound.row <= layer;
+    at.held += bound.row > layer;
+    at.hasAhead = bound.isLate && bound.row == layer + 1;
+  }
+  at.lagShare = list[layer].isLast ? 1 : bound.lag.first;
+  // A whole number of units stays one when it is rounded.
+  at.unitsPerByte = std::nextafter(1 / static_cast<double>(unit[bound.moment]),
+                                   std::numeric_limits<double>::infinity());
+  at.lastUnit = static_cast<int64_t>(above.ns.size()) - 1;
+  at.ns = above.ns.data();
+  return at;
+}
+
+double ChoiceBounds::BoundAt::timeNs(const FinishedStages &below,
+                                     const StageSums &sums) const {
+  const int64_t spare = roomBytes - below.loads[moment] - held * sums.kept -
+                        pending * sums.pending - (hasPeak ? sums.peak : 0) -
+                        (hasAhead ? sums.ahead : 0);
+  if (spare < 0)
     return std::numeric_limits<double>::infinity();
-  const double share = list[layer].isLast ? 1 : bound.lag.first;
-  const auto units = static_cast<size_t>(slack / unit[bound.moment]);
+  const auto units =
+      static_cast<int64_t>(static_cast<double>(spare) * unitsPerByte);
   return static_cast<double>(below.ns + sums.extraNs) +
-         share * static_cast<double>(sums.lagNs) +
-         above.ns[std::min(units, above.ns.size() - 1)];
+         lagShare * static_cast<double>(sums.lagNs) +
+         ns[std::min(units, lastUnit)];
 }
 
 int64_t ChoiceBounds::bytesOf(const LayerOption &option, const RankLayer &layer,
@@ -277,11 +302,19 @@ private:
     const int64_t least = items.front().bytes;
     Times made{rest.leastBytes + least,
                std::vector<double>(units, std::numeric_limits<double>::max())};
-    for (const Item &item : items) {
-      const auto size =
-          static_cast<size_t>((item.bytes - least) / bounds.unit[momentNumber]);
-      for (size_t i = size; i < units; ++i)
-        made.ns[i] = std::min(made.ns[i], item.ns + rest.ns[i - size]);
+    auto sizeOf = [&](const Item &item) {
+      return static_cast<size_t>((item.bytes - least) /
+                                 bounds.unit[momentNumber]);
+    };
+    for (size_t i = 0; i < items.size(); ++i) {
+      const size_t size = sizeOf(items[i]);
+      if (size >= units)
+        break;
+      // Of as many units, the last is the quickest.
+      if (i + 1 < items.size() && sizeOf(items[i + 1]) == size)
+        continue;
+      for (size_t at = size; at < units; ++at)
+        made.ns[at] = std::min(made.ns[at], items[i].ns + rest.ns[at - size]);
     }
     return add(std::move(made));
   }

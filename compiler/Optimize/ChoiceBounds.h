@@ -68,11 +68,26 @@ public:
     strongest, ///< at the begin, and one for the turn of each layer
     others,    ///< the best of the others
   };
-  /// The larger of `ns` and of the time that they lead to by bounds, as far as
-  /// `enoughNs`.
-  double raised(Which which, double ns, double enoughNs,
-                const FinishedStages &below, const StageSums &sums,
-                size_t layer) const;
+  /// A bound for choices that are known up to some layer: with less or more
+  /// bytes than these are, the layers above take more or less.
+  struct BoundAt {
+    size_t moment = 0;
+    int64_t roomBytes = 0; ///< for what the choices so far have then
+    int64_t held = 0, pending = 0;
+    bool hasPeak = false, hasAhead = false; ///< whether these live then
+    double lagShare = 0;
+    double unitsPerByte = 0;
+    int64_t lastUnit = 0;
+    const double *ns = nullptr; ///< of the layers above, by units to spare
+
+    double timeNs(const FinishedStages &below, const StageSums &sums) const;
+  };
+  /// Of choices for layers up to number `layer`. Valid as long as this object.
+  std::vector<BoundAt> boundsAt(Which which, size_t layer) const;
+  /// The larger of `ns` and of the time that choices lead to by `bounds`, as
+  /// far as `enoughNs`.
+  double raised(const std::vector<BoundAt> &bounds, double ns, double enoughNs,
+                const FinishedStages &below, const StageSums &sums) const;
   /// Kept bytes, as often as the rank holds them at most.
   int64_t keptBytes(const FinishedStages &below, const StageSums &sums,
                     size_t layer) const {
@@ -104,8 +119,7 @@ private:
 
   int64_t bytesOf(const LayerOption &option, const RankLayer &layer,
                   const Moment &moment, int turn) const;
-  double timeBy(const Bound &bound, const FinishedStages &below,
-                const StageSums &sums, size_t layer) const;
+  BoundAt boundAt(const Bound &bound, size_t layer) const;
   void findLeast();
   void findBounds(Precision precision);
 

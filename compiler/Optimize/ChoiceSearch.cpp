@@ -23,6 +23,9 @@ size_t mostStates(const PolicyProblem &problem, Effort effort) {
 /// For each state that goes on, those that are weighed by all bounds.
 constexpr size_t kPromising = 12;
 
+/// States that bounds are chosen by.
+constexpr size_t kLooks = 128;
+
 /// Choices for the first few layers.
 struct State {
   uint32_t finished = 0; ///< of the stages that are, its number
@@ -75,48 +78,102 @@ private:
                            : std::numeric_limits<int64_t>::max()};
   }
 
+  using Bounds = std::vector<ChoiceBounds::BoundAt>;
+
   std::vector<State> extend(const std::vector<State> &states, size_t layer) {
     using Which = ChoiceBounds::Which;
     const RankLayer &last = bounds.layers()[layer];
     const bool isDone = layer + 1 == bounds.layers().size();
-    std::vector<State> next;
-    for (uint32_t parent = 0; parent < states.size(); ++parent)
-      for (uint32_t option = 0; option < last.options->size(); ++option) {
-        State state = states[parent];
-        state.parent = parent;
-        state.option = option;
-        state.sums.add((*last.options)[option], problem.hostBytesPerNs);
-        const FinishedStages &below = finished[state.finished];
-        if (!bounds.mayFit(below, state.sums, layer))
-          continue;
-        state.bound = std::max(state.bound, static_cast<double>(bounds.takenNs(
-                                                below, state.sums, layer)));
-        state.keptBytes = bounds.keptBytes(below, state.sums, layer);
-        if (isPromising(state, Which::strongest, layer))
-          next.push_back(state);
-      }
-    sortByBound(next);
+    const size_t ways = last.options->size();
+    const Bounds strongest =
+        telling(bounds.boundsAt(Which::strongest, layer), states.size() * ways,
+                [&](size_t number) {
+                  return with(states, number / ways, number % ways, layer);
+                });
+    next.clear();
+    for (size_t parent = 0; parent < states.size(); ++parent)
+      for (size_t option = 0; option < ways; ++option)
+        if (std::optional<State> state = with(states, parent, option, layer);
+            state && isPromising(*state, strongest))
+          next.push_back(*state);
     if (!isDone) {
-      if (next.size() > kPromising * most) {
-        leaveOut(next[kPromising * most]);
-        next.resize(kPromising * most);
+      if (const size_t promising = kPromising * most; next.size() > promising) {
+        std::nth_element(next.begin(),
+                         next.begin() + static_cast<ptrdiff_t>(promising),
+                         next.end(), isBefore);
+        leaveOut(next[promising]);
+        next.resize(promising);
       }
-      std::erase_if(next, [&](State &state) {
-        return !isPromising(state, Which::others, layer);
-      });
-      sortByBound(next);
-      spread(next);
+      const Bounds others = telling(
+          bounds.boundsAt(Which::others, layer), next.size(),
+          [&](size_t number) { return std::optional<State>(next[number]); });
+      std::erase_if(next,
+                    [&](State &state) { return !isPromising(state, others); });
     }
+    std::sort(next.begin(), next.end(), isBefore);
+    if (!isDone)
+      spread(next);
     if (last.isLast)
       finishStage(next, layer);
     return undominated(next);
   }
 
+  /// A state with one more layer; none: it cannot fit.
+  std::optional<State> with(const std::vector<State> &states, size_t parent,
+                            size_t option, size_t layer) const {
+    State state = states[parent];
+    state.parent = static_cast<uint32_t>(parent);
+    state.option = static_cast<uint32_t>(option);
+    state.sums.add((*bounds.layers()[layer].options)[option],
+                   problem.hostBytesPerNs);
+    const FinishedStages &below = finished[state.finished];
+    if (!bounds.mayFit(below, state.sums, layer))
+      return std::nullopt;
+    state.bound =
+        std::max(state.bound,
+                 static_cast<double>(bounds.takenNs(below, state.sums, layer)));
+    state.keptBytes = bounds.keptBytes(below, state.sums, layer);
+    return state;
+  }
+
+  /// Those of `all` that say most of some of `count` states, of which it looks
+  /// at a few: the others would say next to nothing of the rest.
+  template <typename StateOf>
+  Bounds telling(Bounds all, size_t count, StateOf stateOf) const {
+    std::vector<std::pair<size_t, size_t>> told; // how often, by what
+    for (size_t i = 0; i < all.size(); ++i)
+      told.push_back({0, i});
+    const size_t looks = std::min(count, kLooks);
+    for (size_t look = 0; look < looks; ++look) {
+      const std::optional<State> state = stateOf(look * count / looks);
+      if (!state)
+        continue;
+      double mostNs = state->bound;
+      size_t by = all.size();
+      for (size_t i = 0; i < all.size() && mostNs < known; ++i) {
+        const double ns = all[i].timeNs(finished[state->finished], state->sums);
+        if (ns > mostNs) {
+          mostNs = ns;
+          by = i;
+        }
+      }
+      if (by < all.size())
+        ++told[by].first;
+    }
+    std::sort(told.begin(), told.end(), [](const auto &a, const auto &b) {
+      return a.first != b.first ? a.first > b.first : a.second < b.second;
+    });
+    Bounds some;
+    for (auto [times, number] : told)
+      if (times > 0)
+        some.push_back(all[number]);
+    return some;
+  }
+
   /// Raises the bound of a state; says whether it is still below what is known.
-  bool isPromising(State &state, ChoiceBounds::Which which,
-                   size_t layer) const {
-    state.bound = bounds.raised(which, state.bound, known,
-                                finished[state.finished], state.sums, layer);
+  bool isPromising(State &state, const Bounds &by) const {
+    state.bound = bounds.raised(by, state.bound, known,
+                                finished[state.finished], state.sums);
     return state.bound < known;
   }
 
@@ -125,11 +182,10 @@ private:
     leftOutNs = std::min(leftOutNs, state.bound);
   }
 
-  static void sortByBound(std::vector<State> &states) {
-    std::sort(states.begin(), states.end(), [](const State &a, const State &b) {
-      return std::tuple(a.bound, a.keptBytes, a.sums.peak, a.parent, a.option) <
-             std::tuple(b.bound, b.keptBytes, b.sums.peak, b.parent, b.option);
-    });
+  /// By rising bounds.
+  static bool isBefore(const State &a, const State &b) {
+    return std::tuple(a.bound, a.keptBytes, a.sums.peak, a.parent, a.option) <
+           std::tuple(b.bound, b.keptBytes, b.sums.peak, b.parent, b.option);
   }
 
   /// Of too many states, by rising bounds, leaves those that promise most, and
@@ -226,6 +282,7 @@ private:
   size_t most = 0;
   double leftOutNs = 0;                 ///< a bound of all that did not go on
   std::vector<FinishedStages> finished; ///< of the states of now
+  std::vector<State> next;              ///< of extend(), to be allocated once
 };
 
 } // namespace

@@ -131,7 +131,8 @@ private:
   static constexpr int64_t kStep = 128;
   /// Sums over chains and edges; what else takes time counts as so many.
   static constexpr int64_t kMostWork = 200'000'000;
-  static constexpr int64_t kWorkOfLayers = 5'000; ///< times their square
+  static constexpr int64_t kWorkOfLayers = 5'000; ///< times their square,
+  static constexpr int64_t kMostOfLayers = 1024;  ///< or this
   static constexpr int64_t kWorkOfRun = 10;
   /// Ranks bounded with shortest paths as they were before.
   static constexpr int kMostOutdated = 8;
@@ -356,7 +357,7 @@ private:
     Edge &edge = edgeAt(*most, path[*most]);
     edge.isKnown = true;
     const int64_t layers = edge.front + edge.back;
-    work += kWorkOfLayers * layers * layers;
+    work += kWorkOfLayers * std::min(layers * layers, kMostOfLayers);
     const std::optional<LeastExtra> least =
         costs.leastExtraOf(problem.rankOf[*most], graph.countsOf(path));
     const std::vector<StageBlocks> parts = graph.partsOf(*most, edge);

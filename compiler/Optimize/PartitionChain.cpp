@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <array>
 #include <limits>
-#include <map>
 #include <utility>
 
 namespace moe::optimize {
@@ -39,10 +38,9 @@ public:
       longest = 2 * slowest;
     const bool areBounded = costs.areCostly() && value.excess == 0;
     for (const Key &key : segmentsOfCuts(longest))
-      if (areBounded)
-        segments[key] = {workOf(key), 0, Knowledge::work};
-      else
-        workOut(key);
+      segments.push_back({key, areBounded
+                                   ? Segment{workOf(key), 0, Knowledge::work}
+                                   : workedOut(key)});
   }
 
   std::optional<std::vector<int64_t>> run() {
@@ -61,6 +59,12 @@ private:
   };
   using Key = std::array<int64_t, 3>; ///< stage, begin, end
 
+  /// A cut; none: an empty one.
+  struct Cut {
+    CutValue value; ///< excess and sum of times
+    std::vector<int64_t> counts;
+  };
+
   /// Of the segments as they are known.
   std::optional<std::vector<int64_t>> quickest() const {
     std::vector<int64_t> times;
@@ -68,20 +72,30 @@ private:
       times.push_back(segment.ns);
     std::sort(times.begin(), times.end());
     times.erase(std::unique(times.begin(), times.end()), times.end());
-    std::optional<std::vector<int64_t>> best;
-    CutValue least{std::numeric_limits<int64_t>::max(), 0};
-    for (int64_t slowest : times) {
+    if (times.empty())
+      return std::nullopt;
+    // Nothing has less excess, nor with as much of it a smaller sum.
+    const CutValue least = within(times.back()).value;
+    // Below that no cut has a segment for each stage.
+    auto slowest =
+        std::partition_point(times.begin(), times.end(), [&](int64_t ns) {
+          return within(ns).counts.empty();
+        });
+    Cut best;
+    for (; slowest != times.end(); ++slowest) {
+      const int64_t longest = (problem.microbatches - 1) * *slowest;
       // Longer slowest ranks only pay with less excess.
-      if (best && least.excess == 0 &&
-          (problem.microbatches - 1) * slowest >= least.objective)
+      if (!best.counts.empty() && best.value.excess == least.excess &&
+          longest + least.objective >= best.value.objective)
         break;
-      auto [value, counts] = within(slowest);
-      if (!counts.empty() && (!best || value < least)) {
-        best = counts;
-        least = value;
-      }
+      Cut found = within(*slowest);
+      found.value.objective += longest;
+      if (best.counts.empty() || found.value < best.value)
+        best = std::move(found);
     }
-    return best;
+    if (best.counts.empty())
+      return std::nullopt;
+    return std::move(best.counts);
   }
 
   int64_t workOf(int64_t kind) const {
@@ -146,9 +160,9 @@ private:
     return ns;
   }
 
-  void workOut(const Key &key) {
+  Segment workedOut(const Key &key) {
     const RankCost &cost = costs.of(rankOf(key), countsWith(key));
-    segments[key] = {cost.ns, cost.excessBytes, Knowledge::cost};
+    return {cost.ns, cost.excessBytes, Knowledge::cost};
   }
 
   /// The next thing about stages of a cut that are not worked out; says whether
@@ -159,7 +173,7 @@ private:
     for (size_t stage = 0; stage < counts.size(); ++stage) {
       const Key key = {static_cast<int64_t>(stage), first[stage],
                        first[stage + 1]};
-      Segment &segment = segments.at(key);
+      Segment &segment = segmentAt(key);
       if (segment.knowledge == Knowledge::cost)
         continue;
       wereAny = true;
@@ -169,55 +183,60 @@ private:
       if (least > segment.ns)
         segment = {least, 0, Knowledge::bound};
       else // a bound says nothing
-        workOut(key);
+        segment = workedOut(key);
     }
     return wereAny;
   }
 
   /// The cut of least excess, then least sum, of stages that take no longer.
-  std::pair<CutValue, std::vector<int64_t>> within(int64_t slowest) const {
+  Cut within(int64_t slowest) const {
     struct State {
       CutValue value; ///< excess and sum of times
       int64_t from = -1;
     };
-    std::vector<std::map<int64_t, State>> reached(static_cast<size_t>(stages) +
-                                                  1); // by end
-    reached[0][0] = {};
+    const auto width = static_cast<size_t>(blocks) + 1;
+    std::vector<State> reached((static_cast<size_t>(stages) + 1) * width);
+    auto at = [&](int64_t stage, int64_t block) -> State & {
+      return reached[static_cast<size_t>(stage) * width +
+                     static_cast<size_t>(block)];
+    };
+    at(0, 0).from = 0;
     for (const auto &[key, segment] : segments) { // stages in rising order
       auto [stage, begin, end] = key;
-      if (segment.ns > slowest)
+      const State &from = at(stage, begin);
+      if (segment.ns > slowest || from.from < 0)
         continue;
-      const auto &before = reached[static_cast<size_t>(stage)];
-      auto from = before.find(begin);
-      if (from == before.end())
-        continue;
-      CutValue value = from->second.value;
-      value.excess += segment.excess;
-      value.objective += segment.ns;
-      auto [at, isNew] =
-          reached[static_cast<size_t>(stage) + 1].try_emplace(end);
-      if (isNew || value < at->second.value)
-        at->second = {value, begin};
+      const CutValue value = {from.value.excess + segment.excess,
+                              from.value.objective + segment.ns};
+      State &to = at(stage + 1, end);
+      if (to.from < 0 || value < to.value)
+        to = {value, begin};
     }
-    auto last = reached.back().find(blocks);
-    if (last == reached.back().end())
+    if (at(stages, blocks).from < 0)
       return {};
-    CutValue value = last->second.value;
-    value.objective += (problem.microbatches - 1) * slowest;
-    std::vector<int64_t> counts(static_cast<size_t>(stages));
+    Cut cut{at(stages, blocks).value,
+            std::vector<int64_t>(static_cast<size_t>(stages))};
     int64_t end = blocks;
-    for (size_t stage = counts.size(); stage-- > 0;) {
-      int64_t begin = reached[stage + 1].at(end).from;
-      counts[stage] = end - begin;
+    for (size_t stage = cut.counts.size(); stage-- > 0;) {
+      const int64_t begin = at(static_cast<int64_t>(stage) + 1, end).from;
+      cut.counts[stage] = end - begin;
       end = begin;
     }
-    return {value, counts};
+    return cut;
+  }
+
+  Segment &segmentAt(const Key &key) {
+    return std::lower_bound(segments.begin(), segments.end(), key,
+                            [](const auto &segment, const Key &k) {
+                              return segment.first < k;
+                            })
+        ->second;
   }
 
   const PartitionProblem &problem;
   RankCosts &costs;
   int64_t blocks, stages;
-  std::map<Key, Segment> segments;
+  std::vector<std::pair<Key, Segment>> segments; ///< by rising keys
 };
 
 } // namespace

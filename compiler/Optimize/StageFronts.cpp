@@ -11,6 +11,8 @@ namespace moe::optimize {
 static constexpr size_t kMostHostParts = 64;
 /// As many can be told apart by all that they have in no time.
 static constexpr size_t kFewNodes = 4096;
+/// Of so many times the nodes that stay, next to all are dropped.
+static constexpr size_t kMany = 8;
 
 std::vector<int64_t> StageFront::choices(size_t point) const {
   std::vector<int64_t> chosen;
@@ -154,7 +156,8 @@ StageFront::extend(const std::vector<LayerOption> &options,
   auto made = std::make_unique<StageFront>();
   made->below = this;
   made->exact = exact;
-  std::vector<Node> &next = made->nodes;
+  made->isThinned = isThinned;
+  std::vector<Node> next;
   const size_t count = std::min(options.size(), limits.options);
   made->exact &= count == options.size();
   next.reserve(nodes.size() * count);
@@ -182,7 +185,10 @@ StageFront::extend(const std::vector<LayerOption> &options,
     made->exact &= std::all_of(
         options.begin(), options.end(),
         [](const LayerOption &option) { return option.pendingBytes == 0; });
-  dropDominated(next, hostPart, follows);
+  // What others dominate is not thinned out of many before it is dropped: to
+  // look for it takes longer than to find what stays.
+  if (isLimited || !isThinned || next.size() < kMany * limits.most)
+    dropDominated(next, hostPart, follows);
   if (next.size() > limits.most) {
     if (isLimited)
       keepFrontByHost(
@@ -195,8 +201,9 @@ StageFront::extend(const std::vector<LayerOption> &options,
     else
       thin(next, limits.weight, limits.most);
     made->exact = false;
+    made->isThinned = true;
   }
-  next.shrink_to_fit();
+  made->nodes.assign(next.begin(), next.end());
   return made;
 }
 

@@ -156,6 +156,7 @@ private:
   const StageFront *below = nullptr; ///< null: there is no layer
   std::vector<Node> nodes;
   bool exact = true;
+  bool isThinned = false;             ///< nodes were left out to have fewer
   mutable std::vector<uint32_t> last; ///< finished(), once it was asked for
   /// With a layer more, by its kind.
   std::map<int64_t, std::unique_ptr<StageFront>> above;

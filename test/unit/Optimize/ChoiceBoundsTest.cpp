@@ -100,8 +100,8 @@ TEST_P(Bounds, AreNeverAboveWhatChoicesLeadTo) {
         for (auto which :
              {ChoiceBounds::Which::strongest, ChoiceBounds::Which::others}) {
           const double bound =
-              bounds.raised(which, taken, std::numeric_limits<double>::max(),
-                            below, sums, layer);
+              bounds.raised(bounds.boundsAt(which, layer), taken,
+                            std::numeric_limits<double>::max(), below, sums);
           EXPECT_LE(bound, static_cast<double>(quickest) + 1e-3)
               << "trial " << trial << ", layer " << layer;
           raised += bound > taken;
