@@ -89,7 +89,10 @@ public:
       return 0;
     narrow();
     int outdated = 0; // ranks bounded since then
-    while (work < kMostWork) {
+    const int64_t mostWork =
+        kMostWork *
+        std::max<int64_t>(1, std::ssize(problem.blocks) / kBlocksOfWork);
+    while (work < mostWork) {
       const Search found = find();
       if (!found.path && found.isComplete)
         return targetNs;
@@ -110,7 +113,6 @@ public:
       narrow();
       outdated = 0;
     }
-    // By what is known.
     while (targetNs > 0) {
       targetNs -= targetNs / kStep + 1;
       narrow();
@@ -130,7 +132,8 @@ private:
   /// Of the target, what is given up where nothing else helps.
   static constexpr int64_t kStep = 128;
   /// Sums over chains and edges; what else takes time counts as so many.
-  static constexpr int64_t kMostWork = 200'000'000;
+  static constexpr int64_t kMostWork = 200'000'000; ///< for so many blocks:
+  static constexpr int64_t kBlocksOfWork = 64;
   static constexpr int64_t kWorkOfLayers = 5'000; ///< times their square,
   static constexpr int64_t kMostOfLayers = 1024;  ///< or this
   static constexpr int64_t kWorkOfRun = 10;

@@ -73,35 +73,40 @@ static std::string withLayers(int64_t layers) {
   return writeFile(path, *text) ? path : std::string();
 }
 
-/// How planning grows: layers, pipeline ranks, microbatches.
-static void planGrown(benchmark::State &state) {
+/// How choosing grows: layers, pipeline ranks, microbatches, each for a budget
+/// that some ranks have to pay for.
+static void chooseGrown(benchmark::State &state) {
   driver::PlanRequest request = deepSeekV3();
   request.modelPath = withLayers(state.range(0));
   request.layout.pipeline = state.range(1);
   request.layout.microbatches = state.range(2);
+  request.budgetBytes = state.range(3) << 30;
+  request.partition = request.recompute = request.offload = "auto";
   for (auto _ : state) {
     Result<driver::PlanAnswer> answer = driver::makePlan(request);
     if (!answer)
       state.SkipWithError(answer.error().message.c_str());
+    else if (!answer->plan.prediction.fits)
+      state.SkipWithError("the budget is too small");
     benchmark::DoNotOptimize(answer);
   }
   std::error_code ignored;
   std::filesystem::remove(request.modelPath, ignored);
 }
-BENCHMARK(planGrown)
-    ->ArgNames({"layers", "ranks", "microbatches"})
-    ->Args({125, 16, 256})
-    ->Args({250, 16, 256})
-    ->Args({500, 16, 256})
-    ->Args({1000, 16, 256})
-    ->Args({128, 8, 256})
-    ->Args({128, 16, 256})
-    ->Args({128, 32, 256})
-    ->Args({128, 64, 256})
-    ->Args({61, 16, 512})
-    ->Args({61, 16, 1024})
-    ->Args({61, 16, 2048})
-    ->Args({61, 16, 4096})
+BENCHMARK(chooseGrown)
+    ->ArgNames({"layers", "ranks", "microbatches", "GiB"})
+    ->Args({125, 16, 256, 105})
+    ->Args({250, 16, 256, 185})
+    ->Args({500, 16, 256, 350})
+    ->Args({1000, 16, 256, 680})
+    ->Args({128, 8, 256, 160})
+    ->Args({128, 16, 256, 100})
+    ->Args({128, 32, 256, 70})
+    ->Args({128, 64, 256, 55})
+    ->Args({61, 16, 512, 60})
+    ->Args({61, 16, 1024, 60})
+    ->Args({61, 16, 2048, 60})
+    ->Args({61, 16, 4096, 60})
     ->Unit(benchmark::kMillisecond);
 
 static void printPlan(benchmark::State &state) {
