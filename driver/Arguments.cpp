@@ -118,6 +118,29 @@ static bool readNumber(std::string_view text, int64_t &number) {
          number >= 0 && number <= 1'000'000;
 }
 
+Result<plan::Layout> driver::withMicrobatchSize(plan::Layout layout,
+                                                std::string_view text) {
+  const int64_t sequences = layout.microbatches * layout.microbatchSize;
+  int64_t size = 0;
+  auto [end, error] =
+      std::from_chars(text.data(), text.data() + text.size(), size);
+  if (error != std::errc() || end != text.data() + text.size() || size < 1 ||
+      size > kMostMicrobatchSize)
+    return Error{"'" + std::string(text) + "' is no number of sequences from " +
+                 "1 to " + std::to_string(kMostMicrobatchSize)};
+  if (sequences % size != 0)
+    return Error{std::to_string(sequences) +
+                 " sequences are not a whole number of microbatches of " +
+                 std::to_string(size)};
+  if (sequences / size > kMostMicrobatches)
+    return Error{std::to_string(sequences) + " sequences are more than " +
+                 std::to_string(kMostMicrobatches) + " microbatches of " +
+                 std::to_string(size)};
+  layout.microbatchSize = size;
+  layout.microbatches = sequences / size;
+  return layout;
+}
+
 Result<std::vector<int64_t>> driver::parseLayers(std::string_view text) {
   std::vector<int64_t> layers;
   for (std::string_view item : items(text))

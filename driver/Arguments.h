@@ -23,6 +23,15 @@ std::string gibibytes(int64_t bytes);
 /// not given. The batch fields of the layout are left alone.
 Result<plan::Layout> parseLayout(std::string_view text);
 
+/// The most that is taken of microbatches, and of sequences of each.
+inline constexpr int64_t kMostMicrobatches = 16384,
+                         kMostMicrobatchSize = 1'000'000;
+
+/// "2": sequences of a microbatch, and as many microbatches as the sequences of
+/// `layout` fill, which have to be a whole number.
+Result<plan::Layout> withMicrobatchSize(plan::Layout layout,
+                                        std::string_view text);
+
 /// "4,4,3,4": layers of each stage, each at least 1.
 Result<std::vector<int64_t>> parseLayers(std::string_view text);
 

@@ -441,8 +441,10 @@ private:
     Chosen smallest = best->chosen;
     int64_t below = -1,
             fitting = Step::within(largest(best->draft.arenaBytes)).index;
-    while (fitting - below > 1) {
-      int64_t middle = below + (fitting - below) / 2;
+    // Rarely is that far below: where none is known not to fit, in leaps.
+    for (int64_t leap = 16; fitting - below > 1; leap *= 2) {
+      const int64_t middle = below < 0 ? std::max<int64_t>(0, fitting - leap)
+                                       : below + (fitting - below) / 2;
       Room room = roomOf(0);
       for (size_t r = 0; r < wrongBy.size(); ++r)
         room.device[r] =

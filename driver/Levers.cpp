@@ -3,6 +3,7 @@
 #include "driver/Levers.h"
 
 #include "driver/Arguments.h"
+#include "support/Parallel.h"
 
 #include <algorithm>
 #include <optional>
@@ -46,6 +47,7 @@ std::vector<Lever> leversOf(const PlanRequest &request,
   std::vector<Lever> levers;
   PlanRequest base = request;
   base.reportsLevers = false;
+  base.onProgress = {}; // several are planned at the same time
   base.budgetBytes = 1; // as little memory as can be
   base.irPath.clear();
   base.schedulePath.clear();
@@ -133,17 +135,25 @@ void describeLeastBudget(const PlanRequest &request, plan::Plan &plan) {
                        bindingPlace(plan) + ", needs it"});
   if (request.reportsLevers) {
     const std::vector<Lever> levers = leversOf(request, plan);
-    for (size_t i = 0; i < levers.size(); ++i) {
-      const Lever &lever = levers[i];
+    std::vector<std::optional<int64_t>> budgets(levers.size());
+    auto report = [&](size_t done) {
       if (request.onProgress)
-        request.onProgress(i, levers.size(),
-                           "does not fit; least budget with " + lever.what);
-      if (Result<PlanAnswer> made = makePlan(lever.request);
-          made && leastBudget(made->plan) < leastBudget(plan))
-        found.push_back({"policies.lever." + lever.name,
-                         gibibytes(leastBudget(made->plan)),
-                         "the least budget with " + lever.what});
-    }
+        request.onProgress(done, levers.size(),
+                           "does not fit; least budgets of other requests");
+    };
+    report(0);
+    inParallel(
+        levers.size(), defaultJobs(),
+        [&](size_t number) {
+          if (Result<PlanAnswer> made = makePlan(levers[number].request))
+            budgets[number] = leastBudget(made->plan);
+        },
+        report);
+    for (size_t i = 0; i < levers.size(); ++i)
+      if (budgets[i] && *budgets[i] < leastBudget(plan))
+        found.push_back({"policies.lever." + levers[i].name,
+                         gibibytes(*budgets[i]),
+                         "the least budget with " + levers[i].what});
     int64_t sharded = leastBudgetWithShardedOptimizer(plan);
     if (sharded < leastBudget(plan))
       found.push_back({"policies.lever.optimizer", gibibytes(sharded),

@@ -16,9 +16,25 @@ namespace {
 constexpr size_t kWidth = 120;
 using Align = Table::Align;
 
-std::vector<std::string> cellsOf(const SweepPoint &point) {
-  std::vector<std::string> cells = {point.layout, point.schedule,
-                                    formatBytes(point.budgetBytes)};
+/// "64 x 1": microbatches, and sequences of each.
+std::string microbatchesOf(const SweepPoint &point) {
+  return std::to_string(point.microbatches) + " x " +
+         std::to_string(point.microbatchSize);
+}
+
+/// Whether points differ in their microbatches, so that a column tells of them.
+bool differInMicrobatches(const std::vector<SweepPoint> &points) {
+  return std::any_of(points.begin(), points.end(), [&](const SweepPoint &each) {
+    return microbatchesOf(each) != microbatchesOf(points.front());
+  });
+}
+
+std::vector<std::string> cellsOf(const SweepPoint &point,
+                                 bool tellsMicrobatches) {
+  std::vector<std::string> cells = {point.layout};
+  if (tellsMicrobatches)
+    cells.push_back(microbatchesOf(point));
+  cells.insert(cells.end(), {point.schedule, formatBytes(point.budgetBytes)});
   if (!point.error.empty()) {
     cells.insert(cells.end(), {"-", "-", "-", "-", "no plan: " + point.error});
     return cells;
@@ -33,9 +49,14 @@ std::vector<std::string> cellsOf(const SweepPoint &point) {
   return cells;
 }
 
-constexpr const char *kHeadings[] = {
-    "layout",          "schedule", "budget", "step",
-    "tokens/s/device", "bubble",   "memory", ""};
+std::vector<std::string> headings(bool tellsMicrobatches) {
+  std::vector<std::string> texts = {"layout"};
+  if (tellsMicrobatches)
+    texts.emplace_back("microbatches");
+  texts.insert(texts.end(), {"schedule", "budget", "step", "tokens/s/device",
+                             "bubble", "memory", ""});
+  return texts;
+}
 
 std::string escape(const std::string &text) {
   std::string safe;
@@ -153,17 +174,18 @@ private:
   }
 
   void drawPoint(const SweepPoint &point) {
-    svg += "<circle cx=\"" + number(x(gib(point))) + "\" cy=\"" +
-           number(y(point.tokensPerSecond)) + "\" r=\"5\" class=\"" +
-           (point.isOnFront ? "best"
-            : point.fits    ? "fits"
-                            : "beyond") +
-           "\"><title>" +
-           escape(point.layout + ", " + point.schedule + ", budget " +
-                  formatBytes(point.budgetBytes) + ": " +
-                  formatNanoseconds(point.stepNs) + ", " +
-                  formatBytes(point.deviceBytes)) +
-           "</title></circle>\n";
+    svg +=
+        "<circle cx=\"" + number(x(gib(point))) + "\" cy=\"" +
+        number(y(point.tokensPerSecond)) + "\" r=\"5\" class=\"" +
+        (point.isOnFront ? "best"
+         : point.fits    ? "fits"
+                         : "beyond") +
+        "\"><title>" +
+        escape(point.layout + ", " + microbatchesOf(point) + ", " +
+               point.schedule + ", budget " + formatBytes(point.budgetBytes) +
+               ": " + formatNanoseconds(point.stepNs) + ", " +
+               formatBytes(point.deviceBytes)) +
+        "</title></circle>\n";
   }
 
   std::vector<const SweepPoint *> drawn;
@@ -190,12 +212,19 @@ tr.front-row td { font-weight: 600; }
 
 } // namespace
 
-SweepPoint sweepPoint(const plan::Plan &plan) {
+SweepPoint pointOfLayout(const plan::Layout &layout) {
   SweepPoint point;
-  const plan::Layout &layout = plan.layout;
   point.layout = "pp=" + std::to_string(layout.pipeline) +
                  ",ep=" + std::to_string(layout.expert) +
                  ",dp=" + std::to_string(layout.data);
+  point.microbatches = layout.microbatches;
+  point.microbatchSize = layout.microbatchSize;
+  return point;
+}
+
+SweepPoint sweepPoint(const plan::Plan &plan) {
+  const plan::Layout &layout = plan.layout;
+  SweepPoint point = pointOfLayout(layout);
   point.schedule = plan.schedule;
   point.budgetBytes = plan.machine.budgetBytes;
   point.fits = plan.prediction.fits;
@@ -227,13 +256,16 @@ void markFront(std::vector<SweepPoint> &points) {
 }
 
 std::string printSweep(const std::vector<SweepPoint> &points) {
+  const bool tellsMicrobatches = differInMicrobatches(points);
+  const std::vector<std::string> columns = headings(tellsMicrobatches);
+  const size_t figures = tellsMicrobatches ? 3 : 2; // from this column on
   Table table;
-  for (size_t i = 0; i < std::size(kHeadings); ++i)
-    table.addColumn(kHeadings[i], i >= 2 && i + 1 < std::size(kHeadings)
-                                      ? Align::right
-                                      : Align::left);
+  for (size_t i = 0; i < columns.size(); ++i)
+    table.addColumn(columns[i], i >= figures && i + 1 < columns.size()
+                                    ? Align::right
+                                    : Align::left);
   for (const SweepPoint &point : points)
-    table.addRow(cellsOf(point));
+    table.addRow(cellsOf(point, tellsMicrobatches));
   return table.print(0, kWidth);
 }
 
@@ -244,6 +276,8 @@ std::string sweepJson(const std::vector<SweepPoint> &points) {
   for (const SweepPoint &point : points) {
     nlohmann::ordered_json made;
     made["layout"] = point.layout;
+    made["microbatches"] = point.microbatches;
+    made["microbatch_size"] = point.microbatchSize;
     made["schedule"] = point.schedule;
     made["budget_bytes"] = point.budgetBytes;
     if (!point.error.empty()) {
@@ -274,13 +308,14 @@ std::string sweepPage(const std::vector<SweepPoint> &points,
       "no other plan beats in both speed and memory; hollow "
       "points do not fit their budget.</p>\n";
   page += Plot(points).run();
+  const bool tellsMicrobatches = differInMicrobatches(points);
   page += "<table><thead><tr>";
-  for (const char *heading : kHeadings)
+  for (const std::string &heading : headings(tellsMicrobatches))
     page += "<th>" + escape(heading) + "</th>";
   page += "</tr></thead><tbody>\n";
   for (const SweepPoint &point : points) {
     page += point.isOnFront ? "<tr class=\"front-row\">" : "<tr>";
-    for (const std::string &cell : cellsOf(point))
+    for (const std::string &cell : cellsOf(point, tellsMicrobatches))
       page += "<td>" + escape(cell) + "</td>";
     page += "</tr>\n";
   }

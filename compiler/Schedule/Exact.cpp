@@ -10,6 +10,7 @@
 #include "compiler/Schedule/CbcLibrary.h"
 
 #include <memory>
+#include <mutex>
 #endif
 
 namespace moe::schedule {
@@ -39,6 +40,9 @@ struct Outcome {
 
 Outcome solve(const CbcLibrary &library, const ExactModel &model,
               const ExactOptions &options) {
+  // Nothing says that two threads may solve at the same time.
+  static std::mutex isSolving;
+  const std::lock_guard<std::mutex> lock(isSolving);
   std::unique_ptr<Cbc_Model, decltype(library.deleteModel)> cbc(
       library.newModel(), library.deleteModel);
   // By columns, as the solver reads it.

@@ -6,6 +6,7 @@
 #include "compiler/Export/Sweep.h"
 #include "driver/Arguments.h"
 #include "support/Files.h"
+#include "support/Parallel.h"
 #include "tools/Validators.h"
 #include "tools/moe-plan/Progress.h"
 
@@ -27,8 +28,9 @@ static std::vector<std::string> split(const std::string &text, char separator) {
 
 CLI::App *moe::declareSweep(CLI::App &app, SweepOptions &options) {
   CLI::App *sweep = app.add_subcommand(
-      "sweep", "Plan every combination of budgets, layouts and schedules, and "
-               "mark those that no other one beats in speed and memory");
+      "sweep", "Plan every combination of budgets, layouts, sizes of "
+               "microbatches and schedules, and mark those that no other one "
+               "beats in speed and memory");
   sweep
       ->add_option("--budgets", options.budgets,
                    "Budgets to plan for, e.g. 48GiB,64GiB,76GiB")
@@ -40,10 +42,23 @@ CLI::App *moe::declareSweep(CLI::App &app, SweepOptions &options) {
       ->type_name("LAYOUT;...")
       ->check(notEmpty());
   sweep
+      ->add_option("--microbatch-sizes", options.microbatchSizes,
+                   "Sequences of a microbatch to plan for, e.g. 1,2,4, each "
+                   "with as many microbatches as have the sequences of "
+                   "--microbatches and --microbatch-size together")
+      ->type_name("N,...")
+      ->check(notEmpty());
+  sweep
       ->add_option("--schedules", options.schedules,
                    "Schedules to plan for, e.g. 1f1b,zb-v,dualpipe-v")
       ->type_name("NAME,...")
       ->check(notEmpty());
+  sweep
+      ->add_option("--jobs", options.jobs,
+                   "Plans made at the same time; 0: as many as the machine has "
+                   "threads, at most 16")
+      ->capture_default_str()
+      ->check(CLI::Range(0, 1024));
   sweep->add_option("--json", options.json, "Where to write the points as JSON")
       ->type_name("FILE")
       ->check(notEmpty());
@@ -61,6 +76,7 @@ Result<std::vector<driver::PlanRequest>>
 combinations(const SweepOptions &options, const driver::PlanRequest &base) {
   std::vector<driver::PlanRequest> requests = {base};
   requests.front().reportsLevers = false; // a table has no room for them
+  requests.front().onProgress = {};       // several are planned at a time
   auto multiply = [&](const std::string &text, char separator,
                       auto apply) -> Status {
     if (text.empty())
@@ -85,6 +101,16 @@ combinations(const SweepOptions &options, const driver::PlanRequest &base) {
         groups->microbatchSize = request.layout.microbatchSize;
         groups->sequenceLength = request.layout.sequenceLength;
         request.layout = *groups;
+        return {};
+      }));
+  MOE_RETURN_IF_ERROR(multiply(
+      options.microbatchSizes, ',',
+      [](const std::string &item, driver::PlanRequest &request) -> Status {
+        Result<plan::Layout> layout =
+            driver::withMicrobatchSize(request.layout, item);
+        if (!layout)
+          return Error{"--microbatch-sizes: " + layout.error().message};
+        request.layout = *layout;
         return {};
       }));
   MOE_RETURN_IF_ERROR(multiply(
@@ -114,6 +140,7 @@ void inheritFromSmallerBudgets(std::vector<report::SweepPoint> &points) {
   for (report::SweepPoint &point : points)
     for (const report::SweepPoint &other : made) {
       if (other.layout != point.layout || other.schedule != point.schedule ||
+          other.microbatchSize != point.microbatchSize ||
           other.budgetBytes > point.budgetBytes || !other.error.empty() ||
           !other.fits ||
           (point.error.empty() && point.fits && point.stepNs <= other.stepNs))
@@ -131,11 +158,7 @@ report::SweepPoint planOne(const driver::PlanRequest &request) {
     point.schedule = request.schedule;
     return point;
   }
-  report::SweepPoint point;
-  const plan::Layout &layout = request.layout;
-  point.layout = "pp=" + std::to_string(layout.pipeline) +
-                 ",ep=" + std::to_string(layout.expert) +
-                 ",dp=" + std::to_string(layout.data);
+  report::SweepPoint point = report::pointOfLayout(request.layout);
   point.schedule = request.schedule;
   point.budgetBytes = request.budgetBytes;
   point.error = answer.error().message;
@@ -153,13 +176,18 @@ Status moe::runSweep(const SweepOptions &options,
       combinations(options, base);
   if (!requests)
     return requests.error();
-  std::vector<report::SweepPoint> points;
+  std::vector<report::SweepPoint> points(requests->size());
   {
     Progress progress;
-    for (const driver::PlanRequest &request : *requests) {
-      progress.show(points.size(), requests->size(), request.schedule);
-      points.push_back(planOne(request));
-    }
+    auto report = [&](size_t done) {
+      progress.show(done, points.size(), "combinations planned");
+    };
+    report(0);
+    inParallel(
+        points.size(),
+        options.jobs > 0 ? static_cast<size_t>(options.jobs) : defaultJobs(),
+        [&](size_t number) { points[number] = planOne((*requests)[number]); },
+        report);
   }
   inheritFromSmallerBudgets(points);
   report::markFront(points);

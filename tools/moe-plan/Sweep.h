@@ -12,9 +12,10 @@ class App;
 namespace moe {
 
 struct SweepOptions {
-  /// Comma lists of budgets and schedules, layouts set apart by semicolons;
-  /// empty: the one of the other options.
-  std::string budgets, layouts, schedules;
+  /// Comma lists of budgets, schedules and sequences of a microbatch, layouts
+  /// set apart by semicolons; empty: the one of the other options.
+  std::string budgets, layouts, schedules, microbatchSizes;
+  int64_t jobs = 0;         ///< plans made at the same time; 0: defaultJobs()
   std::string json, report; ///< files to write; empty: none
 };
 

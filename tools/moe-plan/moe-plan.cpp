@@ -80,11 +80,11 @@ void declareInputs(CLI::App &app, Options &options) {
       ->capture_default_str();
   app.add_option("--microbatches", request.layout.microbatches,
                  "Microbatches of each expert- and data-parallel rank per step")
-      ->check(CLI::Range(1, 16384))
+      ->check(CLI::Range(int64_t{1}, driver::kMostMicrobatches))
       ->capture_default_str();
   app.add_option("--microbatch-size", request.layout.microbatchSize,
                  "Sequences of a microbatch")
-      ->check(CLI::Range(1, 1'000'000))
+      ->check(CLI::Range(int64_t{1}, driver::kMostMicrobatchSize))
       ->capture_default_str();
   app.add_option("--seq", request.layout.sequenceLength, "Tokens of a sequence")
       ->check(CLI::Range(1, 100'000'000))

@@ -49,6 +49,23 @@ TEST(ParseLayout, RefusesUnknownRepeatedAndBadEntries) {
   }
 }
 
+TEST(WithMicrobatchSize, SharesTheSequences) {
+  moe::plan::Layout layout;
+  layout.microbatches = 16;
+  layout.microbatchSize = 3;
+  for (auto [text, count] : {std::pair("1", 48), {"4", 12}, {"48", 1}}) {
+    auto made = withMicrobatchSize(layout, text);
+    ASSERT_TRUE(made) << text;
+    EXPECT_EQ(made->microbatches, count);
+    EXPECT_EQ(made->microbatchSize * count, 48);
+  }
+  for (const char *text : {"", "0", "-1", "5", "96", "4x", " 4", "1000001",
+                           "99999999999999999999"})
+    EXPECT_FALSE(withMicrobatchSize(layout, text)) << text;
+  layout.microbatches = kMostMicrobatches;
+  EXPECT_FALSE(withMicrobatchSize(layout, "1"));
+}
+
 TEST(ParseCapacityFactor, TakesFactorsAndMax) {
   EXPECT_EQ(*parseCapacityFactor("max"), 0);
   EXPECT_EQ(*parseCapacityFactor("1.25"), 1.25);

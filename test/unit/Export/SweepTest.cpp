@@ -70,6 +70,22 @@ TEST(Sweep, TableJsonAndPageSayTheSame) {
   EXPECT_THAT(page, testing::Not(HasSubstr("http")));
 }
 
+TEST(Sweep, MicrobatchesHaveAColumnWherePointsDifferInThem) {
+  std::vector<SweepPoint> points(2, pointOf(900, int64_t{40} << 30));
+  for (SweepPoint &point : points) {
+    point.microbatches = 32;
+    point.microbatchSize = 1;
+  }
+  EXPECT_THAT(printSweep(points), testing::Not(HasSubstr("microbatches")));
+  points.back().microbatches = 16;
+  points.back().microbatchSize = 2;
+  EXPECT_THAT(printSweep(points), HasSubstr("16 x 2"));
+  EXPECT_THAT(sweepPage(points, "t"), HasSubstr("<td>16 x 2</td>"));
+  auto json = nlohmann::json::parse(sweepJson(points));
+  EXPECT_EQ(json["points"][1]["microbatches"], 16);
+  EXPECT_EQ(json["points"][1]["microbatch_size"], 2);
+}
+
 TEST(Sweep, WithoutAnyPlanThePageSaysSo) {
   SweepPoint point = pointOf(0, 0);
   point.error = "none";
