@@ -30,12 +30,17 @@ void inParallel(size_t count, size_t jobs,
     }
   };
   std::vector<std::thread> others;
-  try {
-    while (others.size() + 1 < std::min(count, jobs))
+  // Where the system has no more threads, those that there are do it.
+  auto start = [&] {
+    try {
       others.emplace_back(work);
-  } catch (const std::system_error &) {
-    // The system has no more threads: those that there are do it.
-  }
+      return true;
+    } catch (const std::system_error &) {
+      return false;
+    }
+  };
+  while (others.size() + 1 < std::min(count, jobs) && start())
+    ;
   work(); // as well
   for (std::thread &other : others)
     other.join();
