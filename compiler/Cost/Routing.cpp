@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <map>
+#include <math.h> // lgamma_r, of POSIX
 #include <utility>
 #include <vector>
 
@@ -20,11 +21,16 @@ double avoiding(int64_t n, int64_t left, int64_t k) {
   return share;
 }
 
+/// log n!. std::lgamma writes to a variable of the process, which two plans
+/// that are made at the same time must not.
+double logFactorial(int64_t n) {
+  int sign = 0;
+  return lgamma_r(static_cast<double>(n + 1), &sign);
+}
+
 /// log C(n, k).
 double logBinomial(int64_t n, int64_t k) {
-  return std::lgamma(static_cast<double>(n + 1)) -
-         std::lgamma(static_cast<double>(k + 1)) -
-         std::lgamma(static_cast<double>(n - k + 1));
+  return logFactorial(n) - logFactorial(k) - logFactorial(n - k);
 }
 
 } // namespace
