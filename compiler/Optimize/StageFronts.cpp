@@ -185,8 +185,8 @@ StageFront::extend(const std::vector<LayerOption> &options,
     made->exact &= std::all_of(
         options.begin(), options.end(),
         [](const LayerOption &option) { return option.pendingBytes == 0; });
-  // What others dominate is not thinned out of many before it is dropped: to
-  // look for it takes longer than to find what stays.
+  // Where most of many nodes go anyway, thinning drops next to all that others
+  // dominate, and takes less time.
   if (isLimited || !isThinned || next.size() < kMany * limits.most)
     dropDominated(next, hostPart, follows);
   if (next.size() > limits.most) {
