@@ -4,6 +4,7 @@
 #include <cmath>
 #include <limits>
 #include <map>
+#include <memory>
 #include <tuple>
 #include <utility>
 
@@ -54,7 +55,7 @@ bool FinishedStages::isNoWorseThan(const FinishedStages &other) const {
 }
 
 ChoiceBounds::ChoiceBounds(const PolicyProblem &problem, int64_t capacityBytes,
-                           Precision precision)
+                           Precision precision, Use use)
     : problem(problem), capacity(capacityBytes),
       moments(binding(problem.moments)), limit(problem) {
   for (size_t s = 0; s < problem.stages.size(); ++s) {
@@ -67,7 +68,7 @@ ChoiceBounds::ChoiceBounds(const PolicyProblem &problem, int64_t capacityBytes,
       held = std::max(held, moment.held[s] + 1);
   }
   findLeast();
-  findBounds(precision);
+  findBounds(precision, use);
 }
 
 FinishedStages ChoiceBounds::none() const {
@@ -204,7 +205,9 @@ int64_t ChoiceBounds::bytesOf(const LayerOption &option, const RankLayer &layer,
   }
 }
 
-/// The bounds of one moment and one way to count the lag.
+/// The bounds of one moment and one way to count the lag. Layers above the one
+/// that runs are the same whichever runs, and so are those below it: what all
+/// layers take at least, the times of either tell.
 class ChoiceBounds::Knapsacks {
 public:
   Knapsacks(ChoiceBounds &bounds, size_t moment, LagShares lag)
@@ -216,35 +219,64 @@ public:
   /// What choices decide about, of the layer whose turn leaves least and most;
   /// least below 0: nothing fits.
   std::pair<int64_t, int64_t> slackBytes() {
+    auto leastOf = [&](size_t layer, int turn) {
+      return itemsOf(layer, turn).front().bytes;
+    };
+    std::vector<int64_t> leastBelow(list.size() + 1, 0);
+    std::vector<int64_t> leastAbove(list.size() + 1, 0);
+    for (size_t l = 0; l < list.size(); ++l)
+      leastBelow[l + 1] = leastBelow[l] + leastOf(l, turnBelow(l));
+    for (size_t l = list.size(); l-- > 0;)
+      leastAbove[l] = leastAbove[l + 1] + leastOf(l, turnAbove(l));
     int64_t least = std::numeric_limits<int64_t>::max(), most = 0;
     for (const Row &row : rows()) {
-      int64_t bytes = slack;
-      for (size_t l = 0; l < list.size(); ++l)
-        bytes -= itemsOf(l, turnOf(l, row)).front().bytes;
+      int64_t bytes =
+          slack - leastAbove[row.layer + 1] - leastBelow[row.firstInTurn()];
+      for (size_t l = row.firstInTurn(); l <= row.layer; ++l)
+        bytes -= leastOf(l, turnOf(l, row));
       least = std::min(least, bytes);
       most = std::max(most, bytes);
     }
     return {least, most};
   }
 
+  /// Adds the bounds, without their times by layer.
   void addTo(std::vector<Bound> &found) {
-    const int64_t unit = bounds.unit[momentNumber];
-    units = static_cast<size_t>(slackBytes().second / unit) + 1;
-    // Layers above the one that runs, and those of other stages, are the same
-    // whichever runs.
-    std::vector<uint32_t> above(list.size() + 1);
-    above.back() = add({0, std::vector<double>(units, 0)});
+    const std::vector<Row> turns = rows();
+    units =
+        static_cast<size_t>(slackBytes().second / bounds.unit[momentNumber]) +
+        1;
+    const Times none{0, std::vector<double>(units, 0)};
+    above.assign(list.size() + 1, none);
     for (size_t l = list.size(); l-- > 0;)
-      above[l] = addBefore(above[l + 1], l, turnAbove(l));
-    for (const Row &row : rows()) {
-      Bound bound{lag, momentNumber, row.layer, row.isLate, above, 0};
-      for (size_t l = row.layer + 1; l-- > 0;)
-        bound.timesFrom[l] =
-            addBefore(bound.timesFrom[l + 1], l, turnOf(l, row));
-      const Times &all = bounds.times[bound.timesFrom.front()];
-      bound.ns = all.ns[static_cast<size_t>((slack - all.leastBytes) / unit)];
-      found.push_back(std::move(bound));
+      above[l] = with(above[l + 1], l, turnAbove(l));
+    std::vector<Times> below(1, none);
+    for (size_t l = 0; l < turns.front().layer; ++l)
+      below.push_back(with(below[l], l, turnBelow(l)));
+    for (const Row &row : turns) {
+      Times times =
+          with(above[row.layer + 1], row.layer, turnOf(row.layer, row));
+      if (row.isLate)
+        times = with(times, row.layer - 1, turnOf(row.layer - 1, row));
+      found.push_back({lag,
+                       momentNumber,
+                       row.layer,
+                       row.isLate,
+                       {},
+                       leastNs(times, below[row.firstInTurn()])});
     }
+  }
+
+  /// Of a bound that addTo() has added.
+  void setTimes(Bound &bound) {
+    if (places.empty())
+      for (Times &each : above)
+        places.push_back(bounds.add(std::move(each)));
+    const Row row{bound.row, bound.isLate};
+    bound.timesFrom = places;
+    for (size_t l = row.layer + 1; l-- > 0;)
+      bound.timesFrom[l] = bounds.add(
+          with(bounds.times[bound.timesFrom[l + 1]], l, turnOf(l, row)));
   }
 
 private:
@@ -252,6 +284,8 @@ private:
   struct Row {
     size_t layer;
     bool isLate;
+    /// Layers below it are all alike.
+    size_t firstInTurn() const { return isLate ? layer - 1 : layer; }
   };
   /// The last ones come first: what the layers below keep is most for them. Of
   /// too many, the first half of what stays are these, and every so many-th of
@@ -281,6 +315,9 @@ private:
   int turnAbove(size_t layer) const {
     return list[layer].stage == running ? kAbove : kElsewhere;
   }
+  int turnBelow(size_t layer) const {
+    return list[layer].stage == running ? kBelow : kElsewhere;
+  }
 
   int turnOf(size_t layer, const Row &row) const {
     if (list[layer].stage != running || layer > row.layer)
@@ -290,17 +327,11 @@ private:
     return row.isLate && layer + 1 == row.layer ? kAhead : kBelow;
   }
 
-  uint32_t add(Times made) {
-    bounds.times.push_back(std::move(made));
-    return static_cast<uint32_t>(bounds.times.size()) - 1;
-  }
-
-  /// Of a layer and those behind it.
-  uint32_t addBefore(uint32_t behind, size_t layer, int turn) {
+  /// Of a layer together with others.
+  Times with(const Times &others, size_t layer, int turn) {
     const std::vector<Item> &items = itemsOf(layer, turn);
-    const Times &rest = bounds.times[behind];
     const int64_t least = items.front().bytes;
-    Times made{rest.leastBytes + least,
+    Times made{others.leastBytes + least,
                std::vector<double>(units, std::numeric_limits<double>::max())};
     auto sizeOf = [&](const Item &item) {
       return static_cast<size_t>((item.bytes - least) /
@@ -313,10 +344,24 @@ private:
       // Of as many units, the last is the quickest.
       if (i + 1 < items.size() && sizeOf(items[i + 1]) == size)
         continue;
-      for (size_t at = size; at < units; ++at)
-        made.ns[at] = std::min(made.ns[at], items[i].ns + rest.ns[at - size]);
+      const double ns = items[i].ns;
+      const double *from = others.ns.data();
+      double *to = made.ns.data() + size;
+      for (size_t at = 0; at < units - size; ++at)
+        to[at] = std::min(to[at], ns + from[at]);
     }
-    return add(std::move(made));
+    return made;
+  }
+
+  /// Of layers that are either among `some` or among `others`: all of them.
+  double leastNs(const Times &some, const Times &others) const {
+    const auto last =
+        static_cast<size_t>((slack - some.leastBytes - others.leastBytes) /
+                            bounds.unit[momentNumber]);
+    double ns = std::numeric_limits<double>::max();
+    for (size_t at = 0; at <= last; ++at)
+      ns = std::min(ns, some.ns[at] + others.ns[last - at]);
+    return ns;
   }
 
   /// The options that are quicker than all with fewer bytes, by rising bytes.
@@ -327,21 +372,16 @@ private:
     std::vector<Item> &items = entry->second;
     if (!isNew)
       return items;
-    std::vector<Item> all;
-    for (const LayerOption &option : *at.options) {
+    for (const Sized &each : bounds.bySize(at, momentNumber, turn)) {
+      const LayerOption &option = *each.option;
       const int64_t lagNs = at.isFirst ? option.tailNs : option.queueNs;
       double ns = static_cast<double>(option.extraNs) +
                   lag.first * static_cast<double>(lagNs);
       if (at.isLast)
         ns += lag.last * static_cast<double>(option.tailNs);
-      all.push_back({bounds.bytesOf(option, at, moment, turn), ns});
+      if (items.empty() || ns < items.back().ns)
+        items.push_back({each.bytes, ns});
     }
-    std::sort(all.begin(), all.end(), [](const Item &a, const Item &b) {
-      return std::tuple(a.bytes, a.ns) < std::tuple(b.bytes, b.ns);
-    });
-    for (const Item &item : all)
-      if (items.empty() || item.ns < items.back().ns)
-        items.push_back(item);
     return items;
   }
 
@@ -353,9 +393,31 @@ private:
   size_t running; ///< stage
   int64_t slack;  ///< for the layers
   size_t units = 0;
+  std::vector<Times> above; ///< of the layers from each on, none of which run
+  std::vector<uint32_t> places; ///< of these, once they are among all times
   std::map<std::tuple<const void *, size_t, bool, bool, int>, std::vector<Item>>
       known;
 };
+
+uint32_t ChoiceBounds::add(Times made) {
+  times.push_back(std::move(made));
+  return static_cast<uint32_t>(times.size()) - 1;
+}
+
+const std::vector<ChoiceBounds::Sized> &
+ChoiceBounds::bySize(const RankLayer &layer, size_t moment, int turn) {
+  auto [entry, isNew] =
+      sized.try_emplace({layer.options, layer.stage, moment, turn});
+  std::vector<Sized> &all = entry->second;
+  if (isNew) {
+    for (const LayerOption &option : *layer.options)
+      all.push_back({bytesOf(option, layer, moments[moment], turn), &option});
+    std::sort(all.begin(), all.end(), [](const Sized &a, const Sized &b) {
+      return std::tuple(a.bytes, a.option) < std::tuple(b.bytes, b.option);
+    });
+  }
+  return all;
+}
 
 void ChoiceBounds::findLeast() {
   rest.resize(list.size());
@@ -376,22 +438,30 @@ void ChoiceBounds::findLeast() {
   }
 }
 
-void ChoiceBounds::findBounds(Precision precision) {
+void ChoiceBounds::findBounds(Precision precision, Use use) {
   const Extent extent = extentOf(precision);
   std::vector<LagShares> shares = {{0, 1}};
   for (int share = 0; share <= extent.shares; ++share)
     shares.push_back({static_cast<double>(share) / extent.shares, 0});
   std::vector<Bound> all;
+  std::vector<std::unique_ptr<Knapsacks>> knapsacks;
   for (size_t m = 0; m < moments.size(); ++m)
     for (LagShares lag : shares) {
-      Knapsacks knapsacks(*this, m, lag);
-      const auto [least, most] = knapsacks.slackBytes();
+      auto each = std::make_unique<Knapsacks>(*this, m, lag);
+      const auto [least, most] = each->slackBytes();
       fits &= least >= 0;
       if (!fits)
         return;
+      if (use == Use::fit)
+        break; // whatever the lag
       if (unit.size() == m)
         unit.push_back(most / extent.units + 1);
-      knapsacks.addTo(all);
+      const size_t before = all.size();
+      each->addTo(all);
+      for (size_t bound = before; bound < all.size(); ++bound)
+        all[bound].knapsacks = knapsacks.size();
+      if (use == Use::search)
+        knapsacks.push_back(std::move(each));
     }
   auto order = [](const Bound &bound) {
     return std::tuple(-bound.ns, bound.moment, bound.row, bound.isLate,
@@ -403,13 +473,20 @@ void ChoiceBounds::findBounds(Precision precision) {
   std::vector<bool> hasRow(list.size(), false);
   for (Bound &bound : all) {
     const bool isFirst = !hasRow[bound.row];
+    std::vector<Bound> *kind = nullptr;
     if (strongest.size() < kStrongest || isFirst) {
       hasRow[bound.row] = true;
-      strongest.push_back(std::move(bound));
+      kind = &strongest;
     } else if (others.size() < extent.bounds) {
-      others.push_back(std::move(bound));
+      kind = &others;
+    } else {
+      continue;
     }
+    if (use == Use::search)
+      knapsacks[bound.knapsacks]->setTimes(bound);
+    kind->push_back(std::move(bound));
   }
+  sized.clear();
 }
 
 } // namespace moe::optimize

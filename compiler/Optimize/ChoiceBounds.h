@@ -9,6 +9,8 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <map>
+#include <tuple>
 #include <vector>
 
 namespace moe::optimize {
@@ -44,10 +46,16 @@ struct FinishedStages {
 /// with the queues of all others: shares of these count.
 class ChoiceBounds {
 public:
-  /// O(moments * layers * n) for n options of a layer, times some ten thousand,
-  /// or four times that (fine).
+  enum class Use : uint8_t {
+    search, ///< all of it
+    bound,  ///< leastNs() only, which is sooner known
+    fit,    ///< only whether that is -1, or else 0
+  };
+  /// O(moments * layers * n) for n options of a layer, times some thousand, or
+  /// four times that (fine); to search, the times of each bound by layer come
+  /// on top.
   ChoiceBounds(const PolicyProblem &problem, int64_t capacityBytes,
-               Precision precision);
+               Precision precision, Use use = Use::search);
 
   const std::vector<RankLayer> &layers() const { return list; }
   FinishedStages none() const; ///< of no stage
@@ -113,15 +121,24 @@ private:
     bool isLate = false; ///< the layer below has its bytes ahead
     /// Of the layers from each on, and of none: its place in `times`.
     std::vector<uint32_t> timesFrom;
-    double ns = 0; ///< of all layers
+    double ns = 0;        ///< of all layers
+    size_t knapsacks = 0; ///< that tell its times
   };
   class Knapsacks;
+  struct Sized {
+    int64_t bytes;
+    const LayerOption *option;
+  };
 
   int64_t bytesOf(const LayerOption &option, const RankLayer &layer,
                   const Moment &moment, int turn) const;
   BoundAt boundAt(const Bound &bound, size_t layer) const;
   void findLeast();
-  void findBounds(Precision precision);
+  void findBounds(Precision precision, Use use);
+  uint32_t add(Times made);
+  /// The options of a layer by the bytes that they have at a moment.
+  const std::vector<Sized> &bySize(const RankLayer &layer, size_t moment,
+                                   int turn);
 
   const PolicyProblem &problem;
   int64_t capacity;
@@ -139,6 +156,9 @@ private:
   std::vector<int64_t> unit; ///< by moment, bytes
   std::vector<Times> times;
   std::vector<Bound> strongest, others;
+  /// By options, stage, moment and turn; while bounds are found.
+  std::map<std::tuple<const void *, size_t, size_t, int>, std::vector<Sized>>
+      sized;
   bool fits = true; ///< as far as bounds tell
 };
 

@@ -25,14 +25,6 @@ std::vector<Moment> binding(const std::vector<Moment> &moments) {
   return remaining;
 }
 
-std::vector<int64_t> hostedAt(const Moment &moment) {
-  std::vector<int64_t> hosted = moment.held;
-  ++hosted[static_cast<size_t>(moment.running)];
-  if (moment.overlapped >= 0)
-    ++hosted[static_cast<size_t>(moment.overlapped)];
-  return hosted;
-}
-
 HostLimit::HostLimit(const PolicyProblem &problem)
     : capacityBytes(problem.hostCapacityBytes) {
   if (capacityBytes >= kUnlimitedBytes)
@@ -48,7 +40,9 @@ HostLimit::HostLimit(const PolicyProblem &problem)
     }
   }
   for (const Moment &moment : problem.moments) {
-    std::vector<int64_t> at = hostedAt(moment);
+    std::vector<int64_t> at;
+    for (size_t s = 0; s < most.size(); ++s)
+      at.push_back(hostedAt(moment, s));
     int64_t bytes = 0;
     for (size_t s = 0; s < at.size(); ++s)
       bytes += at[s] * most[s];

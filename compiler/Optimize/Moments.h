@@ -28,8 +28,12 @@ inline int64_t loadOf(const Moment &moment, size_t stage,
 /// Moments but those that some other moment is never smaller than.
 std::vector<Moment> binding(const std::vector<Moment> &moments);
 
-/// Microbatches of each stage that are on the host at a moment.
-std::vector<int64_t> hostedAt(const Moment &moment);
+/// Microbatches of a stage that are on the host at a moment.
+inline int64_t hostedAt(const Moment &moment, size_t stage) {
+  const auto number = static_cast<int64_t>(stage);
+  return moment.held[stage] + (moment.running == number ? 1 : 0) +
+         (moment.overlapped == number ? 1 : 0);
+}
 
 /// What the host admits, where choices could exceed it.
 struct HostLimit {

@@ -144,10 +144,31 @@ RankKey RankCosts::keyOf(int64_t rank,
 
 std::pair<const RankKey, RankCost> &
 RankCosts::at(int64_t rank, const std::vector<int64_t> &counts) {
-  auto [known, isNew] = costs.try_emplace(keyOf(rank, counts));
-  if (isNew)
-    known->second = workOut(rank, counts, known->first);
-  return *known;
+  setPlace(rank, counts);
+  auto cut = ofPlace.find(place);
+  if (cut == ofPlace.end()) {
+    auto [known, isNew] = costs.try_emplace(keyOf(rank, counts));
+    if (isNew)
+      known->second = workOut(rank, counts, known->first);
+    cut = ofPlace.emplace(place, &*known).first;
+  }
+  return *cut->second;
+}
+
+void RankCosts::setPlace(int64_t rank, const std::vector<int64_t> &counts) {
+  place.assign(1, rank);
+  int64_t begin = 0;
+  auto stage = stagesOf[static_cast<size_t>(rank)].begin();
+  const auto end = stagesOf[static_cast<size_t>(rank)].end();
+  for (int64_t s = 0; stage != end; ++s) {
+    const int64_t count = counts[static_cast<size_t>(s)];
+    if (s == *stage) {
+      place.push_back(begin);
+      place.push_back(count);
+      ++stage;
+    }
+    begin += count;
+  }
 }
 
 bool RankCosts::areExact() const {
@@ -177,6 +198,18 @@ RankCosts::leastExtraOf(int64_t rank, const std::vector<int64_t> &counts) {
         withoutLag(rankProblem(problem, counts, rank)),
         problem.capacityBytes[static_cast<size_t>(rank)]);
   return LeastExtra{ns, known->second};
+}
+
+bool RankCosts::mayFit(int64_t rank, const std::vector<int64_t> &counts) {
+  const RankKey key = keyOf(rank, counts);
+  if (auto known = leastExtra.find(key); known != leastExtra.end())
+    return known->second >= 0;
+  auto [known, isNew] = fitting.try_emplace(key, false);
+  if (isNew)
+    known->second =
+        optimize::mayFit(rankProblem(problem, counts, rank),
+                         problem.capacityBytes[static_cast<size_t>(rank)]);
+  return known->second;
 }
 
 int64_t RankCosts::leastNs(int64_t rank, const std::vector<int64_t> &counts) {

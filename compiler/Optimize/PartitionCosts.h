@@ -59,6 +59,9 @@ public:
   /// bounds (leastExtraNs); none: nothing fits.
   std::optional<LeastExtra> leastExtraOf(int64_t rank,
                                          const std::vector<int64_t> &counts);
+  /// Whether choices of `rank` may fit, by bounds: where leastNs() is not -1,
+  /// and sooner known.
+  bool mayFit(int64_t rank, const std::vector<int64_t> &counts);
   /// The time of `rank` is never less, by bounds; -1: nothing fits.
   int64_t leastNs(int64_t rank, const std::vector<int64_t> &counts);
   /// Whether it pays to bound a rank before it is worked out.
@@ -72,6 +75,8 @@ private:
                                          const std::vector<int64_t> &counts);
   int64_t leastExtraNs(const RankKey &key, const std::vector<int64_t> &counts);
   RankKey keyOf(int64_t rank, const std::vector<int64_t> &counts) const;
+  /// Sets `place`.
+  void setPlace(int64_t rank, const std::vector<int64_t> &counts);
   RankCost workOut(int64_t rank, const std::vector<int64_t> &counts,
                    const RankKey &key);
   RankCost costOf(const PolicyProblem &choice, int64_t capacity,
@@ -87,6 +92,11 @@ private:
   std::vector<std::vector<int64_t>> stagesOf; ///< by rank
   std::vector<int64_t> alike;                 ///< see UniformFront
   std::map<RankKey, RankCost> costs;
+  /// The same by where the stages of a rank begin and how many blocks they
+  /// have, which is sooner said; each rank first.
+  std::map<std::vector<int64_t>, std::pair<const RankKey, RankCost> *> ofPlace;
+  std::vector<int64_t> place; ///< a key of that
+  std::map<RankKey, bool> fitting;
   std::map<RankKey, int64_t> leastExtra; ///< -1: nothing fits
   std::map<RankKey, int64_t> leastBackward;
 };

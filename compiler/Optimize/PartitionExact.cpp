@@ -50,6 +50,15 @@ private:
     return (problem.microbatches - 1) * slowest + sumNs < best.objective;
   }
 
+  /// Of a rank that has all its stages, with this work; -1: nothing fits. As
+  /// long as no cut fits, times do not matter.
+  int64_t leastNs(size_t rank, int64_t work) {
+    const auto number = static_cast<int64_t>(rank);
+    if (best.excess > 0)
+      return costs.mayFit(number, counts) ? work : -1;
+    return costs.leastNs(number, counts);
+  }
+
   void extend(int64_t stage, int64_t begin) {
     if (stage == problem.stages()) {
       reach();
@@ -68,9 +77,8 @@ private:
         continue;
       isComplete &= ++nodes <= mostNodes;
       counts[s] = end - begin;
-      int64_t least = work;
-      if (lastStage[rank] == stage)
-        least = costs.leastNs(static_cast<int64_t>(rank), counts);
+      const int64_t least =
+          lastStage[rank] == stage ? leastNs(rank, work) : work;
       if (least >= 0) {
         rankNs[rank] = least;
         sumNs += least - work;

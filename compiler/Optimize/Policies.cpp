@@ -117,11 +117,22 @@ struct Partial {
   std::vector<int64_t> host;  ///< on the host, by moment of its limit
   int64_t ns = 0;
   std::vector<uint32_t> points; ///< of the fronts of the stages
-  const std::vector<uint32_t> &name() const { return points; }
   int64_t peak() const { return *std::max_element(loads.begin(), loads.end()); }
-  int64_t hostBytes() const {
-    return host.empty() ? 0 : *std::max_element(host.begin(), host.end());
+};
+
+int64_t mostOf(const std::vector<int64_t> &bytes) {
+  return bytes.empty() ? 0 : *std::max_element(bytes.begin(), bytes.end());
+}
+
+/// Such, and a point of the front of the next stage.
+struct Candidate {
+  const Partial *below;
+  uint32_t point;
+  int64_t peak = 0, host = 0, ns = 0;
+  std::pair<const std::vector<uint32_t> &, uint32_t> name() const {
+    return {below->points, point};
   }
+  int64_t hostBytes() const { return host; }
 };
 
 /// Drops what another one is no worse than in time and at every moment.
@@ -169,14 +180,12 @@ PolicyOutcome evaluate(const PolicyProblem &problem, const Choices &choices) {
   }
   for (size_t m = 0; m < problem.moments.size(); ++m) {
     const Moment &moment = problem.moments[m];
-    std::vector<int64_t> hosted = hostedAt(moment);
-    int64_t host = 0;
-    for (size_t s = 0; s < sums.size(); ++s)
-      host += hosted[s] * sums[s].host;
-    outcome.hostBytes = std::max(outcome.hostBytes, host);
-    int64_t bytes = moment.otherBytes;
-    for (size_t s = 0; s < sums.size(); ++s)
+    int64_t host = 0, bytes = moment.otherBytes;
+    for (size_t s = 0; s < sums.size(); ++s) {
+      host += hostedAt(moment, s) * sums[s].host;
       bytes += loadOf(moment, s, sums[s]);
+    }
+    outcome.hostBytes = std::max(outcome.hostBytes, host);
     if (m == 0 || bytes > outcome.peakBytes) {
       outcome.peakBytes = bytes;
       outcome.moment = m;
@@ -199,9 +208,9 @@ PolicyFront::PolicyFront(const PolicyProblem &problem, Effort effort,
   for (const Moment &moment : moments)
     partials.front().loads.push_back(moment.otherBytes);
   partials.front().host.assign(limit.hosted.size(), 0);
-  auto thin = [&](std::vector<Partial> &states, size_t least, bool last) {
-    auto peakOf = [](const Partial &partial) { return partial.peak(); };
-    auto timeOf = [](const Partial &partial) { return partial.ns; };
+  auto thin = [&](std::vector<Candidate> &states, size_t least, bool last) {
+    auto peakOf = [](const Candidate &candidate) { return candidate.peak; };
+    auto timeOf = [](const Candidate &candidate) { return candidate.ns; };
     return limit.isLimit() && !last
                ? keepFrontByHost(states, peakOf, timeOf, limit.capacityBytes,
                                  least)
@@ -221,35 +230,55 @@ PolicyFront::PolicyFront(const PolicyProblem &problem, Effort effort,
           &store->of(problem, s,
                      {weight, within, problem.hostBytesPerNs,
                       mostPoints(problem, Effort::fast), options, isFollowed});
-      thin(partials, kMostCombined / front->finished().size(), false);
+      std::vector<Candidate> fewer;
+      for (const Partial &each : partials)
+        fewer.push_back({&each, 0, each.peak(), mostOf(each.host), each.ns});
+      thin(fewer, kMostCombined / front->finished().size(), false);
+      std::vector<Partial> remaining;
+      for (const Candidate &each : fewer)
+        remaining.push_back(*each.below);
+      partials = std::move(remaining);
       exact = false;
     }
     fronts.push_back(front);
     exact &= front->isExact();
-    std::vector<Partial> next;
-    next.reserve(partials.size() * front->finished().size());
+    std::vector<Candidate> candidates;
+    candidates.reserve(partials.size() * front->finished().size());
     for (const Partial &partial : partials)
       for (uint32_t point : front->finished()) {
-        Partial more = partial;
+        Candidate &more = candidates.emplace_back(Candidate{&partial, point});
         const StageSums &sums = front->sums(point);
         for (size_t m = 0; m < moments.size(); ++m)
-          more.loads[m] += loadOf(moments[m], s, sums);
+          more.peak = std::max(more.peak,
+                               partial.loads[m] + loadOf(moments[m], s, sums));
         for (size_t m = 0; m < limit.hosted.size(); ++m)
-          more.host[m] += limit.hosted[m][s] * sums.host;
-        if (limit.isLimit() && more.hostBytes() > limit.capacityBytes)
-          continue;
-        more.ns += sums.takenNs();
-        more.points.push_back(point);
-        next.push_back(std::move(more));
+          more.host = std::max(more.host, partial.host[m] +
+                                              limit.hosted[m][s] * sums.host);
+        more.ns = partial.ns + sums.takenNs();
+        if (limit.isLimit() && more.host > limit.capacityBytes)
+          candidates.pop_back();
       }
     // Behind the last stage only the largest load counts.
-    bool last = s + 1 == problem.stages.size();
-    if (!last && next.size() <= std::min(most, kMostCompared)) {
-      dropDominated(next);
-    } else {
-      bool thinned = thin(next, most, last);
+    const bool last = s + 1 == problem.stages.size();
+    const bool isCompared =
+        !last && candidates.size() <= std::min(most, kMostCompared);
+    if (!isCompared) {
+      bool thinned = thin(candidates, most, last);
       exact &= last && !thinned;
     }
+    std::vector<Partial> next;
+    for (const Candidate &each : candidates) {
+      Partial &more = next.emplace_back(*each.below);
+      const StageSums &sums = front->sums(each.point);
+      for (size_t m = 0; m < moments.size(); ++m)
+        more.loads[m] += loadOf(moments[m], s, sums);
+      for (size_t m = 0; m < limit.hosted.size(); ++m)
+        more.host[m] += limit.hosted[m][s] * sums.host;
+      more.ns = each.ns;
+      more.points.push_back(each.point);
+    }
+    if (isCompared)
+      dropDominated(next);
     partials = std::move(next);
   }
   for (const Partial &partial : partials) {
@@ -291,7 +320,9 @@ int64_t leastExtraNs(const PolicyProblem &problem, int64_t capacityBytes,
   if (knownNs == 0)
     return 0;
   if (precision == Precision::quick)
-    return ChoiceBounds(problem, capacityBytes, precision).leastNs();
+    return ChoiceBounds(problem, capacityBytes, precision,
+                        ChoiceBounds::Use::bound)
+        .leastNs();
   const QuickerChoices best =
       precision == Precision::fine
           ? narrowSearch(problem, capacityBytes, knownNs, kStatesOfBounds)
@@ -299,6 +330,12 @@ int64_t leastExtraNs(const PolicyProblem &problem, int64_t capacityBytes,
   const bool fits =
       best.choices || knownNs < std::numeric_limits<int64_t>::max();
   return fits || !best.isCertain ? best.leastNs : -1;
+}
+
+bool mayFit(const PolicyProblem &problem, int64_t capacityBytes) {
+  return ChoiceBounds(problem, capacityBytes, Precision::quick,
+                      ChoiceBounds::Use::fit)
+             .leastNs() >= 0;
 }
 
 } // namespace moe::optimize

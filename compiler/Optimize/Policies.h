@@ -201,4 +201,7 @@ int64_t leastExtraNs(const PolicyProblem &problem, int64_t capacityBytes,
                      Precision precision = Precision::quick,
                      int64_t knownNs = std::numeric_limits<int64_t>::max());
 
+/// Whether leastExtraNs() is not -1 (quick), which is sooner known.
+bool mayFit(const PolicyProblem &problem, int64_t capacityBytes);
+
 } // namespace moe::optimize

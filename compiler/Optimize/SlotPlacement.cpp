@@ -6,6 +6,7 @@
 #include "compiler/Optimize/TimeOrder.h"
 
 #include <algorithm>
+#include <bit>
 #include <limits>
 #include <map>
 #include <numeric>
@@ -330,17 +331,25 @@ private:
   }
 
   /// Those of `count` instances that have a time, by rising time. `timeOf(i)`:
-  /// within 0 to `end`; -1: none. Linear.
+  /// within 0 to `end`; -1: none. Linear: by the time's lower half, then by its
+  /// upper one.
   static std::vector<uint32_t> byTime(size_t count, int64_t end, auto timeOf) {
-    std::vector<uint32_t> next(static_cast<size_t>(end) + 2, 0); // by time
+    const int halfBits = (std::bit_width(static_cast<uint64_t>(end)) + 1) / 2;
+    std::vector<uint32_t> order, sorted;
     for (size_t i = 0; i < count; ++i)
-      ++next[static_cast<size_t>(timeOf(i) + 1)];
-    next[0] = 0; // of those without a time
-    std::partial_sum(next.begin(), next.end(), next.begin());
-    std::vector<uint32_t> order(next.back());
-    for (size_t i = 0; i < count; ++i)
-      if (int64_t time = timeOf(i); time != -1)
-        order[next[static_cast<size_t>(time)]++] = static_cast<uint32_t>(i);
+      if (timeOf(i) != -1)
+        order.push_back(static_cast<uint32_t>(i));
+    sorted.resize(order.size());
+    for (int shift : {0, halfBits}) {
+      const int64_t mask = (int64_t{1} << halfBits) - 1;
+      std::vector<uint32_t> next(static_cast<size_t>(mask) + 2, 0);
+      for (uint32_t i : order)
+        ++next[static_cast<size_t>(timeOf(i) >> shift & mask) + 1];
+      std::partial_sum(next.begin(), next.end(), next.begin());
+      for (uint32_t i : order)
+        sorted[next[static_cast<size_t>(timeOf(i) >> shift & mask)]++] = i;
+      order.swap(sorted);
+    }
     return order;
   }
 
@@ -396,6 +405,48 @@ private:
     size_t above = 0;               ///< behind the highest that lives
   };
 
+  /// The most at each moment of a context over its steps. Spans between changes
+  /// are mostly the same in all of them, so each is kept as long as it is the
+  /// same.
+  class MostBySpan {
+  public:
+    /// `heights`, `live`: what is raised, by moment.
+    MostBySpan(std::vector<int64_t> &heights, std::vector<int64_t> &live)
+        : heights(heights), live(live), spans(heights.size()) {}
+
+    void add(int64_t begin, int64_t end, int64_t height, int64_t liveBytes) {
+      Span &span = spans[static_cast<size_t>(begin)];
+      if (span.end != end) {
+        write(begin);
+        span = {end, height, liveBytes};
+        return;
+      }
+      span.height = std::max(span.height, height);
+      span.live = std::max(span.live, liveBytes);
+    }
+
+    void write() {
+      for (size_t begin = 0; begin < spans.size(); ++begin)
+        write(static_cast<int64_t>(begin));
+    }
+
+  private:
+    struct Span {
+      int64_t end = -1, height = 0, live = 0; ///< -1: none
+    };
+
+    void write(int64_t begin) {
+      const Span &span = spans[static_cast<size_t>(begin)];
+      for (int64_t at = begin; at < span.end; ++at) {
+        heights[at] = std::max(heights[at], span.height);
+        live[at] = std::max(live[at], span.live);
+      }
+    }
+
+    std::vector<int64_t> &heights, &live;
+    std::vector<Span> spans; ///< by where they begin
+  };
+
   SlotHeights findHeights() const {
     auto lives = [&](size_t i) {
       return !instances[i].isOnHost && instances[i].life.begin != never;
@@ -416,15 +467,15 @@ private:
       heights.inContext.emplace_back(context.length());
     heights.liveInContext = heights.inContext;
     heights.atStep.resize(rank.steps.size());
+    std::vector<MostBySpan> most;
+    for (size_t c = 0; c < contexts.all().size(); ++c)
+      most.emplace_back(heights.inContext[c], heights.liveInContext[c]);
     Tops tops(*this);
     int64_t live = 0;
     for (size_t i = 0; i < rank.steps.size(); ++i) {
       const plan::Step &step = rank.steps[i];
-      std::vector<int64_t> *moments = nullptr, *liveMoments = nullptr;
-      if (plan::isExecution(step.kind)) {
-        moments = &heights.inContext[contexts.indexOf(step)];
-        liveMoments = &heights.liveInContext[contexts.indexOf(step)];
-      }
+      MostBySpan *mostOfContext =
+          plan::isExecution(step.kind) ? &most[contexts.indexOf(step)] : nullptr;
       for (int64_t now = begins[i]; now < begins[i + 1];) {
         int64_t until = begins[i + 1]; // nothing changes before
         for (; nextBegun != begun.end(); ++nextBegun) {
@@ -447,14 +498,13 @@ private:
         }
         const int64_t height = tops.highest();
         heights.atStep[i] = std::max(heights.atStep[i], height);
-        if (moments)
-          for (int64_t at = now - begins[i]; at < until - begins[i]; ++at) {
-            (*moments)[at] = std::max((*moments)[at], height);
-            (*liveMoments)[at] = std::max((*liveMoments)[at], live);
-          }
+        if (mostOfContext)
+          mostOfContext->add(now - begins[i], until - begins[i], height, live);
         now = until;
       }
     }
+    for (MostBySpan &each : most)
+      each.write();
     addPassingInSlots(heights);
     return heights;
   }

@@ -33,6 +33,16 @@ public:
     out += closed.closing;
   }
 
+  /// `name`: without characters that JSON has to escape.
+  void memberKey(std::string_view name) {
+    separate();
+    out += '"';
+    out += name;
+    out += "\": ";
+    afterKey = true;
+  }
+
+  /// Any text as a key.
   void key(std::string_view name) {
     separate();
     json::appendQuoted(out, name);
