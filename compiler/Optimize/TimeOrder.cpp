@@ -4,12 +4,11 @@
 
 #include <algorithm>
 #include <cstddef>
-#include <functional>
 #include <limits>
 #include <map>
 #include <optional>
-#include <queue>
-#include <set>
+#include <tuple>
+#include <utility>
 
 namespace moe::optimize {
 namespace {
@@ -31,14 +30,18 @@ public:
   int64_t take(int64_t size, Rule rule) {
     if (rule == Rule::lowest || rule == Rule::smallest)
       return takeFrom(choose(size, rule == Rule::lowest), size);
-    std::set<int64_t> &before = places[size];
-    for (int64_t begin : before)
-      if (size_t gap = gapOf(begin); gap < gaps.size() &&
-                                     gaps[gap].begin <= begin &&
-                                     gaps[gap].end - size >= begin)
-        return takeFrom(gap, size, begin - gaps[gap].begin);
+    std::vector<int64_t> &before = places[size];
+    auto place = before.begin();
+    for (size_t i = 0; i < gaps.size() && place != before.end(); ++i) {
+      const Gap &gap = gaps[i];
+      if (gap.size() < size)
+        continue;
+      place = std::lower_bound(place, before.end(), gap.begin);
+      if (place != before.end() && *place <= gap.end - size)
+        return takeFrom(i, size, *place - gap.begin);
+    }
     int64_t begin = takeFrom(choose(size, rule == Rule::again), size);
-    before.insert(begin);
+    before.insert(std::lower_bound(before.begin(), before.end(), begin), begin);
     return begin;
   }
 
@@ -80,14 +83,6 @@ private:
     return chosen;
   }
 
-  /// The first gap that ends behind `at`.
-  size_t gapOf(int64_t at) const {
-    return static_cast<size_t>(
-        std::partition_point(gaps.begin(), gaps.end(),
-                             [&](const Gap &gap) { return gap.end <= at; }) -
-        gaps.begin());
-  }
-
   int64_t takeFrom(size_t index, int64_t size, int64_t skipped = 0) {
     auto gap = gaps.begin() + static_cast<ptrdiff_t>(index);
     int64_t begin = gap->begin + skipped;
@@ -103,43 +98,54 @@ private:
   }
 
   std::vector<Gap> gaps = {{0, std::numeric_limits<int64_t>::max()}};
-  std::map<int64_t, std::set<int64_t>> places; ///< by size
+  std::map<int64_t, std::vector<int64_t>> places; ///< by size, rising
 };
 
-TimedPacking packBy(const std::vector<TimedBuffer> &buffers, bool isBackwards,
-                    Rule rule) {
-  auto beginOf = [&](size_t i) {
-    return isBackwards ? -buffers[i].end : buffers[i].begin;
-  };
-  std::vector<uint32_t> order;
-  for (uint32_t i = 0; i < buffers.size(); ++i)
-    if (buffers[i].size > 0)
-      order.push_back(i);
-  std::sort(order.begin(), order.end(), [&](uint32_t a, uint32_t b) {
-    if (beginOf(a) != beginOf(b))
-      return beginOf(a) < beginOf(b);
-    return buffers[a].size != buffers[b].size
-               ? buffers[a].size > buffers[b].size
-               : a < b;
-  });
-  TimedPacking made;
-  made.offsets.assign(buffers.size(), 0);
-  Gaps gaps;
-  using End = std::pair<int64_t, uint32_t>; ///< time and buffer
-  std::priority_queue<End, std::vector<End>, std::greater<>> ends;
-  for (uint32_t i : order) {
-    for (; !ends.empty() && ends.top().first <= beginOf(i); ends.pop()) {
-      uint32_t ended = ends.top().second;
-      gaps.giveBack(made.offsets[ended],
-                    made.offsets[ended] + buffers[ended].size);
-    }
-    const int64_t until = isBackwards ? -buffers[i].begin : buffers[i].end;
-    made.offsets[i] = gaps.take(buffers[i].size, rule);
-    made.height = std::max(made.height, made.offsets[i] + buffers[i].size);
-    ends.push({until, i});
+/// When buffers take bytes and give them back, in one direction of time.
+class Turns {
+public:
+  Turns(const std::vector<TimedBuffer> &buffers, bool isBackwards)
+      : buffers(buffers), isBackwards(isBackwards) {
+    for (uint32_t i = 0; i < buffers.size(); ++i)
+      if (buffers[i].size > 0)
+        taking.push_back(i);
+    giving = taking;
+    std::sort(taking.begin(), taking.end(), [&](uint32_t a, uint32_t b) {
+      return std::tuple(beginOf(a), -buffers[a].size, a) <
+             std::tuple(beginOf(b), -buffers[b].size, b);
+    });
+    std::sort(giving.begin(), giving.end(), [&](uint32_t a, uint32_t b) {
+      return std::pair(endOf(a), a) < std::pair(endOf(b), b);
+    });
   }
-  return made;
-}
+
+  TimedPacking pack(Rule rule) const {
+    TimedPacking made;
+    made.offsets.assign(buffers.size(), 0);
+    Gaps gaps;
+    auto next = giving.begin();
+    for (uint32_t i : taking) {
+      for (; endOf(*next) <= beginOf(i); ++next)
+        gaps.giveBack(made.offsets[*next],
+                      made.offsets[*next] + buffers[*next].size);
+      made.offsets[i] = gaps.take(buffers[i].size, rule);
+      made.height = std::max(made.height, made.offsets[i] + buffers[i].size);
+    }
+    return made;
+  }
+
+private:
+  int64_t beginOf(uint32_t i) const {
+    return isBackwards ? -buffers[i].end : buffers[i].begin;
+  }
+  int64_t endOf(uint32_t i) const {
+    return isBackwards ? -buffers[i].begin : buffers[i].end;
+  }
+
+  const std::vector<TimedBuffer> &buffers;
+  bool isBackwards;
+  std::vector<uint32_t> taking, giving;
+};
 
 int64_t mostLive(const std::vector<TimedBuffer> &buffers) {
   std::vector<std::pair<int64_t, int64_t>> changes; ///< time, of bytes
@@ -170,11 +176,16 @@ std::vector<int64_t> packInTimeOrder(const std::vector<TimedBuffer> &buffers) {
                           {false, Rule::lowest}};
   // Of the most that lives, what is not worth another way.
   constexpr int64_t kGoodShare = 256;
+  const Turns forwards(buffers, false);
+  std::optional<Turns> backwards;
   TimedPacking best;
   best.height = std::numeric_limits<int64_t>::max();
   int64_t bound = mostLive(buffers);
   for (const Way &way : ways) {
-    TimedPacking made = packBy(buffers, way.isBackwards, way.rule);
+    if (way.isBackwards)
+      backwards.emplace(buffers, true);
+    TimedPacking made =
+        (way.isBackwards ? *backwards : forwards).pack(way.rule);
     if (made.height < best.height)
       best = std::move(made);
     if (best.height - bound <= bound / kGoodShare)

@@ -13,7 +13,7 @@
 
 namespace moe::optimize {
 
-/// Lives over [begin, end).
+/// Lives over [begin, end), which is not empty.
 struct TimedBuffer {
   int64_t size = 0;
   int64_t begin = 0;
@@ -25,7 +25,7 @@ struct TimedBuffer {
 /// free bytes, the smallest gap that holds it, or the place of one of its size
 /// that is gone; stops at the first that comes near the most live bytes. Where
 /// none does, also of one that keeps sizes apart. Offsets are sums of sizes.
-/// O(n (g log g + p)) for n buffers, g gaps and p places of a size.
+/// O(n (log n + g log p)) for n buffers, g gaps and p places of a size.
 std::vector<int64_t> packInTimeOrder(const std::vector<TimedBuffer> &buffers);
 
 } // namespace moe::optimize
