@@ -40,6 +40,14 @@ int64_t leastOf(const std::vector<LayerOption> &options,
   return bytes;
 }
 
+bool hasLag(const PolicyProblem &problem) {
+  for (const std::vector<LayerOption> &options : problem.kinds)
+    for (const LayerOption &option : options)
+      if (option.tailNs != 0 || option.queueNs != 0)
+        return true;
+  return false;
+}
+
 bool areWithin(const std::vector<int64_t> &a, const std::vector<int64_t> &b) {
   for (size_t i = 0; i < a.size(); ++i)
     if (a[i] > b[i])
@@ -440,9 +448,11 @@ void ChoiceBounds::findLeast() {
 
 void ChoiceBounds::findBounds(Precision precision, Use use) {
   const Extent extent = extentOf(precision);
+  // Without copies to the host all shares are the same.
   std::vector<LagShares> shares = {{0, 1}};
-  for (int share = 0; share <= extent.shares; ++share)
-    shares.push_back({static_cast<double>(share) / extent.shares, 0});
+  if (hasLag(problem))
+    for (int share = 0; share <= extent.shares; ++share)
+      shares.push_back({static_cast<double>(share) / extent.shares, 0});
   std::vector<Bound> all;
   std::vector<std::unique_ptr<Knapsacks>> knapsacks;
   for (size_t m = 0; m < moments.size(); ++m)
