@@ -8,9 +8,11 @@
 
 #include "compiler/Optimize/Partition.h"
 
+#include <bit>
 #include <compare>
 #include <map>
 #include <optional>
+#include <unordered_map>
 #include <vector>
 
 namespace moe::optimize {
@@ -71,6 +73,16 @@ public:
   bool areExact() const;
 
 private:
+  struct HashOfPlace {
+    size_t operator()(const std::vector<int64_t> &place) const {
+      uint64_t hash = 0;
+      for (int64_t each : place) // 2^64 over the golden ratio, as Knuth has it
+        hash = (std::rotl(hash, 23) ^ static_cast<uint64_t>(each)) *
+               0x9E3779B97F4A7C15u;
+      return hash ^ hash >> 32;
+    }
+  };
+
   std::pair<const RankKey, RankCost> &at(int64_t rank,
                                          const std::vector<int64_t> &counts);
   int64_t leastExtraNs(const RankKey &key, const std::vector<int64_t> &counts);
@@ -94,7 +106,9 @@ private:
   std::map<RankKey, RankCost> costs;
   /// The same by where the stages of a rank begin and how many blocks they
   /// have, which is sooner said; each rank first.
-  std::map<std::vector<int64_t>, std::pair<const RankKey, RankCost> *> ofPlace;
+  std::unordered_map<std::vector<int64_t>, std::pair<const RankKey, RankCost> *,
+                     HashOfPlace>
+      ofPlace;
   std::vector<int64_t> place; ///< a key of that
   std::map<RankKey, bool> fitting;
   std::map<RankKey, int64_t> leastExtra; ///< -1: nothing fits

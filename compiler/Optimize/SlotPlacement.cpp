@@ -2,14 +2,15 @@
 
 #include "compiler/Optimize/PackAround.h"
 #include "compiler/Optimize/SlotGroups.h"
+#include "compiler/Optimize/SlotHeights.h"
+#include "compiler/Optimize/SlotProfile.h"
 #include "compiler/Optimize/SlotStack.h"
 #include "compiler/Optimize/TimeOrder.h"
 
 #include <algorithm>
-#include <bit>
-#include <limits>
+#include <array>
+#include <iterator>
 #include <map>
-#include <numeric>
 #include <set>
 
 namespace moe::optimize {
@@ -21,12 +22,6 @@ constexpr SlotShares kCoarse = {32, 64};
 constexpr size_t kMostInstances = 40'000;
 /// In slots of one layout there is nothing to gain from small ones.
 constexpr SlotShares kStacked = {16, 256};
-
-/// When a program of a context begins or ends the life of a group; -1: it does
-/// not.
-struct Event {
-  int64_t group, begin, end;
-};
 
 class SlotPlacer {
 public:
@@ -45,25 +40,26 @@ public:
         group(kCoarse, hasPassing);
     }
     findEvents();
+    if (slotBytes > 0)
+      formProfile(rank.stages.front());
+    for (const auto &[stage, own] : groups)
+      numberInstances(stage);
     followSteps();
     rank.hostArenaBytes = pack(true, 0);
     int64_t height = pack(false, base) - base;
     writeSlots();
-    SlotHeights heights = findHeights();
+    SlotHeights heights =
+        followHeights(rank, contexts, instances, ranges(), begins, base);
+    if (slotBytes > 0) {
+      addProfile(heights);
+      addPassingInSlots(heights);
+    }
     heights.most = height;
     return heights;
   }
 
 private:
   using Key = std::pair<int64_t, int64_t>; ///< stage and microbatch
-
-  static constexpr int64_t never = std::numeric_limits<int64_t>::max();
-  /// A group of one microbatch.
-  struct Instance {
-    TimedBuffer life;
-    bool isOnHost, isPassing, isInSlot, isPassingInSlot;
-    int64_t base;
-  };
 
   /// Forms the groups of all stages; returns how many instances they have.
   size_t group(SlotShares shares, bool hasPassing) {
@@ -105,7 +101,7 @@ private:
     std::vector<SlotGroup> &own = groups[index];
     // One axis for both programs and the time between them.
     const int64_t backward = contexts.all()[0].length() + 1;
-    std::vector<Lifetime> lives(stage.values.size(), {never, -1});
+    std::vector<Lifetime> lives(stage.values.size(), {kNever, -1});
     std::vector<bool> isMade(stage.values.size(), false);
     for (size_t c : {0, 1})
       // All that shares bytes of a slot is of one microbatch.
@@ -123,7 +119,7 @@ private:
 
     // Groups without anything that arrives from elsewhere, which would be there
     // before the slot is.
-    std::vector<StackBuffer> lifeOf(own.size(), {0, {never, -1}});
+    std::vector<StackBuffer> lifeOf(own.size(), {0, {kNever, -1}});
     std::vector<bool> arrives(own.size(), false);
     int64_t keptBytes = 0;
     for (size_t i = 0; i < stage.values.size(); ++i) {
@@ -174,10 +170,10 @@ private:
   void findEvents() {
     for (const Context &context : contexts.all()) {
       ContextLifetimes lifetimes(context, Reuse::withoutWaits, Sharing::slots);
-      std::vector<std::vector<Event>> &made = events.emplace_back();
+      std::vector<std::vector<GroupEvent>> &made = events.emplace_back();
       for (size_t m = 0; m < context.members.size(); ++m) {
         const plan::Stage &stage = plan.stages[context.members[m].stage];
-        std::map<int64_t, Event> byGroup;
+        std::map<int64_t, GroupEvent> byGroup;
         lifetimes.forEach(
             stage, m,
             [&](plan::ValueIndex index, int64_t begin, int64_t end, bool isMade,
@@ -185,8 +181,9 @@ private:
               const plan::Value &value = stage.values[index];
               if (!isInSlot(value))
                 return;
-              Event &event =
-                  byGroup.try_emplace(value.group, Event{value.group, -1, -1})
+              GroupEvent &event =
+                  byGroup
+                      .try_emplace(value.group, GroupEvent{value.group, -1, -1})
                       .first->second;
               if (isMade)
                 event.begin =
@@ -195,40 +192,95 @@ private:
                 event.end = std::max(event.end, end);
             },
             [](size_t, int64_t, int64_t) {});
-        std::vector<Event> &list = made.emplace_back();
+        std::vector<GroupEvent> &list = made.emplace_back();
         for (const auto &[group, event] : byGroup)
           list.push_back(event);
       }
     }
   }
 
-  /// The first instance of a microbatch on a stage; those of the other groups
-  /// follow.
+  /// Takes groups that come and go with the programs alone out of the events.
+  void formProfile(int64_t index) {
+    const plan::Stage &stage = plan.stages[index];
+    const std::vector<SlotGroup> &own = groups.at(index);
+    isInProfile.assign(own.size(), false);
+    for (size_t g = 0; g < own.size(); ++g)
+      isInProfile[g] = own[g].inSlot != -1;
+    for (const plan::Step &step : rank.steps)
+      if (step.stage != -1 && !plan::isExecution(step.kind))
+        if (const plan::Value &value = stage.values[step.value];
+            isInSlot(value))
+          isInProfile[static_cast<size_t>(value.group)] = false;
+    std::array<std::vector<GroupEvent>, 2> taken;
+    for (size_t c : {0, 1}) {
+      std::vector<GroupEvent> &all = events[c].front();
+      auto isTaken = [&](const GroupEvent &event) {
+        return isInProfile[static_cast<size_t>(event.group)];
+      };
+      std::copy_if(all.begin(), all.end(), std::back_inserter(taken[c]),
+                   isTaken);
+      std::erase_if(all, isTaken);
+    }
+    std::vector<ProfiledGroup> profiled;
+    for (size_t g = 0; g < own.size(); ++g)
+      profiled.push_back({own[g].inSlot, own[g].bytes, g >= firstPassing});
+    profile = {profiled,
+               taken,
+               {contexts.all()[0].length(), contexts.all()[1].length()}};
+  }
+
+  /// Whether it is told from others of its slot.
+  bool hasInstances(size_t group) const {
+    return group >= isInProfile.size() || !isInProfile[group];
+  }
+
+  void numberInstances(int64_t stage) {
+    std::vector<size_t> &single = singlesOf[stage];
+    std::vector<size_t> &places = placesOf[stage];
+    for (size_t g = 0; g < groups.at(stage).size(); ++g) {
+      places.push_back(single.size());
+      if (hasInstances(g))
+        single.push_back(g);
+    }
+    instancesOf[stage] = single.size() + (slotBytes > 0 ? 1 : 0);
+  }
+
+  /// The first instance of a microbatch on a stage; others follow, and behind
+  /// them, what waits in its slot.
   size_t at(const Key &key) {
     auto [known, isNew] = firstOf.try_emplace(key, instances.size());
     if (!isNew)
       return known->second;
     const std::vector<SlotGroup> &own = groups.at(key.first);
-    for (size_t g = 0; g < own.size(); ++g)
-      instances.push_back({{own[g].bytes, never, -1},
+    for (size_t g : singlesOf.at(key.first)) {
+      const bool isInSlot = own[g].inSlot != -1;
+      instances.push_back({{own[g].bytes, kNever, -1},
+                           isInSlot && g >= firstPassing ? 0 : own[g].bytes,
                            own[g].isOnHost,
                            own[g].isPassing,
-                           own[g].inSlot != -1,
-                           own[g].inSlot != -1 && g >= firstPassing,
+                           isInSlot,
+                           base});
+    }
+    if (slotBytes > 0)
+      instances.push_back({{profile.waitingTop(), kNever, -1},
+                           profile.waitingBytes(),
+                           false,
+                           false,
+                           true,
                            base});
     return known->second;
   }
 
-  static void live(Instance &instance, int64_t begin, int64_t end) {
-    instance.life.begin = std::min(instance.life.begin, begin);
-    instance.life.end = std::max(instance.life.end, end);
+  /// All that waits in the slot of a microbatch of a stackable rank.
+  SlotInstance &waitingAt(size_t first) {
+    return instances[first + instancesOf.at(rank.stages.front()) - 1];
   }
 
   void followSteps() {
     int64_t now = 0;
     size_t most = 0;
-    for (const auto &[stage, own] : groups)
-      most += own.size();
+    for (const auto &[stage, count] : instancesOf)
+      most += count;
     instances.reserve(most * static_cast<size_t>(plan.layout.microbatches));
     for (const plan::Step &step : rank.steps) {
       begins.push_back(now);
@@ -238,15 +290,22 @@ private:
       if (plan::isExecution(step.kind)) {
         size_t index = contexts.indexOf(step);
         const Context &context = contexts.all()[index];
+        if (slotBytes > 0)
+          followSlot(step, index, first, now);
+        int64_t stage = step.stage;
         for (size_t m = 0; m < context.members.size(); ++m) {
-          if (m == 1)
-            first = at({context.members[1].stage, step.secondMicrobatch});
-          for (const Event &event : events[index][m]) {
-            Instance &instance = instances[first + event.group];
+          if (m == 1) {
+            stage = context.members[1].stage;
+            first = at({stage, step.secondMicrobatch});
+          }
+          const std::vector<size_t> &places = placesOf.at(stage);
+          for (const GroupEvent &event : events[index][m]) {
+            SlotInstance &instance =
+                instances[first + places[static_cast<size_t>(event.group)]];
             if (event.begin != -1)
-              live(instance, now + event.begin, now + event.begin + 1);
+              instance.live(now + event.begin, now + event.begin + 1);
             if (event.end != -1)
-              live(instance, now + event.end - 1, now + event.end);
+              instance.live(now + event.end - 1, now + event.end);
           }
         }
         now += context.length();
@@ -254,39 +313,59 @@ private:
       }
       const plan::Value &value = plan.stages[step.stage].values[step.value];
       if (isInSlot(value))
-        live(instances[first + value.group], now, now + 1);
+        instances[first +
+                  placesOf.at(step.stage)[static_cast<size_t>(value.group)]]
+            .live(now, now + 1);
       ++now;
     }
     begins.push_back(now);
+  }
+
+  /// A program of a stackable rank fills a slot, or empties it.
+  void followSlot(const plan::Step &step, size_t part, size_t first,
+                  int64_t now) {
+    const SlotProfile::Part &at = profile.part(part);
+    if (at.end != -1)
+      slotOfMicrobatch[step.microbatch].live(now + at.begin, now + at.end);
+    TimedBuffer &waiting = waitingAt(first).life;
+    if (part == 0)
+      waiting.begin = now + contexts.all()[part].length();
+    else
+      waiting.end = now;
   }
 
   /// Gives microbatches slots as laid out by formSlot(), from `from` upwards;
   /// returns the end of the highest.
   int64_t packSlots(int64_t from) {
     std::vector<TimedBuffer> slots;
-    std::vector<size_t> firsts;
+    std::vector<Key> keys;
     for (const auto &[key, first] : firstOf) {
+      SlotInstance &slot = slotOfMicrobatch[key.second];
+      slot.base = base;
       const std::vector<SlotGroup> &own = groups.at(key.first);
-      TimedBuffer slot{slotBytes, never, -1};
-      for (size_t g = 0; g < own.size(); ++g)
-        if (const TimedBuffer &life = instances[first + g].life;
-            own[g].inSlot != -1 && life.begin != never) {
-          slot.begin = std::min(slot.begin, life.begin);
-          slot.end = std::max(slot.end, life.end);
-        }
-      if (slot.begin == never)
+      const std::vector<size_t> &single = singlesOf.at(key.first);
+      for (size_t n = 0; n < single.size(); ++n)
+        if (const SlotInstance &each = instances[first + n];
+            own[single[n]].inSlot != -1 && each.lives())
+          slot.live(each.life.begin, each.life.end);
+      if (!slot.lives())
         continue;
-      slots.push_back(slot);
-      firsts.push_back(first);
+      slots.push_back({slotBytes, slot.life.begin, slot.life.end});
+      keys.push_back(key);
     }
     std::vector<int64_t> offsets = packInTimeOrder(slots);
     int64_t top = from;
-    const std::vector<SlotGroup> &own = groups.at(rank.stages.front());
     for (size_t i = 0; i < slots.size(); ++i) {
-      top = std::max(top, from + offsets[i] + slotBytes);
-      for (size_t g = 0; g < own.size(); ++g)
-        if (own[g].inSlot != -1)
-          instances[firsts[i] + g].base = from + offsets[i] + own[g].inSlot;
+      const int64_t begin = from + offsets[i];
+      top = std::max(top, begin + slotBytes);
+      slotOfMicrobatch[keys[i].second].base = begin;
+      const size_t first = firstOf.at(keys[i]);
+      const std::vector<SlotGroup> &own = groups.at(keys[i].first);
+      const std::vector<size_t> &single = singlesOf.at(keys[i].first);
+      for (size_t n = 0; n < single.size(); ++n)
+        if (own[single[n]].inSlot != -1)
+          instances[first + n].base = begin + own[single[n]].inSlot;
+      waitingAt(first).base = begin;
     }
     return top;
   }
@@ -299,22 +378,22 @@ private:
       from = packSlots(from);
     int64_t height = 0;
     auto collect = [&](bool isPassing, std::vector<TimedBuffer> &buffers) {
-      std::vector<Instance *> packed;
-      for (Instance &instance : instances) {
+      std::vector<SlotInstance *> packed;
+      for (SlotInstance &instance : instances) {
         if (instance.isOnHost != onHost || instance.isInSlot ||
             instance.isPassing != isPassing)
           continue;
         instance.base = from;
         // Where it would lie has to be in the arena, also if it never lives.
         height = std::max(height, instance.life.size);
-        if (instance.life.begin == never)
+        if (!instance.lives())
           continue;
         buffers.push_back(instance.life);
         packed.push_back(&instance);
       }
       return packed;
     };
-    auto write = [&](const std::vector<Instance *> &packed,
+    auto write = [&](const std::vector<SlotInstance *> &packed,
                      const std::vector<int64_t> &offsets) {
       for (size_t i = 0; i < packed.size(); ++i) {
         packed[i]->base += offsets[i];
@@ -322,203 +401,49 @@ private:
       }
     };
     std::vector<TimedBuffer> kept, passing;
-    const std::vector<Instance *> keptOnes = collect(false, kept);
+    const std::vector<SlotInstance *> keptOnes = collect(false, kept);
     const std::vector<int64_t> places = packInTimeOrder(kept);
     write(keptOnes, places);
-    const std::vector<Instance *> passingOnes = collect(true, passing);
+    const std::vector<SlotInstance *> passingOnes = collect(true, passing);
     write(passingOnes, packAround(kept, places, passing));
     return from + height;
   }
 
-  /// Those of `count` instances that have a time, by rising time. `timeOf(i)`:
-  /// within 0 to `end`; -1: none. Linear: by the time's lower half, then by its
-  /// upper one.
-  static std::vector<uint32_t> byTime(size_t count, int64_t end, auto timeOf) {
-    const int halfBits = (std::bit_width(static_cast<uint64_t>(end)) + 1) / 2;
-    std::vector<uint32_t> order, sorted;
-    for (size_t i = 0; i < count; ++i)
-      if (timeOf(i) != -1)
-        order.push_back(static_cast<uint32_t>(i));
-    sorted.resize(order.size());
-    for (int shift : {0, halfBits}) {
-      const int64_t mask = (int64_t{1} << halfBits) - 1;
-      std::vector<uint32_t> next(static_cast<size_t>(mask) + 2, 0);
-      for (uint32_t i : order)
-        ++next[static_cast<size_t>(timeOf(i) >> shift & mask) + 1];
-      std::partial_sum(next.begin(), next.end(), next.begin());
-      for (uint32_t i : order)
-        sorted[next[static_cast<size_t>(timeOf(i) >> shift & mask)]++] = i;
-      order.swap(sorted);
-    }
-    return order;
+  std::vector<SlotRange> ranges() const {
+    std::vector<SlotRange> all;
+    for (const auto &[key, first] : firstOf)
+      all.push_back(
+          {key.first, slotOf.at(key), first, instancesOf.at(key.first)});
+    return all;
   }
 
-  /// Ends of what lives, by number: of the different ones, which are few, since
-  /// microbatches use the same places again and again.
-  class Tops {
-  public:
-    explicit Tops(const SlotPlacer &placer)
-        : numberOf(placer.instances.size(), 0) {
-      auto topOf = [&](size_t instance) {
-        const Instance &at = placer.instances[instance];
-        return at.base - placer.base + at.life.size;
-      };
-      // Microbatches in one slot have the same ends.
-      std::map<std::pair<int64_t, int64_t>, size_t> firstOfSlot;
-      for (const auto &[key, first] : placer.firstOf) {
-        auto [known, isNew] =
-            firstOfSlot.try_emplace({key.first, placer.slotOf.at(key)}, first);
-        for (size_t g = 0; isNew && g < placer.groups.at(key.first).size(); ++g)
-          tops.push_back(topOf(first + g));
-      }
-      std::sort(tops.begin(), tops.end());
-      tops.erase(std::unique(tops.begin(), tops.end()), tops.end());
-      counts.resize(tops.size());
-      for (const auto &[key, first] : placer.firstOf) {
-        size_t same = firstOfSlot.at({key.first, placer.slotOf.at(key)});
-        for (size_t g = 0; g < placer.groups.at(key.first).size(); ++g)
-          numberOf[first + g] =
-              same == first ? static_cast<uint32_t>(
-                                  std::lower_bound(tops.begin(), tops.end(),
-                                                   topOf(first + g)) -
-                                  tops.begin())
-                            : numberOf[same + g];
-      }
-    }
-
-    void insert(size_t instance) {
-      size_t number = numberOf[instance];
-      ++counts[number];
-      above = std::max(above, number + 1);
-    }
-    void erase(size_t instance) {
-      --counts[numberOf[instance]];
-      while (above > 0 && counts[above - 1] == 0)
-        --above;
-    }
-    int64_t highest() const { return above == 0 ? 0 : tops[above - 1]; }
-
-  private:
-    std::vector<uint32_t> numberOf; ///< of each instance
-    std::vector<int64_t> tops;      ///< rising
-    std::vector<int64_t> counts;    ///< of those that live
-    size_t above = 0;               ///< behind the highest that lives
-  };
-
-  /// The most at each moment of a context over its steps. Spans between changes
-  /// are mostly the same in all of them, so each is kept as long as it is the
-  /// same.
-  class MostBySpan {
-  public:
-    /// `heights`, `live`: what is raised, by moment.
-    MostBySpan(std::vector<int64_t> &heights, std::vector<int64_t> &live)
-        : heights(heights), live(live), spans(heights.size()) {}
-
-    void add(int64_t begin, int64_t end, int64_t height, int64_t liveBytes) {
-      Span &span = spans[static_cast<size_t>(begin)];
-      if (span.end != end) {
-        write(begin);
-        span = {end, height, liveBytes};
-        return;
-      }
-      span.height = std::max(span.height, height);
-      span.live = std::max(span.live, liveBytes);
-    }
-
-    void write() {
-      for (size_t begin = 0; begin < spans.size(); ++begin)
-        write(static_cast<int64_t>(begin));
-    }
-
-  private:
-    struct Span {
-      int64_t end = -1, height = 0, live = 0; ///< -1: none
-    };
-
-    void write(int64_t begin) {
-      const Span &span = spans[static_cast<size_t>(begin)];
-      for (int64_t at = begin; at < span.end; ++at) {
-        heights[at] = std::max(heights[at], span.height);
-        live[at] = std::max(live[at], span.live);
-      }
-    }
-
-    std::vector<int64_t> &heights, &live;
-    std::vector<Span> spans; ///< by where they begin
-  };
-
-  SlotHeights findHeights() const {
-    auto lives = [&](size_t i) {
-      return !instances[i].isOnHost && instances[i].life.begin != never;
-    };
-    auto beginOf = [&](size_t i) {
-      return lives(i) ? instances[i].life.begin : -1;
-    };
-    auto endOf = [&](size_t i) {
-      return lives(i) ? instances[i].life.end : -1;
-    };
-    const std::vector<uint32_t> begun =
-        byTime(instances.size(), begins.back(), beginOf);
-    const std::vector<uint32_t> ended =
-        byTime(instances.size(), begins.back(), endOf);
-    auto nextBegun = begun.begin(), nextEnded = ended.begin();
-    SlotHeights heights;
-    for (const Context &context : contexts.all())
-      heights.inContext.emplace_back(context.length());
-    heights.liveInContext = heights.inContext;
-    heights.atStep.resize(rank.steps.size());
-    std::vector<MostBySpan> most;
-    for (size_t c = 0; c < contexts.all().size(); ++c)
-      most.emplace_back(heights.inContext[c], heights.liveInContext[c]);
-    Tops tops(*this);
-    int64_t live = 0;
+  /// Adds what the microbatch that runs has in its slot.
+  void addProfile(SlotHeights &heights) const {
+    std::array<int64_t, 2> highest = {-1, -1}; // bases
     for (size_t i = 0; i < rank.steps.size(); ++i) {
       const plan::Step &step = rank.steps[i];
-      MostBySpan *mostOfContext =
-          plan::isExecution(step.kind) ? &most[contexts.indexOf(step)] : nullptr;
-      for (int64_t now = begins[i]; now < begins[i + 1];) {
-        int64_t until = begins[i + 1]; // nothing changes before
-        for (; nextBegun != begun.end(); ++nextBegun) {
-          const Instance &made = instances[*nextBegun];
-          if (made.life.begin > now) {
-            until = std::min(until, made.life.begin);
-            break;
-          }
-          tops.insert(*nextBegun);
-          live += liveBytesOf(made);
-        }
-        for (; nextEnded != ended.end(); ++nextEnded) {
-          const Instance &gone = instances[*nextEnded];
-          if (gone.life.end > now) {
-            until = std::min(until, gone.life.end);
-            break;
-          }
-          tops.erase(*nextEnded);
-          live -= liveBytesOf(gone);
-        }
-        const int64_t height = tops.highest();
-        heights.atStep[i] = std::max(heights.atStep[i], height);
-        if (mostOfContext)
-          mostOfContext->add(now - begins[i], until - begins[i], height, live);
-        now = until;
-      }
+      if (!plan::isExecution(step.kind))
+        continue;
+      const size_t part = contexts.indexOf(step);
+      const int64_t begin = slotOfMicrobatch.at(step.microbatch).base - base;
+      highest[part] = std::max(highest[part], begin);
+      heights.atStep[i] =
+          std::max(heights.atStep[i], begin + profile.part(part).most);
     }
-    for (MostBySpan &each : most)
-      each.write();
-    addPassingInSlots(heights);
-    return heights;
-  }
-
-  /// What has the same lives in each run of a program counts there.
-  static int64_t liveBytesOf(const Instance &instance) {
-    return instance.isPassingInSlot ? 0 : instance.life.size;
+    for (size_t part : {0, 1})
+      for (size_t at = 0; at < profile.part(part).top.size(); ++at) {
+        const int64_t top = profile.part(part).top[at];
+        if (highest[part] == -1 || top == 0)
+          continue;
+        int64_t &height = heights.inContext[part][at];
+        height = std::max(height, highest[part] + top);
+        heights.liveInContext[part][at] += profile.part(part).live[at];
+      }
   }
 
   /// Adds what passes inside of slots to the live bytes of contexts. It gives
   /// way to others of its microbatch as values outside slots do to each other.
   void addPassingInSlots(SlotHeights &heights) const {
-    if (slotBytes == 0)
-      return;
     const int64_t index = rank.stages.front();
     const plan::Stage &stage = plan.stages[index];
     const std::vector<SlotGroup> &own = groups.at(index);
@@ -539,19 +464,35 @@ private:
     }
   }
 
+  /// Of all groups.
+  std::vector<int64_t> basesOf(const Key &key, size_t first) const {
+    std::vector<int64_t> bases;
+    const std::vector<SlotGroup> &own = groups.at(key.first);
+    const std::vector<size_t> &places = placesOf.at(key.first);
+    for (size_t g = 0; g < own.size(); ++g)
+      if (hasInstances(g)) {
+        bases.push_back(instances[first + places[g]].base);
+      } else {
+        const SlotInstance &slot = slotOfMicrobatch.at(key.second);
+        bases.push_back(slot.base + (slot.lives() ? own[g].inSlot : 0));
+      }
+    return bases;
+  }
+
   void writeSlots() {
     std::map<std::pair<int64_t, std::vector<int64_t>>, int64_t> known;
     for (int64_t stage : rank.stages)
       plan.stages[stage].slots.clear();
     for (const auto &[key, first] : firstOf) {
+      // Of a slot, those of what waits in it tell the others.
       std::vector<int64_t> bases;
-      for (size_t g = 0; g < groups.at(key.first).size(); ++g)
-        bases.push_back(instances[first + g].base);
+      for (size_t i = 0; i < instancesOf.at(key.first); ++i)
+        bases.push_back(instances[first + i].base);
       std::vector<std::vector<int64_t>> &slots = plan.stages[key.first].slots;
       auto [entry, isNew] = known.try_emplace(
-          {key.first, bases}, static_cast<int64_t>(slots.size()));
+          {key.first, std::move(bases)}, static_cast<int64_t>(slots.size()));
       if (isNew)
-        slots.push_back(bases);
+        slots.push_back(basesOf(key, first));
       slotOf[key] = entry->second;
     }
     for (plan::Step &step : rank.steps) {
@@ -574,9 +515,17 @@ private:
   int64_t slotBytes = 0;   ///< of a stackable rank's microbatches
   size_t firstPassing = 0; ///< of its groups, that lives in one program only
   /// By context and member.
-  std::vector<std::vector<std::vector<Event>>> events;
+  std::vector<std::vector<std::vector<GroupEvent>>> events;
+  SlotProfile profile;           ///< of the slots of a stackable rank
+  std::vector<bool> isInProfile; ///< of its groups; empty elsewhere
+  /// Of its microbatches: where slots lie, and how long they are in use.
+  std::map<int64_t, SlotInstance> slotOfMicrobatch;
   std::vector<int64_t> begins; ///< of steps, and the end of the last
-  std::vector<Instance> instances;
+  std::vector<SlotInstance> instances;
+  /// By stage: the groups with instances of their own, which of these is which
+  /// group's, and how many instances a microbatch has.
+  std::map<int64_t, std::vector<size_t>> singlesOf, placesOf;
+  std::map<int64_t, size_t> instancesOf;
   std::map<Key, size_t> firstOf;
   std::map<Key, int64_t> slotOf; ///< as numbered in the plan
 };

@@ -1,5 +1,7 @@
 #include "compiler/Optimize/UniformChoices.h"
 
+#include "compiler/Optimize/Moments.h"
+
 #include <algorithm>
 #include <iterator>
 #include <map>
@@ -53,9 +55,11 @@ UniformFront::UniformFront(const PolicyProblem &rank,
     }
     return choicesOf(rank, alike, options);
   };
+  PolicyProblem bound = rank; // whose peaks are the same
+  bound.moments = binding(rank.moments);
   std::vector<std::tuple<int64_t, int64_t, size_t>> all; // peak, time, number
   for (size_t number = 0; number < combinations; ++number) {
-    PolicyOutcome outcome = evaluate(rank, choicesOfNumber(number));
+    PolicyOutcome outcome = evaluate(bound, choicesOfNumber(number));
     all.emplace_back(outcome.peakBytes, outcome.extraNs, number);
   }
   std::sort(all.begin(), all.end());

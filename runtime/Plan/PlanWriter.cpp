@@ -33,8 +33,8 @@ public:
     out += closed.closing;
   }
 
-  /// `name`: without characters that JSON has to escape.
-  void memberKey(std::string_view name) {
+  /// `name`: of the format, without anything that JSON has to escape.
+  void key(std::string_view name) {
     separate();
     out += '"';
     out += name;
@@ -42,8 +42,8 @@ public:
     afterKey = true;
   }
 
-  /// Any text as a key.
-  void key(std::string_view name) {
+  /// A key that is none of the format's.
+  void foreignKey(std::string_view name) {
     separate();
     json::appendQuoted(out, name);
     out += ": ";
@@ -115,13 +115,15 @@ private:
     if (stack.empty())
       return;
     Container &container = stack.back();
-    bool first = container.count++ == 0;
+    const bool first = container.count++ == 0;
+    if (container.spread == Spread::oneLine) {
+      if (!first)
+        out += ", ";
+      return;
+    }
     if (!first)
       out += ',';
-    if (container.spread == Spread::lines)
-      newLine();
-    else if (!first)
-      out += ' ';
+    newLine();
   }
 
   void newLine() {
@@ -307,7 +309,7 @@ void emitOp(Emitter &emit, const Op &op) {
   emit.key("attributes");
   emit.beginObject(Spread::oneLine);
   for (const auto &[key, attribute] : op.attributes) {
-    emit.key(key);
+    emit.foreignKey(key);
     std::visit([&](const auto &content) { emit.value(content); }, attribute);
   }
   emit.end();
