@@ -53,13 +53,13 @@ Status checkPersistentBuffers(const Plan &plan, int64_t rank) {
     if (buffers[i].begin < buffers[i - 1].end)
       return errorAt(buffers[i].path(),
                      "the buffer overlaps the one of " + buffers[i - 1].path());
-  auto checkFree = [&](int64_t begin, int64_t bytes,
-                       const std::string &path) -> Status {
+  // `path` tells where: nobody asks as long as all is well.
+  auto checkFree = [&](int64_t begin, int64_t bytes, auto path) -> Status {
     auto next = std::lower_bound(
         buffers.begin(), buffers.end(), begin,
         [](const PersistentBuffer &b, int64_t at) { return b.end <= at; });
     if (next != buffers.end() && next->begin < begin + bytes)
-      return errorAt(path, "its bytes overlap the buffer of " + next->path());
+      return errorAt(path(), "its bytes overlap the buffer of " + next->path());
     return {};
   };
   for (int64_t s : plan.ranks[rank].stages) {
@@ -68,25 +68,26 @@ Status checkPersistentBuffers(const Plan &plan, int64_t rank) {
     for (size_t i = 0; i < stage.values.size(); ++i) {
       const Value &value = stage.values[i];
       if (value.placement == Placement::fixed && !value.isOnHost())
-        MOE_RETURN_IF_ERROR(
-            checkFree(value.offset, value.bytes,
-                      element(path + ".values", i) + ".offset"));
+        MOE_RETURN_IF_ERROR(checkFree(value.offset, value.bytes, [&] {
+          return element(path + ".values", i) + ".offset";
+        }));
     }
     std::vector<GroupBytes> groups = groupBytes(stage);
     for (size_t i = 0; i < stage.slots.size(); ++i)
       for (size_t g = 0; g < groups.size(); ++g)
         if (!groups[g].isOnHost)
           MOE_RETURN_IF_ERROR(
-              checkFree(stage.slots[i][g], groups[g].bytes,
-                        element(element(path + ".slots", i), g)));
+              checkFree(stage.slots[i][g], groups[g].bytes, [&] {
+                return element(element(path + ".slots", i), g);
+              }));
     for (size_t p = 0; p < stage.programs.size(); ++p)
       for (size_t o = 0; o < stage.programs[p].ops.size(); ++o) {
         const Op &op = stage.programs[p].ops[o];
         if (op.scratchBytes > 0)
-          MOE_RETURN_IF_ERROR(
-              checkFree(op.scratchOffset, op.scratchBytes,
-                        element(element(path + ".programs", p) + ".ops", o) +
-                            ".scratch_offset"));
+          MOE_RETURN_IF_ERROR(checkFree(op.scratchOffset, op.scratchBytes, [&] {
+            return element(element(path + ".programs", p) + ".ops", o) +
+                   ".scratch_offset";
+          }));
       }
   }
   return {};

@@ -57,19 +57,20 @@ std::string describe(const Value &value) {
 Status checkPair(const Plan &plan, End send, End receive) {
   const Step &from = plan.ranks[send.rank].steps[send.step];
   const Step &to = plan.ranks[receive.rank].steps[receive.step];
-  std::string path = stepPath(receive.rank, receive.step);
-  std::string partner = "; it meets " + stepPath(send.rank, send.step);
+  auto fail = [&](const char *key, const std::string &reason) {
+    return errorAt(stepPath(receive.rank, receive.step) + key,
+                   reason + "; it meets " + stepPath(send.rank, send.step));
+  };
   if (from.microbatch != to.microbatch)
-    return errorAt(path + ".microbatch",
-                   "is " + std::to_string(to.microbatch) + ", but " +
-                       std::to_string(from.microbatch) + " is sent" + partner);
+    return fail(".microbatch", "is " + std::to_string(to.microbatch) +
+                                   ", but " + std::to_string(from.microbatch) +
+                                   " is sent");
   const Value &sent = plan.stages[from.stage].values[from.value];
   const Value &received = plan.stages[to.stage].values[to.value];
   if (sent.dtype != received.dtype || sent.shape != received.shape)
-    return errorAt(path + ".value", quoted(received.name) + " is " +
-                                        describe(received) + ", but " +
-                                        quoted(sent.name) + " is " +
-                                        describe(sent) + partner);
+    return fail(".value", quoted(received.name) + " is " + describe(received) +
+                              ", but " + quoted(sent.name) + " is " +
+                              describe(sent));
   return {};
 }
 

@@ -377,10 +377,14 @@ Status checkStage(const Plan &plan, const Stage &stage,
                                    std::to_string(groups.size()) +
                                    " groups of the stage's values, has " +
                                    std::to_string(bases.size()));
-    for (size_t g = 0; g < bases.size(); ++g)
-      MOE_RETURN_IF_ERROR(
-          fields.buffer(element(slot, g), bases[g], groups[g].bytes,
-                        groups[g].isOnHost ? hostArenaBytes : arenaBytes));
+    for (size_t g = 0; g < bases.size(); ++g) {
+      auto checkAs = [&](std::string_view key) {
+        return fields.buffer(key, bases[g], groups[g].bytes,
+                             groups[g].isOnHost ? hostArenaBytes : arenaBytes);
+      };
+      if (!checkAs(slot)) // there are many, and few are wrong
+        return checkAs(element(slot, g));
+    }
   }
   UniqueNames opNames;
   for (size_t p = 0; p < stage.programs.size(); ++p) {

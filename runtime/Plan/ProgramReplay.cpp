@@ -36,9 +36,9 @@ public:
     for (ValueIndex input : program.inputs) {
       states[input] = State::live;
       account.isInput[input] = true;
-      MOE_RETURN_IF_ERROR(
-          grow(sideOf(input), stage.values[input].bytes,
-               programPath(stageIndex, programIndex) + ".inputs"));
+      MOE_RETURN_IF_ERROR(grow(sideOf(input), stage.values[input].bytes, [&] {
+        return programPath(stageIndex, programIndex) + ".inputs";
+      }));
       noteSlot(input);
     }
     for (size_t i = 0; i < program.ops.size(); ++i)
@@ -93,12 +93,13 @@ private:
 
   /// Counts bytes that must be in the arena together; this also keeps sums far
   /// from overflow.
-  static Status grow(Side &side, int64_t bytes, const std::string &path) {
+  /// `path` tells what the bytes are for.
+  static Status grow(Side &side, int64_t bytes, auto path) {
     side.total += bytes;
     if (side.total > side.arenaBytes)
-      return errorAt(path, "with it " + std::to_string(side.total) +
-                               " bytes are live, the " + side.name + " has " +
-                               std::to_string(side.arenaBytes));
+      return errorAt(path(), "with it " + std::to_string(side.total) +
+                                 " bytes are live, the " + side.name + " has " +
+                                 std::to_string(side.arenaBytes));
     return {};
   }
 
@@ -108,6 +109,7 @@ private:
       if (ValueIndex input = op.inputs[i];
           input != -1 && states[input] != State::live)
         return failOp(index, "inputs", i, whyNotLive(index, input));
+    auto path = [&] { return opPath(stageIndex, programIndex, index); };
     for (size_t i = 0; i < op.outputs.size(); ++i) {
       ValueIndex output = op.outputs[i];
       if (output == -1)
@@ -122,12 +124,10 @@ private:
         MOE_RETURN_IF_ERROR(overwrite(index, i, value.overwrites));
       states[output] = State::live;
       noteSlot(output);
-      MOE_RETURN_IF_ERROR(grow(sideOf(output), value.bytes,
-                               opPath(stageIndex, programIndex, index)));
+      MOE_RETURN_IF_ERROR(grow(sideOf(output), value.bytes, path));
       relative[value.memoryClass] += value.bytes;
     }
-    MOE_RETURN_IF_ERROR(
-        grow(device, op.scratchBytes, opPath(stageIndex, programIndex, index)));
+    MOE_RETURN_IF_ERROR(grow(device, op.scratchBytes, path));
     ByteCounts live = relative;
     live[op.scratchClass] += op.scratchBytes;
     account.live.push_back(live);
