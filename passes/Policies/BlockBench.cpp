@@ -152,6 +152,7 @@ BlockBench::treated(llvm::function_ref<optimize::Treatment(const Kept &)> how) {
   llvm::scope_exit erase([&] { stage.erase(); });
   KnownOfOps known;
   known.figures.reserve(2 * figuresOfOps.size());
+  known.bytesOfTypes = &bytesOfTypes;
   for (const auto &[op, figures] : figuresOfOps)
     known.figures[copies.lookup(op)] = &figures;
   SmallVector<Value> dropped;
@@ -180,8 +181,11 @@ BlockBench::treated(llvm::function_ref<optimize::Treatment(const Kept &)> how) {
   if (failed(built))
     return failure();
   BlockFigures figures = figuresOf(*built);
-  setPending(stage, *built, figures);
-  setPeaks(stage, *built, figures);
+  std::vector<std::vector<size_t>> blocks; // of ops, by program
+  for (const plan::Program &program : built->programs)
+    blocks.push_back(blocksOfOps(stage, program.phase));
+  setPending(*built, blocks, figures);
+  setPeaks(*built, blocks, figures);
   return figures;
 }
 
@@ -202,13 +206,12 @@ std::vector<size_t> BlockBench::blocksOfOps(pipe::StageOp stage,
   return blocks;
 }
 
-void BlockBench::setPending(pipe::StageOp stage, const plan::Stage &built,
+void BlockBench::setPending(const plan::Stage &built, BlocksOfOps blocksOf,
                             BlockFigures &figures) const {
   figures.pendingBytes.assign(prefixes.size(), 0);
   // What comes into the stage counts as the lowest block's.
   std::vector<size_t> makers(built.values.size(), 0);
-  for (const plan::Program &program : built.programs) {
-    const std::vector<size_t> blocks = blocksOfOps(stage, program.phase);
+  for (const auto &[program, blocks] : llvm::zip(built.programs, blocksOf)) {
     for (size_t op = 0; op < blocks.size(); ++op)
       for (plan::ValueIndex output : program.ops[op].outputs)
         if (output != -1)
@@ -223,17 +226,16 @@ void BlockBench::setPending(pipe::StageOp stage, const plan::Stage &built,
               value.bytes;
 }
 
-void BlockBench::setPeaks(pipe::StageOp stage, plan::Stage &built,
+void BlockBench::setPeaks(plan::Stage &built, BlocksOfOps blocksOf,
                           BlockFigures &figures) const {
   const size_t count = prefixes.size();
   figures.peakBytes.assign(count, 0);
   figures.forwardPeakBytes.assign(count, 0);
-  for (plan::Program &program : built.programs) {
+  for (auto [program, blocks] : llvm::zip(built.programs, blocksOf)) {
     // What these need was there when the backward before them ended.
     if (program.phase == plan::Phase::weight_grad)
       continue;
     const bool isForward = program.phase == plan::Phase::forward;
-    const std::vector<size_t> blocks = blocksOfOps(stage, program.phase);
     // Blocks run upwards, or downwards. One has its turn from its first op on
     // that is no copy.
     std::vector<size_t> turns(count + 1, 2 * blocks.size());

@@ -87,11 +87,13 @@ private:
   size_t blockOf(llvm::StringRef name) const;
   /// The block of each op of a region.
   std::vector<size_t> blocksOfOps(pipe::StageOp stage, plan::Phase phase) const;
-  /// Sets what blocks have pending. `stage`: what `built` is made of.
-  void setPending(pipe::StageOp stage, const plan::Stage &built,
+  /// The same of all programs of a stage.
+  using BlocksOfOps = llvm::ArrayRef<std::vector<size_t>>;
+  /// Sets what blocks have pending.
+  void setPending(const plan::Stage &built, BlocksOfOps blocksOf,
                   BlockFigures &figures) const;
   /// Sets what lives while blocks run.
-  void setPeaks(pipe::StageOp stage, plan::Stage &built,
+  void setPeaks(plan::Stage &built, BlocksOfOps blocksOf,
                 BlockFigures &figures) const;
 
   const TimingInputs &timing;
@@ -101,6 +103,7 @@ private:
   mlir::OwningOpRef<mlir::ModuleOp> workbench;
   std::vector<std::string> prefixes; ///< of names inside each block
   std::vector<std::pair<mlir::Operation *, OpFigures>> figuresOfOps;
+  llvm::DenseMap<mlir::Type, int64_t> bytesOfTypes; ///< known so far
   std::vector<Kept> values;
 };
 

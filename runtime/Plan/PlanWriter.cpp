@@ -9,7 +9,9 @@
 #include "runtime/Plan/Json.h"
 #include "runtime/Plan/Plan.h"
 
+#include <array>
 #include <charconv>
+#include <span>
 
 namespace moe::plan {
 namespace {
@@ -80,6 +82,30 @@ public:
     json::appendQuoted(out, text);
   }
 
+  /// On one line. There are many of these: each is put together first.
+  void value(std::span<const int64_t> numbers) {
+    separate();
+    std::array<char, 512> text;
+    char *end = text.data();
+    *end++ = '[';
+    for (size_t i = 0; i < numbers.size(); ++i) {
+      if (text.data() + text.size() - end < 32) {
+        out.append(text.data(), end);
+        end = text.data();
+      }
+      if (i > 0) {
+        *end++ = ',';
+        *end++ = ' ';
+      }
+      end = std::to_chars(end, text.data() + text.size(), numbers[i]).ptr;
+    }
+    *end++ = ']';
+    out.append(text.data(), end);
+  }
+  void value(const std::vector<int64_t> &list) {
+    value(std::span<const int64_t>(list));
+  }
+
   template <typename T> void value(const std::vector<T> &list) {
     beginArray(Spread::oneLine);
     for (const T &element : list)
@@ -138,10 +164,7 @@ private:
 
 /// Counts of all classes, in the order of the document's memory_classes.
 void emitCounts(Emitter &emit, const ByteCounts &counts) {
-  emit.beginArray(Spread::oneLine);
-  for (int64_t bytes : counts.bytes)
-    emit.value(bytes);
-  emit.end();
+  emit.value(std::span<const int64_t>(counts.bytes));
 }
 
 void emitCounts(Emitter &emit, std::string_view key, const ByteCounts &counts) {

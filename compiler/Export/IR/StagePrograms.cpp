@@ -176,11 +176,23 @@ private:
       entry.dtype = toDType(value.getType());
       entry.shape = toShape(value.getType());
     }
-    entry.bytes = plan::alignUp(getByteSize(pipe::getContent(value.getType())));
+    entry.bytes = bytesOf(value.getType());
     entry.memoryClass = memoryClass;
     entry.placement = kept ? plan::Placement::slot : plan::Placement::fixed;
     index[value] = stage.values.size();
     stage.values.push_back(std::move(entry));
+  }
+
+  int64_t bytesOf(Type type) const {
+    auto measure = [](Type type) {
+      return plan::alignUp(getByteSize(pipe::getContent(type)));
+    };
+    if (!known || !known->bytesOfTypes)
+      return measure(type);
+    auto [entry, isNew] = known->bytesOfTypes->try_emplace(type, 0);
+    if (isNew)
+      entry->second = measure(type);
+    return entry->second;
   }
 
   /// The bytes of `overwritten` become those of `result`: both lie in a slot

@@ -49,6 +49,8 @@ struct KnownOfOps {
   /// What is released behind ops, or by terminators behind all others, where
   /// the stage has no ops for that.
   llvm::DenseMap<mlir::Operation *, llvm::SmallVector<mlir::Value, 4>> releases;
+  /// Aligned sizes of contents, to which missing ones are added.
+  llvm::DenseMap<mlir::Type, int64_t> *bytesOfTypes = nullptr;
 };
 
 /// StageDetail::figures, less its parameters.
