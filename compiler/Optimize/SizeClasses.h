@@ -9,12 +9,6 @@
 
 namespace moe::optimize {
 
-/// Offsets of timed buffers, and the end of the highest.
-struct TimedPacking {
-  int64_t height = 0;
-  std::vector<int64_t> offsets;
-};
-
 /// A class is a range of sizes. It has as many columns as buffers of it live at
 /// a time, each as wide as the largest, and classes lie above each other: the
 /// way in which sizes alternate opens no gaps. Of all ways to part the sizes

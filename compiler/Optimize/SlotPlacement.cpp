@@ -11,6 +11,7 @@
 #include <array>
 #include <iterator>
 #include <map>
+#include <numeric>
 #include <set>
 
 namespace moe::optimize {
@@ -22,6 +23,9 @@ constexpr SlotShares kCoarse = {32, 64};
 constexpr size_t kMostInstances = 40'000;
 /// In slots of one layout there is nothing to gain from small ones.
 constexpr SlotShares kStacked = {16, 256};
+
+/// Of the most that lives on a rank, what is not worth another packing.
+constexpr int64_t kGoodShare = 128;
 
 class SlotPlacer {
 public:
@@ -353,7 +357,7 @@ private:
       slots.push_back({slotBytes, slot.life.begin, slot.life.end});
       keys.push_back(key);
     }
-    std::vector<int64_t> offsets = packInTimeOrder(slots);
+    std::vector<int64_t> offsets = packTimed(slots);
     int64_t top = from;
     for (size_t i = 0; i < slots.size(); ++i) {
       const int64_t begin = from + offsets[i];
@@ -402,11 +406,78 @@ private:
     };
     std::vector<TimedBuffer> kept, passing;
     const std::vector<SlotInstance *> keptOnes = collect(false, kept);
-    const std::vector<int64_t> places = packInTimeOrder(kept);
+    const std::vector<int64_t> places =
+        onHost || slotBytes > 0 ? packTimed(kept)
+                                : packTimed(kept, judgeOf(keptOnes));
     write(keptOnes, places);
     const std::vector<SlotInstance *> passingOnes = collect(true, passing);
     write(passingOnes, packAround(kept, places, passing));
     return from + height;
+  }
+
+  /// Of packings of `kept`, all that microbatches keep on the device: with what
+  /// programs have outside slots above them, at each moment.
+  PackingJudge judgeOf(const std::vector<SlotInstance *> &kept) const {
+    std::vector<SlotInstance> judged = instances;
+    for (SlotInstance &each : judged)
+      each.isOnHost |= each.isPassing; // no place is known for them
+    std::vector<size_t> numbers;
+    for (const SlotInstance *each : kept)
+      numbers.push_back(static_cast<size_t>(each - instances.data()));
+    // None of the places is known to be in the same slot as another.
+    std::vector<SlotRange> ranges;
+    for (const auto &[key, first] : firstOf)
+      ranges.push_back({key.first, static_cast<int64_t>(ranges.size()), first,
+                        instancesOf.at(key.first)});
+    std::vector<std::vector<int64_t>> others;
+    for (const Context &context : contexts.all())
+      others.push_back(liveOutsideSlots(context));
+    auto highest = [others](const std::vector<std::vector<int64_t>> &slots) {
+      int64_t most = 0;
+      for (size_t c = 0; c < slots.size(); ++c)
+        for (size_t at = 0; at < slots[c].size(); ++at)
+          most = std::max(most, slots[c][at] + others[c][at]);
+      return most;
+    };
+    auto heights = [this, judged, numbers,
+                    ranges](const std::vector<int64_t> &offsets) mutable {
+      for (size_t i = 0; i < numbers.size(); ++i)
+        judged[numbers[i]].base = base + offsets[i];
+      return followHeights(rank, contexts, judged, ranges, begins, base);
+    };
+    const std::vector<int64_t> anywhere(kept.size(), 0);
+    const int64_t bound = highest(heights(anywhere).liveInContext);
+    return {bound + bound / kGoodShare,
+            [highest, heights](const TimedPacking &packing) mutable {
+              return std::max(packing.height,
+                              highest(heights(packing.offsets).inContext));
+            }};
+  }
+
+  /// By moment, values that have fixed places and scratch.
+  std::vector<int64_t> liveOutsideSlots(const Context &context) const {
+    std::vector<int64_t> live(static_cast<size_t>(context.length()) + 1, 0);
+    auto add = [&](int64_t bytes, int64_t begin, int64_t end) {
+      live[static_cast<size_t>(begin)] += bytes;
+      live[static_cast<size_t>(end)] -= bytes;
+    };
+    const ContextLifetimes lifetimes(context, reuse, Sharing::fixed);
+    for (size_t m = 0; m < context.members.size(); ++m) {
+      const auto &[index, program] = context.members[m];
+      const plan::Stage &stage = plan.stages[index];
+      lifetimes.forEach(
+          stage, m,
+          [&](plan::ValueIndex value, int64_t begin, int64_t end, bool, bool) {
+            const plan::Value &each = stage.values[value];
+            if (each.placement == plan::Placement::fixed && !each.isOnHost())
+              add(each.bytes, begin, end);
+          },
+          [&](size_t op, int64_t begin, int64_t end) {
+            add(program->ops[op].scratchBytes, begin, end);
+          });
+    }
+    std::partial_sum(live.begin(), live.end(), live.begin());
+    return live;
   }
 
   std::vector<SlotRange> ranges() const {

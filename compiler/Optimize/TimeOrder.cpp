@@ -1,5 +1,7 @@
 #include "compiler/Optimize/TimeOrder.h"
 
+#include "compiler/Optimize/EndOrder.h"
+#include "compiler/Optimize/PackAround.h"
 #include "compiler/Optimize/SizeClasses.h"
 
 #include <algorithm>
@@ -12,6 +14,9 @@
 
 namespace moe::optimize {
 namespace {
+
+/// The largest first takes the square of how many they are.
+constexpr size_t kMostInSizeOrder = 8192;
 
 /// Where a buffer goes.
 enum class Rule : uint8_t {
@@ -147,6 +152,13 @@ private:
   std::vector<uint32_t> taking, giving;
 };
 
+TimedPacking packLargestFirst(const std::vector<TimedBuffer> &buffers) {
+  TimedPacking made{0, packAround({}, {}, buffers)};
+  for (size_t i = 0; i < buffers.size(); ++i)
+    made.height = std::max(made.height, made.offsets[i] + buffers[i].size);
+  return made;
+}
+
 int64_t mostLive(const std::vector<TimedBuffer> &buffers) {
   std::vector<std::pair<int64_t, int64_t>> changes; ///< time, of bytes
   for (const TimedBuffer &buffer : buffers) {
@@ -164,38 +176,44 @@ int64_t mostLive(const std::vector<TimedBuffer> &buffers) {
 
 } // namespace
 
-std::vector<int64_t> packInTimeOrder(const std::vector<TimedBuffer> &buffers) {
-  struct Way {
-    bool isBackwards;
-    Rule rule;
+std::vector<int64_t> packTimed(const std::vector<TimedBuffer> &buffers,
+                               const PackingJudge &judge) {
+  int64_t least = std::numeric_limits<int64_t>::max();
+  std::vector<int64_t> best;
+  auto isGood = [&](TimedPacking made) {
+    const int64_t height = made.height < least ? judge.heightOf(made) : least;
+    if (height < least) {
+      least = height;
+      best = std::move(made.offsets);
+    }
+    return least <= judge.enough;
   };
-  constexpr Way ways[] = {{false, Rule::smallest},
-                          {false, Rule::againOrSmallest},
-                          {true, Rule::smallest},
-                          {false, Rule::again},
-                          {false, Rule::lowest}};
-  // Of the most that lives, what is not worth another way.
-  constexpr int64_t kGoodShare = 256;
   const Turns forwards(buffers, false);
-  std::optional<Turns> backwards;
-  TimedPacking best;
-  best.height = std::numeric_limits<int64_t>::max();
-  int64_t bound = mostLive(buffers);
-  for (const Way &way : ways) {
-    if (way.isBackwards)
-      backwards.emplace(buffers, true);
-    TimedPacking made =
-        (way.isBackwards ? *backwards : forwards).pack(way.rule);
-    if (made.height < best.height)
-      best = std::move(made);
-    if (best.height - bound <= bound / kGoodShare)
-      return best.offsets;
-  }
+  for (Rule rule : {Rule::smallest, Rule::againOrSmallest})
+    if (isGood(forwards.pack(rule)))
+      return best;
+  for (double wasteWeight : {1.0 / 16, 1.0 / 64, 1.0 / 4})
+    if (isGood(packByEnds(buffers, wasteWeight)))
+      return best;
+  if (isGood(Turns(buffers, true).pack(Rule::smallest)))
+    return best;
+  for (Rule rule : {Rule::again, Rule::lowest})
+    if (isGood(forwards.pack(rule)))
+      return best;
   // Where microbatches come and go in more than one way.
-  std::optional<TimedPacking> apart = packInSizeClasses(buffers);
-  if (apart && apart->height < best.height)
-    best = std::move(*apart);
-  return best.offsets;
+  if (std::optional<TimedPacking> apart = packInSizeClasses(buffers);
+      apart && isGood(std::move(*apart)))
+    return best;
+  if (buffers.size() <= kMostInSizeOrder)
+    isGood(packLargestFirst(buffers));
+  return best;
+}
+
+std::vector<int64_t> packTimed(const std::vector<TimedBuffer> &buffers) {
+  const int64_t bound = mostLive(buffers);
+  return packTimed(
+      buffers, {bound + bound / 256,
+                [](const TimedPacking &packing) { return packing.height; }});
 }
 
 } // namespace moe::optimize

@@ -48,7 +48,7 @@ TEST(PackAround, IsTheLowestPlaceOfEach) {
   for (int round = 0; round < 300; ++round) {
     const std::vector<TimedBuffer> placed =
         randomBuffers(random, random() % 12, 60);
-    const std::vector<int64_t> places = packInTimeOrder(placed);
+    const std::vector<int64_t> places = packTimed(placed);
     const std::vector<TimedBuffer> buffers =
         randomBuffers(random, random() % 20, 1 + round % 12);
     const std::vector<int64_t> offsets = packAround(placed, places, buffers);

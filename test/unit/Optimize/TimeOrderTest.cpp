@@ -17,7 +17,7 @@ std::pair<int64_t, int64_t> pack(const std::vector<TimedBuffer> &buffers) {
   for (const TimedBuffer &buffer : buffers)
     problem.buffers.push_back({buffer.size, buffer.begin, buffer.end, 1});
   PackingSolution solution;
-  solution.offsets = packInTimeOrder(buffers);
+  solution.offsets = packTimed(buffers);
   for (size_t i = 0; i < buffers.size(); ++i)
     if (buffers[i].size > 0)
       solution.height =
