@@ -10,6 +10,7 @@
 #include "compiler/Optimize/StreamWaits.h"
 
 #include <map>
+#include <numeric>
 
 namespace moe::optimize {
 
@@ -110,5 +111,36 @@ private:
   const Context &context;
   Reach reach;
 };
+
+/// The bytes that live at each moment of a context: of the values of each
+/// member's stage, `stageOf(member)`, that `counts(member, value)` admits, and
+/// of scratch where `hasScratch`.
+template <typename StageOf, typename Counts>
+std::vector<int64_t> liveBytes(const Context &context, Reuse reuse,
+                               StageOf stageOf, Counts counts,
+                               bool hasScratch) {
+  std::vector<int64_t> live(static_cast<size_t>(context.length()) + 1, 0);
+  auto add = [&](int64_t bytes, int64_t begin, int64_t end) {
+    live[static_cast<size_t>(begin)] += bytes;
+    live[static_cast<size_t>(end)] -= bytes;
+  };
+  const ContextLifetimes lifetimes(context, reuse, Sharing::fixed);
+  for (size_t m = 0; m < context.members.size(); ++m) {
+    const plan::Stage &stage = stageOf(m);
+    lifetimes.forEach(
+        stage, m,
+        [&](plan::ValueIndex value, int64_t begin, int64_t end, bool, bool) {
+          if (counts(m, value))
+            add(stage.values[value].bytes, begin, end);
+        },
+        [&](size_t op, int64_t begin, int64_t end) {
+          if (hasScratch)
+            add(context.members[m].program->ops[op].scratchBytes, begin, end);
+        });
+  }
+  std::partial_sum(live.begin(), live.end(), live.begin());
+  live.pop_back(); // behind all moments
+  return live;
+}
 
 } // namespace moe::optimize

@@ -78,8 +78,7 @@ private:
       };
       // Nothing below the lowest bytes ever ends.
       consider(low, i == 0 ? buffer.end : living[i - 1].until);
-      if (waste > 0)
-        consider(living[i].begin - buffer.size, living[i].until);
+      consider(living[i].begin - buffer.size, living[i].until);
     }
     return chosen;
   }

@@ -480,25 +480,13 @@ std::vector<int64_t> liveWithoutWaits(plan::Stage &stage,
       if (output != -1 && ofOps[i])
         counts[output] = true;
   Context context{{{0, &program}}, issueProgram(stage, program)};
-  std::vector<int64_t> live(static_cast<size_t>(context.length()) + 1, 0);
-  auto add = [&](int64_t bytes, int64_t begin, int64_t end) {
-    live[static_cast<size_t>(begin)] += bytes;
-    live[static_cast<size_t>(end)] -= bytes;
-  };
-  ContextLifetimes(context, Reuse::withoutWaits, Sharing::fixed)
-      .forEach(
-          stage, 0,
-          [&](plan::ValueIndex value, int64_t begin, int64_t end, bool, bool) {
-            if (counts[value] && !stage.values[value].isOnHost())
-              add(stage.values[value].bytes, begin, end);
-          },
-          [&](size_t op, int64_t begin, int64_t end) {
-            if (ofOps.empty())
-              add(program.ops[op].scratchBytes, begin, end);
-          });
-  std::partial_sum(live.begin(), live.end(), live.begin());
-  live.pop_back(); // behind all moments
-  return live;
+  return liveBytes(
+      context, Reuse::withoutWaits,
+      [&](size_t) -> const plan::Stage & { return stage; },
+      [&](size_t, plan::ValueIndex value) {
+        return counts[value] && !stage.values[value].isOnHost();
+      },
+      ofOps.empty());
 }
 
 Result<Arena> placeRank(plan::Plan &plan, int64_t rank, Reuse reuse) {

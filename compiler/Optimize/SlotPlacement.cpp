@@ -3,6 +3,7 @@
 #include "compiler/Optimize/PackAround.h"
 #include "compiler/Optimize/SlotGroups.h"
 #include "compiler/Optimize/SlotHeights.h"
+#include "compiler/Optimize/SlotJudge.h"
 #include "compiler/Optimize/SlotProfile.h"
 #include "compiler/Optimize/SlotStack.h"
 #include "compiler/Optimize/TimeOrder.h"
@@ -11,8 +12,8 @@
 #include <array>
 #include <iterator>
 #include <map>
-#include <numeric>
 #include <set>
+#include <utility>
 
 namespace moe::optimize {
 namespace {
@@ -23,9 +24,6 @@ constexpr SlotShares kCoarse = {32, 64};
 constexpr size_t kMostInstances = 40'000;
 /// In slots of one layout there is nothing to gain from small ones.
 constexpr SlotShares kStacked = {16, 256};
-
-/// Of the most that lives on a rank, what is not worth another packing.
-constexpr int64_t kGoodShare = 128;
 
 class SlotPlacer {
 public:
@@ -415,8 +413,7 @@ private:
     return from + height;
   }
 
-  /// Of packings of `kept`, all that microbatches keep on the device: with what
-  /// programs have outside slots above them, at each moment.
+  /// Of packings of `kept`, all that microbatches keep on the device.
   PackingJudge judgeOf(const std::vector<SlotInstance *> &kept) const {
     std::vector<SlotInstance> judged = instances;
     for (SlotInstance &each : judged)
@@ -429,55 +426,8 @@ private:
     for (const auto &[key, first] : firstOf)
       ranges.push_back({key.first, static_cast<int64_t>(ranges.size()), first,
                         instancesOf.at(key.first)});
-    std::vector<std::vector<int64_t>> others;
-    for (const Context &context : contexts.all())
-      others.push_back(liveOutsideSlots(context));
-    auto highest = [others](const std::vector<std::vector<int64_t>> &slots) {
-      int64_t most = 0;
-      for (size_t c = 0; c < slots.size(); ++c)
-        for (size_t at = 0; at < slots[c].size(); ++at)
-          most = std::max(most, slots[c][at] + others[c][at]);
-      return most;
-    };
-    auto heights = [this, judged, numbers,
-                    ranges](const std::vector<int64_t> &offsets) mutable {
-      for (size_t i = 0; i < numbers.size(); ++i)
-        judged[numbers[i]].base = base + offsets[i];
-      return followHeights(rank, contexts, judged, ranges, begins, base);
-    };
-    const std::vector<int64_t> anywhere(kept.size(), 0);
-    const int64_t bound = highest(heights(anywhere).liveInContext);
-    return {bound + bound / kGoodShare,
-            [highest, heights](const TimedPacking &packing) mutable {
-              return std::max(packing.height,
-                              highest(heights(packing.offsets).inContext));
-            }};
-  }
-
-  /// By moment, values that have fixed places and scratch.
-  std::vector<int64_t> liveOutsideSlots(const Context &context) const {
-    std::vector<int64_t> live(static_cast<size_t>(context.length()) + 1, 0);
-    auto add = [&](int64_t bytes, int64_t begin, int64_t end) {
-      live[static_cast<size_t>(begin)] += bytes;
-      live[static_cast<size_t>(end)] -= bytes;
-    };
-    const ContextLifetimes lifetimes(context, reuse, Sharing::fixed);
-    for (size_t m = 0; m < context.members.size(); ++m) {
-      const auto &[index, program] = context.members[m];
-      const plan::Stage &stage = plan.stages[index];
-      lifetimes.forEach(
-          stage, m,
-          [&](plan::ValueIndex value, int64_t begin, int64_t end, bool, bool) {
-            const plan::Value &each = stage.values[value];
-            if (each.placement == plan::Placement::fixed && !each.isOnHost())
-              add(each.bytes, begin, end);
-          },
-          [&](size_t op, int64_t begin, int64_t end) {
-            add(program->ops[op].scratchBytes, begin, end);
-          });
-    }
-    std::partial_sum(live.begin(), live.end(), live.begin());
-    return live;
+    return judgeSlots({plan, rank, contexts, reuse, begins, base},
+                      std::move(judged), std::move(ranges), std::move(numbers));
   }
 
   std::vector<SlotRange> ranges() const {

@@ -15,8 +15,9 @@
 namespace moe::optimize {
 namespace {
 
-/// The largest first takes the square of how many they are.
-constexpr size_t kMostInSizeOrder = 8192;
+/// Of so many, ways that take longer than others are tried as well: the largest
+/// first takes the square of how many they are.
+constexpr size_t kFew = 8192;
 
 /// Where a buffer goes.
 enum class Rule : uint8_t {
@@ -159,6 +160,15 @@ TimedPacking packLargestFirst(const std::vector<TimedBuffer> &buffers) {
   return made;
 }
 
+/// packByEnds() against time.
+TimedPacking backwards(const std::vector<TimedBuffer> &buffers,
+                       double wasteWeight) {
+  std::vector<TimedBuffer> turned;
+  for (const TimedBuffer &buffer : buffers)
+    turned.push_back({buffer.size, -buffer.end, -buffer.begin});
+  return packByEnds(turned, wasteWeight);
+}
+
 int64_t mostLive(const std::vector<TimedBuffer> &buffers) {
   std::vector<std::pair<int64_t, int64_t>> changes; ///< time, of bytes
   for (const TimedBuffer &buffer : buffers) {
@@ -204,8 +214,14 @@ std::vector<int64_t> packTimed(const std::vector<TimedBuffer> &buffers,
   if (std::optional<TimedPacking> apart = packInSizeClasses(buffers);
       apart && isGood(std::move(*apart)))
     return best;
-  if (buffers.size() <= kMostInSizeOrder)
-    isGood(packLargestFirst(buffers));
+  if (buffers.size() > kFew || isGood(packLargestFirst(buffers)))
+    return best;
+  for (double wasteWeight : {1.0 / 4, 1.0 / 16})
+    if (isGood(backwards(buffers, wasteWeight)))
+      return best;
+  for (double wasteWeight : {1.0 / 256, 1.0})
+    if (isGood(packByEnds(buffers, wasteWeight)))
+      return best;
   return best;
 }
 
