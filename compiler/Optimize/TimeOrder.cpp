@@ -15,8 +15,7 @@
 namespace moe::optimize {
 namespace {
 
-/// Of so many, ways that take longer than others are tried as well: the largest
-/// first takes the square of how many they are.
+/// The largest first takes the square of how many they are.
 constexpr size_t kFew = 8192;
 
 /// Where a buffer goes.
@@ -160,9 +159,9 @@ TimedPacking packLargestFirst(const std::vector<TimedBuffer> &buffers) {
   return made;
 }
 
-/// packByEnds() against time.
-TimedPacking backwards(const std::vector<TimedBuffer> &buffers,
-                       double wasteWeight) {
+/// Against time.
+TimedPacking packByEndsBackwards(const std::vector<TimedBuffer> &buffers,
+                                 double wasteWeight) {
   std::vector<TimedBuffer> turned;
   for (const TimedBuffer &buffer : buffers)
     turned.push_back({buffer.size, -buffer.end, -buffer.begin});
@@ -214,14 +213,14 @@ std::vector<int64_t> packTimed(const std::vector<TimedBuffer> &buffers,
   if (std::optional<TimedPacking> apart = packInSizeClasses(buffers);
       apart && isGood(std::move(*apart)))
     return best;
-  if (buffers.size() > kFew || isGood(packLargestFirst(buffers)))
-    return best;
   for (double wasteWeight : {1.0 / 4, 1.0 / 16})
-    if (isGood(backwards(buffers, wasteWeight)))
+    if (isGood(packByEndsBackwards(buffers, wasteWeight)))
       return best;
   for (double wasteWeight : {1.0 / 256, 1.0})
     if (isGood(packByEnds(buffers, wasteWeight)))
       return best;
+  if (buffers.size() <= kFew)
+    isGood(packLargestFirst(buffers));
   return best;
 }
 
