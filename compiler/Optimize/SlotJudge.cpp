@@ -1,5 +1,7 @@
 #include "compiler/Optimize/SlotJudge.h"
 
+#include "compiler/Optimize/PackAround.h"
+
 #include <algorithm>
 #include <memory>
 #include <utility>
@@ -12,9 +14,10 @@ constexpr int64_t kGoodShare = 128;
 class Judge {
 public:
   Judge(const SlottedRank &of, std::vector<SlotInstance> instances,
-        std::vector<SlotRange> ranges, std::vector<size_t> packed)
+        std::vector<SlotRange> ranges, PackedInstances kept,
+        PackedInstances passing)
       : of(of), instances(std::move(instances)), ranges(std::move(ranges)),
-        packed(std::move(packed)) {
+        kept(std::move(kept)), passing(std::move(passing)) {
     for (const Context &context : of.contexts.all()) {
       auto stageOf = [&](size_t member) -> const plan::Stage & {
         return of.plan.stages[context.members[member].stage];
@@ -28,8 +31,8 @@ public:
   }
 
   int64_t heightOf(const TimedPacking &packing) {
-    for (size_t i = 0; i < packed.size(); ++i)
-      instances[packed[i]].base = of.base + packing.offsets[i];
+    place(kept, packing.offsets);
+    place(passing, packAround(kept.lives, packing.offsets, passing.lives));
     return std::max(packing.height, highest(follow().inContext));
   }
 
@@ -37,6 +40,12 @@ public:
   int64_t bound() const { return highest(follow().liveInContext); }
 
 private:
+  void place(const PackedInstances &packed,
+             const std::vector<int64_t> &offsets) {
+    for (size_t i = 0; i < packed.numbers.size(); ++i)
+      instances[packed.numbers[i]].base = of.base + offsets[i];
+  }
+
   SlotHeights follow() const {
     return followHeights(of.rank, of.contexts, instances, ranges, of.begins,
                          of.base);
@@ -53,7 +62,7 @@ private:
   const SlottedRank of;
   std::vector<SlotInstance> instances;
   std::vector<SlotRange> ranges;
-  std::vector<size_t> packed;
+  PackedInstances kept, passing;
   /// By context and moment: live bytes of values with fixed places and scratch.
   std::vector<std::vector<int64_t>> outside;
 };
@@ -62,10 +71,11 @@ private:
 
 PackingJudge judgeSlots(const SlottedRank &of,
                         std::vector<SlotInstance> instances,
-                        std::vector<SlotRange> ranges,
-                        std::vector<size_t> packed) {
-  auto judge = std::make_shared<Judge>(of, std::move(instances),
-                                       std::move(ranges), std::move(packed));
+                        std::vector<SlotRange> ranges, PackedInstances kept,
+                        PackedInstances passing) {
+  auto judge =
+      std::make_shared<Judge>(of, std::move(instances), std::move(ranges),
+                              std::move(kept), std::move(passing));
   const int64_t bound = judge->bound();
   return {bound + bound / kGoodShare, [judge](const TimedPacking &packing) {
             return judge->heightOf(packing);

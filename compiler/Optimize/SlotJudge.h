@@ -22,13 +22,20 @@ struct SlottedRank {
   int64_t base;
 };
 
-/// Judges packings of the instances number `packed`: by how high they reach
-/// together with what programs have outside slots above them, at the moment at
-/// which that is most. Low enough is a hundred-and-twenty-eighth above what
-/// lives then. What `of` refers to must outlive the answer.
+/// Instances and their lives, in one order.
+struct PackedInstances {
+  std::vector<size_t> numbers;
+  std::vector<TimedBuffer> lives;
+};
+
+/// Judges packings of what is `kept`: by how high they reach, with what passes
+/// packed around them, together with what programs have outside slots above
+/// that, at the moment at which it is most. Low enough is a
+/// hundred-and-twenty-eighth above what lives then. What `of` refers to must
+/// outlive the answer.
 PackingJudge judgeSlots(const SlottedRank &of,
                         std::vector<SlotInstance> instances,
-                        std::vector<SlotRange> ranges,
-                        std::vector<size_t> packed);
+                        std::vector<SlotRange> ranges, PackedInstances kept,
+                        PackedInstances passing);
 
 } // namespace moe::optimize

@@ -379,9 +379,10 @@ private:
     if (!onHost && slotBytes > 0)
       from = packSlots(from);
     int64_t height = 0;
-    auto collect = [&](bool isPassing, std::vector<TimedBuffer> &buffers) {
-      std::vector<SlotInstance *> packed;
-      for (SlotInstance &instance : instances) {
+    auto collect = [&](bool isPassing) {
+      PackedInstances packed;
+      for (size_t i = 0; i < instances.size(); ++i) {
+        SlotInstance &instance = instances[i];
         if (instance.isOnHost != onHost || instance.isInSlot ||
             instance.isPassing != isPassing)
           continue;
@@ -390,44 +391,36 @@ private:
         height = std::max(height, instance.life.size);
         if (!instance.lives())
           continue;
-        buffers.push_back(instance.life);
-        packed.push_back(&instance);
+        packed.lives.push_back(instance.life);
+        packed.numbers.push_back(i);
       }
       return packed;
     };
-    auto write = [&](const std::vector<SlotInstance *> &packed,
+    auto write = [&](const PackedInstances &packed,
                      const std::vector<int64_t> &offsets) {
-      for (size_t i = 0; i < packed.size(); ++i) {
-        packed[i]->base += offsets[i];
-        height = std::max(height, offsets[i] + packed[i]->life.size);
+      for (size_t i = 0; i < packed.numbers.size(); ++i) {
+        instances[packed.numbers[i]].base += offsets[i];
+        height = std::max(height, offsets[i] + packed.lives[i].size);
       }
     };
-    std::vector<TimedBuffer> kept, passing;
-    const std::vector<SlotInstance *> keptOnes = collect(false, kept);
+    const PackedInstances kept = collect(false), passing = collect(true);
     const std::vector<int64_t> places =
-        onHost || slotBytes > 0 ? packTimed(kept)
-                                : packTimed(kept, judgeOf(keptOnes));
-    write(keptOnes, places);
-    const std::vector<SlotInstance *> passingOnes = collect(true, passing);
-    write(passingOnes, packAround(kept, places, passing));
+        onHost || slotBytes > 0 ? packTimed(kept.lives)
+                                : packTimed(kept.lives, judgeOf(kept, passing));
+    write(kept, places);
+    write(passing, packAround(kept.lives, places, passing.lives));
     return from + height;
   }
 
-  /// Of packings of `kept`, all that microbatches keep on the device.
-  PackingJudge judgeOf(const std::vector<SlotInstance *> &kept) const {
-    std::vector<SlotInstance> judged = instances;
-    for (SlotInstance &each : judged)
-      each.isOnHost |= each.isPassing; // no place is known for them
-    std::vector<size_t> numbers;
-    for (const SlotInstance *each : kept)
-      numbers.push_back(static_cast<size_t>(each - instances.data()));
+  PackingJudge judgeOf(const PackedInstances &kept,
+                       const PackedInstances &passing) const {
     // None of the places is known to be in the same slot as another.
     std::vector<SlotRange> ranges;
     for (const auto &[key, first] : firstOf)
       ranges.push_back({key.first, static_cast<int64_t>(ranges.size()), first,
                         instancesOf.at(key.first)});
-    return judgeSlots({plan, rank, contexts, reuse, begins, base},
-                      std::move(judged), std::move(ranges), std::move(numbers));
+    return judgeSlots({plan, rank, contexts, reuse, begins, base}, instances,
+                      std::move(ranges), kept, passing);
   }
 
   std::vector<SlotRange> ranges() const {
