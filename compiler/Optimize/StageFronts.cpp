@@ -187,7 +187,7 @@ StageFront::extend(const std::vector<LayerOption> &options,
         [](const LayerOption &option) { return option.pendingBytes == 0; });
   // Where most of many nodes go anyway, thinning drops next to all that others
   // dominate, and takes less time.
-  if (isLimited || !isThinned || next.size() < kMany * limits.most)
+  if (!isThinned || next.size() < kMany * limits.most)
     dropDominated(next, hostPart, follows);
   if (next.size() > limits.most) {
     if (isLimited)
