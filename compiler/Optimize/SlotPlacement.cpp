@@ -22,6 +22,8 @@ constexpr SlotShares kFine = {1024, 256};
 /// Where there would be more than kMostInstances.
 constexpr SlotShares kCoarse = {32, 64};
 constexpr size_t kMostInstances = 40'000;
+/// Of more, packings are weighed by their own height, which is sooner known.
+constexpr size_t kMostJudged = 24'000;
 /// In slots of one layout there is nothing to gain from small ones.
 constexpr SlotShares kStacked = {16, 256};
 
@@ -404,9 +406,12 @@ private:
       }
     };
     const PackedInstances kept = collect(false), passing = collect(true);
+    const bool isJudged =
+        !onHost && slotBytes == 0 &&
+        kept.numbers.size() + passing.numbers.size() <= kMostJudged;
     const std::vector<int64_t> places =
-        onHost || slotBytes > 0 ? packTimed(kept.lives)
-                                : packTimed(kept.lives, judgeOf(kept, passing));
+        isJudged ? packTimed(kept.lives, judgeOf(kept, passing))
+                 : packTimed(kept.lives);
     write(kept, places);
     write(passing, packAround(kept.lives, places, passing.lives));
     return from + height;

@@ -6,6 +6,7 @@
 
 #include <algorithm>
 #include <cstddef>
+#include <functional>
 #include <limits>
 #include <map>
 #include <optional>
@@ -15,8 +16,8 @@
 namespace moe::optimize {
 namespace {
 
-/// The largest first takes the square of how many they are.
-constexpr size_t kFew = 8192;
+/// Buffers, in all ways together: what some hundredths of a second allow.
+constexpr size_t kMostPacked = 150'000;
 
 /// Where a buffer goes.
 enum class Rule : uint8_t {
@@ -187,40 +188,47 @@ int64_t mostLive(const std::vector<TimedBuffer> &buffers) {
 
 std::vector<int64_t> packTimed(const std::vector<TimedBuffer> &buffers,
                                const PackingJudge &judge) {
+  const Turns forwards(buffers, false);
+  auto inOrder = [&](Rule rule) {
+    return [&, rule] { return forwards.pack(rule); };
+  };
+  auto byEnds = [&](double wasteWeight) {
+    return [&, wasteWeight] { return packByEnds(buffers, wasteWeight); };
+  };
+  auto byEndsBackwards = [&](double wasteWeight) {
+    return
+        [&, wasteWeight] { return packByEndsBackwards(buffers, wasteWeight); };
+  };
+  // What helps most often comes first.
+  const std::function<std::optional<TimedPacking>()> ways[] = {
+      inOrder(Rule::smallest),
+      inOrder(Rule::againOrSmallest),
+      byEnds(1.0 / 16),
+      byEnds(1.0 / 64),
+      byEnds(1.0 / 4),
+      [&] { return Turns(buffers, true).pack(Rule::smallest); },
+      inOrder(Rule::again),
+      inOrder(Rule::lowest),
+      [&] { return packInSizeClasses(buffers); },
+      byEndsBackwards(1.0 / 4),
+      byEndsBackwards(1.0 / 16),
+      byEnds(1.0 / 256),
+      byEnds(1.0),
+      [&] { return packLargestFirst(buffers); }};
   int64_t least = std::numeric_limits<int64_t>::max();
   std::vector<int64_t> best;
-  auto isGood = [&](TimedPacking made) {
-    const int64_t height = made.height < least ? judge.heightOf(made) : least;
-    if (height < least) {
-      least = height;
-      best = std::move(made.offsets);
-    }
-    return least <= judge.enough;
-  };
-  const Turns forwards(buffers, false);
-  for (Rule rule : {Rule::smallest, Rule::againOrSmallest})
-    if (isGood(forwards.pack(rule)))
-      return best;
-  for (double wasteWeight : {1.0 / 16, 1.0 / 64, 1.0 / 4})
-    if (isGood(packByEnds(buffers, wasteWeight)))
-      return best;
-  if (isGood(Turns(buffers, true).pack(Rule::smallest)))
-    return best;
-  for (Rule rule : {Rule::again, Rule::lowest})
-    if (isGood(forwards.pack(rule)))
-      return best;
-  // Where microbatches come and go in more than one way.
-  if (std::optional<TimedPacking> apart = packInSizeClasses(buffers);
-      apart && isGood(std::move(*apart)))
-    return best;
-  for (double wasteWeight : {1.0 / 4, 1.0 / 16})
-    if (isGood(packByEndsBackwards(buffers, wasteWeight)))
-      return best;
-  for (double wasteWeight : {1.0 / 256, 1.0})
-    if (isGood(packByEnds(buffers, wasteWeight)))
-      return best;
-  if (buffers.size() <= kFew)
-    isGood(packLargestFirst(buffers));
+  size_t packed = 0;
+  for (const auto &way : ways) {
+    std::optional<TimedPacking> made = way();
+    packed += buffers.size();
+    if (made && made->height < least)
+      if (const int64_t height = judge.heightOf(*made); height < least) {
+        least = height;
+        best = std::move(made->offsets);
+      }
+    if (least <= judge.enough || packed >= kMostPacked)
+      break;
+  }
   return best;
 }
 

@@ -35,13 +35,13 @@ struct PackingJudge {
 };
 
 /// Offsets such that those that live at the same time share no byte: the lowest
-/// of several packings, up to the first that comes near the bound. In time
-/// order or against it, where each takes the lowest free bytes, the smallest
-/// gap that holds it, or the place of one of its size that is gone; beside what
-/// ends when it does (EndOrder.h); with sizes apart (SizeClasses.h); the
-/// largest first (SizeOrder.h), where they are not too many. Offsets are sums
-/// of sizes. O(n (log n + g log p)) for n buffers, g gaps and p places of a
-/// size, in time order.
+/// of several packings, up to the first that is low enough, of many buffers
+/// only the first few. In time order or against it, where each takes the lowest
+/// free bytes, the smallest gap that holds it, or the place of one of its size
+/// that is gone; beside what ends when it does (EndOrder.h); with sizes apart
+/// (SizeClasses.h); the largest first (PackAround.h). Offsets are sums of
+/// sizes. O(n (log n + g log p)) for n buffers, g gaps and p places of a size,
+/// in time order.
 std::vector<int64_t> packTimed(const std::vector<TimedBuffer> &buffers,
                                const PackingJudge &judge);
 /// By height: near the most bytes that live at a time is low enough.
