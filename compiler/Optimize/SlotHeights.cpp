@@ -10,8 +10,8 @@ namespace moe::optimize {
 namespace {
 
 /// Those of `count` instances that have a time, by rising time. `timeOf(i)`:
-/// within 0 to `end`; -1: none. Linear: by the time's lower half, then by its
-/// upper one.
+/// within 0 to `end`; -1: none. Linear, since packings are judged by it: by the
+/// time's lower half, then by its upper one.
 std::vector<uint32_t> byTime(size_t count, int64_t end, auto timeOf) {
   const int halfBits = (std::bit_width(static_cast<uint64_t>(end)) + 1) / 2;
   std::vector<uint32_t> order;
@@ -85,48 +85,6 @@ private:
   size_t above = 0;               ///< behind the highest that lives
 };
 
-/// The most at each moment of a context over its steps. Spans between changes
-/// are mostly the same in all of them, so each is kept as long as it is the
-/// same.
-class MostBySpan {
-public:
-  /// `heights`, `live`: what is raised, by moment.
-  MostBySpan(std::vector<int64_t> &heights, std::vector<int64_t> &live)
-      : heights(heights), live(live), spans(heights.size()) {}
-
-  void add(int64_t begin, int64_t end, int64_t height, int64_t liveBytes) {
-    Span &span = spans[static_cast<size_t>(begin)];
-    if (span.end != end) {
-      write(begin);
-      span = {end, height, liveBytes};
-      return;
-    }
-    span.height = std::max(span.height, height);
-    span.live = std::max(span.live, liveBytes);
-  }
-
-  void write() {
-    for (size_t begin = 0; begin < spans.size(); ++begin)
-      write(static_cast<int64_t>(begin));
-  }
-
-private:
-  struct Span {
-    int64_t end = -1, height = 0, live = 0; ///< -1: none
-  };
-
-  void write(int64_t begin) {
-    const Span &span = spans[static_cast<size_t>(begin)];
-    for (int64_t at = begin; at < span.end; ++at) {
-      heights[at] = std::max(heights[at], span.height);
-      live[at] = std::max(live[at], span.live);
-    }
-  }
-
-  std::vector<int64_t> &heights, &live;
-  std::vector<Span> spans; ///< by where they begin
-};
-
 } // namespace
 
 void SlotInstance::live(int64_t begin, int64_t end) {
@@ -155,15 +113,15 @@ SlotHeights followHeights(const plan::Rank &rank, const Contexts &contexts,
     heights.inContext.emplace_back(context.length());
   heights.liveInContext = heights.inContext;
   heights.atStep.resize(rank.steps.size());
-  std::vector<MostBySpan> most;
-  for (size_t c = 0; c < contexts.all().size(); ++c)
-    most.emplace_back(heights.inContext[c], heights.liveInContext[c]);
   Tops tops(instances, ranges, base);
   int64_t live = 0;
   for (size_t i = 0; i < rank.steps.size(); ++i) {
     const plan::Step &step = rank.steps[i];
-    MostBySpan *mostOfContext =
-        plan::isExecution(step.kind) ? &most[contexts.indexOf(step)] : nullptr;
+    std::vector<int64_t> *moments = nullptr, *liveMoments = nullptr;
+    if (plan::isExecution(step.kind)) {
+      moments = &heights.inContext[contexts.indexOf(step)];
+      liveMoments = &heights.liveInContext[contexts.indexOf(step)];
+    }
     for (int64_t now = begins[i]; now < begins[i + 1];) {
       int64_t until = begins[i + 1]; // nothing changes before
       for (; nextBegun != begun.end(); ++nextBegun) {
@@ -186,13 +144,14 @@ SlotHeights followHeights(const plan::Rank &rank, const Contexts &contexts,
       }
       const int64_t height = tops.highest();
       heights.atStep[i] = std::max(heights.atStep[i], height);
-      if (mostOfContext)
-        mostOfContext->add(now - begins[i], until - begins[i], height, live);
+      if (moments)
+        for (int64_t at = now - begins[i]; at < until - begins[i]; ++at) {
+          (*moments)[at] = std::max((*moments)[at], height);
+          (*liveMoments)[at] = std::max((*liveMoments)[at], live);
+        }
       now = until;
     }
   }
-  for (MostBySpan &each : most)
-    each.write();
   return heights;
 }
 

@@ -1,48 +1,23 @@
 #include "compiler/Optimize/EndOrder.h"
 
-#include "compiler/Optimize/Offsets.h"
+#include "RandomTimed.h"
 
 #include <gtest/gtest.h>
-
-#include <algorithm>
-#include <random>
 
 using namespace moe;
 using namespace moe::optimize;
 
 namespace {
 
-/// The height of what it packs, which must be legal, beside the bound.
-std::pair<int64_t, int64_t> pack(const std::vector<TimedBuffer> &buffers,
-                                 double wasteWeight) {
-  PackingProblem problem;
-  for (const TimedBuffer &buffer : buffers)
-    problem.buffers.push_back({buffer.size, buffer.begin, buffer.end, 1});
-  PackingSolution solution;
-  const TimedPacking made = packByEnds(buffers, wasteWeight);
-  solution.offsets = made.offsets;
-  for (size_t i = 0; i < buffers.size(); ++i)
-    if (buffers[i].size > 0)
-      solution.height =
-          std::max(solution.height, made.offsets[i] + buffers[i].size);
-  EXPECT_EQ(solution.height, made.height);
-  Status legal = verify(problem, solution);
-  EXPECT_TRUE(legal.ok()) << legal.error().message;
-  return {made.height, maxLive(problem)};
-}
-
 TEST(EndOrder, RandomLifetimes) {
   std::mt19937 random(51);
   double heights = 0, bounds = 0;
   for (int round = 0; round < 200; ++round) {
-    std::vector<TimedBuffer> buffers;
-    for (size_t i = random() % 300; i > 0; --i) {
-      auto begin = static_cast<int64_t>(random() % 200);
-      buffers.push_back({static_cast<int64_t>(random() % 4 * 100), begin,
-                         begin + 1 + static_cast<int64_t>(random() % 40)});
-    }
-    auto [height, bound] = pack(buffers, 1.0 / 16);
+    const std::vector<TimedBuffer> buffers = randomTimed(random);
+    const TimedPacking made = packByEnds(buffers, 1.0 / 16);
+    auto [height, bound] = heightAndBound(buffers, made.offsets);
     ASSERT_FALSE(HasFailure()) << "round " << round;
+    EXPECT_EQ(made.height, height);
     heights += static_cast<double>(height);
     bounds += static_cast<double>(bound);
   }

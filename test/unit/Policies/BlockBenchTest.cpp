@@ -1,0 +1,183 @@
+//===- BlockBenchTest.cpp - blocks under treatments -----------------------===//
+
+#include "passes/Policies/BlockBench.h"
+
+#include "compiler/Import/IR/ImportModel.h"
+#include "compiler/Optimize/Placement.h"
+#include "compiler/Schedule/Interleave.h"
+#include "dialects/Pipe/IR/Pipe.h"
+#include "driver/Inputs.h"
+#include "passes/Passes.h"
+
+#include "mlir/IR/Builders.h"
+#include "mlir/Pass/PassManager.h"
+
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <optional>
+#include <string>
+
+using namespace mlir;
+using namespace moe;
+using optimize::Treatment;
+
+namespace {
+
+/// Differentiated OLMoE, on four devices.
+class BlockBenches : public testing::Test {
+protected:
+  void SetUp() override {
+    request.modelPath = "examples/models/olmoe-1b-7b.json";
+    request.layout.expert = 4;
+    request.layout.sequenceLength = 4096;
+    Result<driver::Inputs> gathered = driver::gatherInputs(request);
+    ASSERT_TRUE(gathered) << gathered.error().message;
+    context.loadDialect<MoEDialect, pipe::PipeDialect>();
+    module =
+        importModel(context, gathered->config, Builder(&context).getBF16Type());
+    ASSERT_TRUE(module);
+    (*module)->setAttr(
+        pipe::LayoutAttr::kName,
+        pipe::LayoutAttr::get(&context, 1, 4, 1, 1, 1, 1, 1, 4096));
+    PassManager manager(&context);
+    buildDifferentiation(manager, PlanPipelineOptions());
+    ASSERT_TRUE(succeeded(manager.run(*module)));
+    symbols.emplace(*module);
+    machine = gathered->machine;
+    for (BlockOp block : module->getOps<BlockOp>())
+      if (block.getKind() == BlockKind::decoder)
+        layers.push_back(block);
+    ASSERT_GE(layers.size(), 3u);
+  }
+
+  BlockBench bench(size_t count, StageHabits habits = {}) {
+    return {ArrayRef(layers).slice(1, count), *symbols, timing, habits};
+  }
+
+  static BlockFigures treated(BlockBench &bench, const std::string &part,
+                              Treatment how) {
+    FailureOr<BlockFigures> figures =
+        bench.treated([&](const BlockBench::Kept &kept) {
+          return kept.part == part ? how : Treatment::keep;
+        });
+    EXPECT_TRUE(succeeded(figures));
+    return failed(figures) ? BlockFigures() : *figures;
+  }
+  static BlockFigures kept(BlockBench &bench) {
+    return treated(bench, "", Treatment::keep);
+  }
+
+  driver::PlanRequest request;
+  MLIRContext context{MLIRContext::Threading::DISABLED};
+  OwningOpRef<ModuleOp> module;
+  std::optional<SymbolTable> symbols;
+  cost::Machine machine;
+  TimingInputs timing{machine, 1.0, 4};
+  SmallVector<BlockOp> layers;
+};
+
+// The bench knows figures and releases in advance; the stage that is built
+// without it has ops for them.
+TEST_F(BlockBenches, EverythingKeptIsTheBlocksOwnStage) {
+  BlockBench alone = bench(1);
+  const BlockFigures figures = kept(alone);
+  FailureOr<plan::Stage> stage = buildBlockStage(layers[1], *symbols, timing);
+  ASSERT_TRUE(succeeded(stage));
+  int64_t peakBytes = 0;
+  for (plan::Program &program : stage->programs) {
+    const bool isForward = program.phase == plan::Phase::forward;
+    if (!isForward && program.phase != plan::Phase::backward)
+      continue; // the bench has the whole backward only
+    EXPECT_EQ(isForward ? figures.forwardNs : figures.backwardNs,
+              schedule::durationNs(program));
+    for (int64_t live : optimize::liveWithoutWaits(*stage, program))
+      peakBytes = std::max(peakBytes, live);
+  }
+  EXPECT_EQ(figures.peakBytes.front(), peakBytes);
+  int64_t bytes = 0;
+  for (const BlockBench::Kept &each : alone.kept())
+    bytes += each.bytes;
+  EXPECT_EQ(figures.keptBytes, bytes);
+  EXPECT_EQ(figures.hostBytes, 0);
+  EXPECT_EQ(figures.copyOutNs, 0);
+  EXPECT_EQ(figures.aheadBytes, 0);
+}
+
+TEST_F(BlockBenches, WhatIsMovedIsOnTheHost) {
+  BlockBench alone = bench(1);
+  const BlockFigures all = kept(alone);
+  int64_t moved = 0;
+  for (const BlockBench::Kept &each : alone.kept()) {
+    if (each.opPart.empty() || each.isOutput)
+      continue;
+    SCOPED_TRACE(each.part);
+    const BlockFigures figures = treated(alone, each.part, Treatment::offload);
+    EXPECT_EQ(figures.hostBytes, each.bytes);
+    EXPECT_EQ(figures.keptBytes, all.keptBytes - each.bytes);
+    EXPECT_GT(figures.copyOutNs, 0);
+    EXPECT_GE(figures.forwardNs, all.forwardNs);
+    EXPECT_GE(figures.backwardNs, all.backwardNs);
+    ++moved;
+  }
+  EXPECT_GT(moved, 5);
+}
+
+// What is made again is not kept, but for what that needs; the forward does
+// not change.
+TEST_F(BlockBenches, WhatIsMadeAgainTakesTimeBackward) {
+  BlockBench alone = bench(1);
+  const BlockFigures all = kept(alone);
+  int64_t freed = 0, longer = 0;
+  for (const BlockBench::Kept &each : alone.kept()) {
+    if (!each.isReplayable)
+      continue;
+    SCOPED_TRACE(each.part);
+    const BlockFigures figures =
+        treated(alone, each.part, Treatment::recompute);
+    EXPECT_EQ(figures.hostBytes, 0);
+    EXPECT_EQ(figures.forwardNs, all.forwardNs);
+    EXPECT_GE(figures.backwardNs, all.backwardNs);
+    EXPECT_GE(figures.keptBytes, all.keptBytes - each.bytes);
+    freed += figures.keptBytes < all.keptBytes;
+    longer += figures.backwardNs > all.backwardNs;
+  }
+  EXPECT_GT(freed, 5);
+  EXPECT_GT(longer, 3);
+  // And the bench is as it was.
+  const BlockFigures again = kept(alone);
+  EXPECT_EQ(again.keptBytes, all.keptBytes);
+  EXPECT_EQ(again.backwardNs, all.backwardNs);
+  EXPECT_EQ(again.peakBytes, all.peakBytes);
+}
+
+// Of two layers, what the upper one runs before the lower one's turn has the
+// lower one's bytes back by then.
+TEST_F(BlockBenches, TheLowerOfTwoHasItsBytesBackAhead) {
+  BlockBench one = bench(1), two = bench(2);
+  const BlockFigures alone = kept(one), both = kept(two);
+  // The upper one keeps its own input, which is the lower one's output.
+  EXPECT_EQ(both.keptBytes, 2 * alone.keptBytes);
+  EXPECT_EQ(both.aheadBytes, 0);
+  ASSERT_EQ(both.peakBytes.size(), 2u);
+  int64_t ahead = 0;
+  for (const BlockBench::Kept &each : one.kept())
+    if (!each.opPart.empty() && !each.isOutput) {
+      const BlockFigures moved = treated(two, each.part, Treatment::offload);
+      EXPECT_EQ(moved.hostBytes, 2 * each.bytes) << each.part;
+      EXPECT_LE(moved.aheadBytes, each.bytes) << each.part;
+      ahead += moved.aheadBytes > 0;
+    }
+  EXPECT_GT(ahead, 0);
+}
+
+TEST_F(BlockBenches, SplitBackwardsHoldPendingBytes) {
+  BlockBench whole = bench(1), split = bench(1, {false, true});
+  EXPECT_EQ(kept(whole).pendingBytes.front(), 0);
+  const BlockFigures halves = kept(split);
+  EXPECT_GT(halves.pendingBytes.front(), 0);
+  EXPECT_EQ(halves.backwardNs, halves.inputGradNs + halves.weightGradNs);
+  EXPECT_EQ(kept(whole).forwardNs, halves.forwardNs);
+}
+
+} // namespace
