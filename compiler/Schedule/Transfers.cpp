@@ -159,8 +159,9 @@ private:
     const auto &actions = schedule.ranks[rank];
     for (size_t i = 0; i < actions.size(); ++i)
       lastAction[instance(actions[i].stage, actions[i].microbatch)] = i;
-    // Most actions take a receive, a send and its wait.
-    result.ranks[rank].reserve(4 * actions.size());
+    // Most actions take a receive, a send and its wait, or labels and the loss;
+    // a few steps end the rank.
+    result.ranks[rank].reserve(4 * actions.size() + 8);
     departures[rank].reserve(actions.size());
     std::vector<int64_t> holding(held.size(), 0);
     for (size_t i = 0; i < actions.size(); ++i) {

@@ -443,10 +443,27 @@ void emitRank(Emitter &emit, const Rank &rank) {
   emit.end();
 }
 
+/// About how long the text is: nearly all of it is lines of values, ops and
+/// steps.
+size_t roughBytes(const Plan &plan) {
+  constexpr size_t kLineBytes = 256;
+  size_t lines = 0;
+  for (const Stage &stage : plan.stages) {
+    lines += stage.values.size();
+    for (const Program &program : stage.programs)
+      lines += program.ops.size();
+  }
+  for (const Rank &rank : plan.ranks)
+    lines += rank.steps.size();
+  return lines * kLineBytes;
+}
+
 } // namespace
 
 std::string print(const Plan &plan) {
   std::string out;
+  // Megabytes that grow bit by bit are copied again and again.
+  out.reserve(roughBytes(plan));
   Emitter emit(out);
   emit.beginObject(Spread::lines);
   emitHeader(emit, plan);

@@ -34,6 +34,7 @@ public:
       noteSplit(step.second.phase, step.second.stage, step.second.microbatch,
                 step.kind);
     }
+    rank.steps.reserve(steps.size());
     for (size_t number = 0; number < steps.size(); ++number)
       if (failed(add(steps[number], number)))
         return failure();

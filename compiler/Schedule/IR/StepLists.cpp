@@ -253,7 +253,11 @@ public:
     for (auto [index, rank] : llvm::enumerate(rankOps)) {
       if (!rank)
         return module.emitError() << "the module has no pipe.rank " << index;
-      for (Operation &op : rank.getBody().front())
+      Block &body = rank.getBody().front();
+      const auto count = std::distance(body.begin(), body.end());
+      lists.steps.ranks[index].reserve(count);
+      lists.ops[index].reserve(count);
+      for (Operation &op : body)
         if (failed(read(op, index)))
           return failure();
     }
@@ -309,7 +313,7 @@ private:
             });
     if (failed(known))
       return failure();
-    lists.steps.ranks[rank].push_back(step);
+    lists.steps.ranks[rank].push_back(std::move(step));
     lists.ops[rank].push_back(&op);
     return success();
   }
