@@ -50,6 +50,7 @@ Result<Chooser> makeChooser(const Inputs &inputs, Compiler &compiler,
   if (!order)
     return order.error();
   freedom.techniques.splitsBackward = schedule::splitsBackwards(*order);
+  freedom.techniques.leadLayers = request.offloadLead;
   freedom.techniques.overlaps = !schedule::overlappingPairs(*order).empty();
   freedom.techniques.isLastTurning = true;
   for (int64_t copy = 1; copy <= problem.replicas(); ++copy)

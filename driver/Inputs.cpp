@@ -77,7 +77,7 @@ Status checkRecompute(const PlanRequest &request) {
   if (request.recompute == kAuto) {
     if (request.keepHandles)
       return Error{"--recompute-keep-handles needs --recompute with a list; "
-                   "auto sends replayed rows anew"};
+                   "auto decides layer by layer whether handles stay"};
     return {};
   }
   if (request.recompute.empty()) {

@@ -114,10 +114,12 @@ private:
     }
   }
 
-  /// What treating one more value comes to.
+  /// What treating one more value comes to, or several.
   struct Bargain {
-    size_t value = 0;
+    size_t value = 0; ///< the first of them
     Treatment to = Treatment::keep;
+    /// Index of the siblings that are all computed again, -1: the value alone.
+    int64_t siblings = -1;
     int64_t ns = 0, bytes = 0; ///< that it takes, that it frees
     bool isCurrent = false;    ///< measured where the way is now
 
@@ -129,18 +131,47 @@ private:
       auto others = static_cast<__int128>(other.ns) * bytes;
       if (bytes > 0 && mine != others)
         return mine < others;
-      return std::tuple(-bytes, value, to) <
-             std::tuple(-other.bytes, other.value, other.to);
+      return std::tuple(-bytes, value, to, siblings) <
+             std::tuple(-other.bytes, other.value, other.to, other.siblings);
     }
   };
 
-  Bargain measure(const LayerTreatment &at, size_t value, Treatment to) {
+  void treat(LayerTreatment &treatment, const Bargain &bargain) const {
+    treatment[bargain.value] = bargain.to;
+    if (bargain.siblings >= 0)
+      for (size_t value : problem.siblings[bargain.siblings])
+        if (treatment[value] == Treatment::keep && problem.mayRecompute[value])
+          treatment[value] = bargain.to;
+  }
+
+  void measure(const LayerTreatment &at, Bargain &bargain) {
     LayerTreatment next = at;
-    next[value] = to;
+    treat(next, bargain);
     const LayerFigures &now = look(at), &then = look(next);
-    return {value, to,
-            std::max<int64_t>(0, priceOf(then, price) - priceOf(now, price)),
-            now.inside.keptBytes - then.inside.keptBytes, true};
+    bargain.ns =
+        std::max<int64_t>(0, priceOf(then, price) - priceOf(now, price));
+    bargain.bytes = now.inside.keptBytes - then.inside.keptBytes;
+    bargain.isCurrent = true;
+  }
+
+  /// All bargains of one way to treat values, measured where `at` is.
+  std::vector<Bargain> openingOf(const LayerTreatment &at, Treatment to) {
+    std::vector<Bargain> opening;
+    const std::vector<bool> &may =
+        to == Treatment::recompute ? problem.mayRecompute : problem.mayOffload;
+    for (size_t value = 0; value < count; ++value)
+      if (may[value])
+        opening.push_back({value, to});
+    // A value alone can be computed again later than all that its op makes:
+    // less lives at the peak, and there is less to hide it behind. So they go
+    // together once, and one by one once.
+    if (to == Treatment::recompute && price == Price::inside)
+      for (size_t each = 0; each < problem.siblings.size(); ++each)
+        opening.push_back(
+            {problem.siblings[each].front(), to, static_cast<int64_t>(each)});
+    for (Bargain &bargain : opening)
+      measure(at, bargain);
+    return opening;
   }
 
   /// Treats one kept value after the other in one of `ways`, each time the
@@ -152,14 +183,10 @@ private:
                                       std::initializer_list<Treatment> ways) {
     std::vector<Bargain> bargains;
     for (Treatment to : ways) {
-      const std::vector<bool> &may = to == Treatment::recompute
-                                         ? problem.mayRecompute
-                                         : problem.mayOffload;
       std::vector<Bargain> &opening = openings[static_cast<size_t>(to)];
       const bool isFirst = opening.empty();
-      for (size_t value = 0; isFirst && value < count; ++value)
-        if (may[value])
-          opening.push_back(measure(at, value, to));
+      if (isFirst)
+        opening = openingOf(at, to);
       for (Bargain bargain : opening)
         if (at[bargain.value] == Treatment::keep) {
           bargain.isCurrent = isFirst;
@@ -172,15 +199,15 @@ private:
           bargains.begin(), bargains.end(),
           [](const Bargain &a, const Bargain &b) { return a.isBetterThan(b); });
       if (!best->isCurrent) {
-        *best = measure(at, best->value, best->to);
+        measure(at, *best);
         continue;
       }
       if (best->bytes <= 0)
         break;
-      at[best->value] = best->to;
+      treat(at, *best);
       way.push_back(at);
-      std::erase_if(bargains, [treated = best->value](const Bargain &bargain) {
-        return bargain.value == treated;
+      std::erase_if(bargains, [&](const Bargain &bargain) {
+        return at[bargain.value] != Treatment::keep;
       });
       for (Bargain &bargain : bargains)
         bargain.isCurrent = false;

@@ -38,6 +38,8 @@ struct LayerOptionsProblem {
   /// are considered, of the first kMostTargets, but for those that leave a far
   /// better bargain out than one that they have.
   std::vector<std::vector<size_t>> targets;
+  /// Sets of values that one op makes: computing one again makes all of them.
+  std::vector<std::vector<size_t>> siblings = {};
   /// What a treatment comes to. Called some hundred times.
   std::function<LayerFigures(const LayerTreatment &)> evaluate;
 };

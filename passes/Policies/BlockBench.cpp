@@ -139,6 +139,7 @@ BlockBench::BlockBench(ArrayRef<BlockOp> blocks, const SymbolTable &symbols,
     each.opPart = op ? partOf(getOpName(op).str()) : "";
     each.bytes = plan::alignUp(getByteSize(value.getType()));
     each.isReplayable = op && isReplayable(op);
+    each.isDispatched = op && isa<DispatchOp>(op);
     each.isOutput = llvm::is_contained(yieldOf(stage).getResults(), value);
     each.isInput = isHiddenInput(stage, value);
   }
@@ -165,14 +166,14 @@ BlockBench::treated(llvm::function_ref<optimize::Treatment(const Kept &)> how) {
       moved.push_back({stage, value, each.planName, 0, true});
   }
   if (!dropped.empty()) {
-    ReplayOptions options;
-    insertReplays(stage, findReplays(stage, dropped, options), options,
+    insertReplays(stage, findReplays(stage, dropped, ReplayOptions()),
                   [&](Operation *original, Operation *copy) {
                     known.figures[copy] = known.figures.lookup(original);
                   });
   }
   if (!moved.empty() &&
-      failed(offloadValues(stage, moved, {{}}, {}, habits.isTurning)))
+      failed(offloadValues(stage, moved, {{}}, {.layers = habits.leadLayers},
+                           habits.isTurning)))
     return failure();
   placeOverwrites(stage);
   for (pipe::Phase phase : stage.getPhases())

@@ -45,6 +45,7 @@ struct StageHabits {
   bool isTurning = false; ///< backward follows forward at once
   /// Gradients of inputs and of weights are programs of their own.
   bool isSplit = false;
+  int64_t leadLayers = 1; ///< of copies back; see OffloadLead
 };
 
 /// Neighbouring blocks as the one stage of a module of its own, which can be
@@ -58,7 +59,8 @@ public:
     std::string opPart;   ///< of the op that makes it; empty: none does
     int64_t bytes = 0;
     bool isReplayable = false, isOutput = false;
-    bool isInput = false; ///< what the block before hands on
+    bool isInput = false;      ///< what the block before hands on
+    bool isDispatched = false; ///< a dispatch makes it
   };
 
   /// `symbols` holds the parameters; `timing` must outlive the bench.

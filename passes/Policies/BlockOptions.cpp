@@ -165,7 +165,8 @@ public:
       return;
     isBelowHead = !isDecoder(above);
     pair.emplace(ArrayRef<BlockOp>{block, above}, symbols, timing, habits);
-    const StageHabits ofOthers{false, habits.isSplit};
+    StageHabits ofOthers = habits;
+    ofOthers.isTurning = false;
     if (!neighbours.isOfOneKind)
       other.emplace(above, symbols, timing, ofOthers);
     if (!below)
@@ -350,6 +351,11 @@ private:
                        optimize::LayerFigures &figures) {
     if (!three)
       return success();
+    // Neither what the block above leaves nor what the one below has ahead
+    // matters where the last block of a pair, with but the latter, peaks as
+    // high as the first, with but the former.
+    if (!other && figures.last.latePeakBytes == figures.inside.latePeakBytes)
+      return success();
     const ByPart how = partsOf(treatment);
     FailureOr<BlockFigures> all = three->treated(how);
     if (failed(all))
@@ -407,6 +413,13 @@ private:
                                    (isOwn || each.isInput) &&
                                    each.bytes >= all / 100);
     }
+    // A dispatch makes a new handle where that is dropped as well.
+    std::vector<size_t> dispatched;
+    for (auto [index, each] : llvm::enumerate(alone.kept()))
+      if (each.isDispatched && each.isReplayable)
+        dispatched.push_back(index);
+    if (dispatched.size() > 1)
+      problem.siblings.push_back(std::move(dispatched));
     for (const policy::Target &target : policy::targets()) {
       std::vector<size_t> covered;
       for (auto [index, each] : llvm::enumerate(alone.kept()))
@@ -495,7 +508,7 @@ FailureOr<ModelOptions> moe::findModelOptions(ModuleOp module,
     KindBench bench(neighbours, symbols, timing,
                     {techniques.isLastTurning && !isDecoder(neighbours.block) &&
                          neighbours.block != blocks.front(),
-                     techniques.splitsBackward});
+                     techniques.splitsBackward, techniques.leadLayers});
     FailureOr<optimize::LayerOptions> found = bench.find(techniques);
     if (failed(found) || failed(add(bench, neighbours.block, *found)))
       return failure();
@@ -507,7 +520,8 @@ FailureOr<ModelOptions> moe::findModelOptions(ModuleOp module,
   if (top) {
     KindBench bench(findTopNeighbours(blocks, options.blocks, *top), symbols,
                     timing,
-                    {techniques.isLastTurning, techniques.splitsBackward});
+                    {techniques.isLastTurning, techniques.splitsBackward,
+                     techniques.leadLayers});
     FailureOr<optimize::LayerOptions> found =
         bench.measureAgain(std::move(ofTop));
     if (failed(found) || failed(add(bench, blocks[*top], *found)))

@@ -62,6 +62,7 @@ struct Techniques {
   bool splitsBackward = false;
   /// Whether forwards and backwards run interleaved.
   bool overlaps = false;
+  int64_t leadLayers = 1; ///< of copies back; see OffloadLead
   bool operator==(const Techniques &) const = default;
 };
 

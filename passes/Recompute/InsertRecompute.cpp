@@ -55,7 +55,7 @@ LogicalResult checkNamed(ModuleOp module, const CoveredValue &covered,
     return module.emitError() << "recompute: '" << covered.name
                               << "' cannot be recomputed: a second run of '"
                               << op->getName() << "' may decide differently";
-  if (!isMadeByReplay(cast<OpResult>(covered.value), options))
+  if (options.keepHandles && isKeptWithHandle(cast<OpResult>(covered.value)))
     return module.emitError()
            << "recompute: '" << covered.name
            << "' is kept with the handle that replays follow (keep-handles)";
@@ -138,7 +138,7 @@ LogicalResult moe::insertRecompute(ModuleOp module,
     recordDecisions(stage, replays, chosen, choices);
     for (Value value : replays.added)
       additions.add(stage, value);
-    insertReplays(stage, replays, options);
+    insertReplays(stage, replays);
   }
   if (additions.values)
     module.emitRemark() << "recompute: " << additions.values

@@ -13,23 +13,17 @@ bool moe::isReplayable(Operation *op) {
   return recomputable && recomputable.isReplayable();
 }
 
-static bool followsHandle(Operation *op, const ReplayOptions &options) {
-  return options.keepHandles && isa<DispatchOp>(op);
+bool moe::isKeptWithHandle(OpResult result) {
+  auto dispatch = dyn_cast<DispatchOp>(result.getOwner());
+  return dispatch && result != dispatch.getRows();
 }
 
 SmallVector<Value> moe::getReplayOperands(Operation *op,
-                                          const ReplayOptions &options) {
-  if (!followsHandle(op, options))
+                                          const Replays &replays) {
+  if (!replays.alongHandle.contains(op))
     return SmallVector<Value>(op->getOperands());
   auto dispatch = cast<DispatchOp>(op);
   return {dispatch.getX(), dispatch.getHandle()};
-}
-
-bool moe::isMadeByReplay(OpResult result, const ReplayOptions &options) {
-  Operation *op = result.getOwner();
-  if (!followsHandle(op, options))
-    return true;
-  return result == cast<DispatchOp>(op).getRows();
 }
 
 namespace {
@@ -47,9 +41,13 @@ class ReplayFinder {
 public:
   ReplayFinder(pipe::StageOp stage, ArrayRef<Value> dropped,
                const ReplayOptions &options)
-      : stage(stage), options(options), dropped(dropped.begin(), dropped.end()),
+      : stage(stage), dropped(dropped.begin(), dropped.end()),
         kept(yieldOf(stage.getForward()).getKept()),
-        keptAtFirst(kept.begin(), kept.end()) {}
+        keptAtFirst(kept.begin(), kept.end()) {
+    for (auto dispatch : stage.getForward().front().getOps<DispatchOp>())
+      if (options.keepHandles || staysButForRows(dispatch))
+        found.alongHandle.insert(dispatch);
+  }
 
   Replays run() {
     collectDemands();
@@ -129,6 +127,13 @@ private:
            costs.getCost().bytes / kTrafficWorthKeeping >= bytesOf(value);
   }
 
+  bool staysButForRows(DispatchOp dispatch) const {
+    return isKept(dispatch.getHandle()) &&
+           llvm::none_of(dispatch->getResults(), [&](OpResult result) {
+             return isKeptWithHandle(result) && dropped.contains(result);
+           });
+  }
+
   bool isKept(Value value) const {
     if (found.added.contains(value) || found.staying.contains(value))
       return true;
@@ -139,7 +144,8 @@ private:
   bool mustKeep(Value value) const {
     Operation *op = value.getDefiningOp();
     if (!op || !isReplayable(op) ||
-        !isMadeByReplay(cast<OpResult>(value), options))
+        (found.alongHandle.contains(op) &&
+         isKeptWithHandle(cast<OpResult>(value))))
       return true;
     return !keptAtFirst.contains(value) && isSmall(value);
   }
@@ -161,7 +167,7 @@ private:
     Operation *op = replayOf(value);
     if (!op || !ops.insert(op))
       return;
-    for (Value operand : getReplayOperands(op, options))
+    for (Value operand : getReplayOperands(op, found))
       need(operand, ops);
   }
 
@@ -218,7 +224,7 @@ private:
     }
     if (!ops.insert(op))
       return;
-    for (Value operand : getReplayOperands(op, options))
+    for (Value operand : getReplayOperands(op, found))
       needLate(operand, ops, crossing, extra);
   }
 
@@ -240,7 +246,6 @@ private:
   }
 
   pipe::StageOp stage;
-  const ReplayOptions &options;
   Values dropped;
   OperandRange kept;
   DenseSet<Value> keptAtFirst;

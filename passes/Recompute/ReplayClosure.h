@@ -10,9 +10,9 @@ namespace moe {
 
 /// How dispatches are replayed.
 struct ReplayOptions {
-  /// Rows are sent again along the handle that forward made, which stays kept
-  /// with what else the dispatch made but the rows: no new handle, fewer bytes
-  /// on the wire.
+  /// Of a dispatch, nothing but the rows is dropped, so that they are sent
+  /// again along its handle. Otherwise that is so where nothing else was to be
+  /// dropped.
   bool keepHandles = false;
 };
 
@@ -33,15 +33,22 @@ struct Replays {
   /// What each region runs again. An op runs again at most once for a
   /// microbatch, whichever way its backward takes.
   Ops backward, backwardInput, weightGrad;
+  /// Dispatches of which nothing but the rows is dropped. These are sent again
+  /// along the handle that forward made: no new one, and fewer bytes on the
+  /// wire.
+  llvm::SmallPtrSet<mlir::Operation *, 4> alongHandle;
 };
 
 /// Whether the op may run again, as its interface says.
 bool isReplayable(mlir::Operation *op);
 
-/// What a replay of `op` reads, and whether it gives `result` anew.
+/// Whether the result is one of a dispatch that a replay along its handle does
+/// not give anew: anything but the rows.
+bool isKeptWithHandle(mlir::OpResult result);
+
+/// What the replay of `op` reads.
 mlir::SmallVector<mlir::Value> getReplayOperands(mlir::Operation *op,
-                                                 const ReplayOptions &options);
-bool isMadeByReplay(mlir::OpResult result, const ReplayOptions &options);
+                                                 const Replays &replays);
 
 /// Finds what `stage` has to run again when forward does not keep `dropped`,
 /// some of what it keeps. Each region gets what its own ops need. What only

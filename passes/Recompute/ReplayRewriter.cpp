@@ -21,12 +21,11 @@ pipe::YieldOp yieldOf(Block &block) {
 class ReplayRewriter {
 public:
   using OnCopy = llvm::function_ref<void(Operation *, Operation *)>;
-  ReplayRewriter(pipe::StageOp stage, const ReplayOptions &options,
-                 OnCopy onCopy)
-      : stage(stage), forward(stage.getForward().front()), options(options),
+  ReplayRewriter(pipe::StageOp stage, const Replays &replays, OnCopy onCopy)
+      : stage(stage), forward(stage.getForward().front()), replays(replays),
         onCopy(onCopy) {}
 
-  void run(const Replays &replays) {
+  void run() {
     SmallVector<Value> kept;
     for (Value value : yieldOf(forward).getKept())
       if (!replays.dropped.count(value))
@@ -42,7 +41,7 @@ public:
       useForwardValues(*block, stage.getNumHiddenOutputs(),
                        yieldOf(forward).getKept());
     if (!stage.getWeightGrad().empty())
-      splitCarried(replays);
+      splitCarried();
     if (!stage.getBackward().empty())
       place(replays.backward, stage.getBackward().front());
     if (!stage.getBackwardInput().empty())
@@ -86,7 +85,7 @@ private:
 
   /// Places the replays of weight_grad, and makes backward_input hand on what
   /// that region needs then.
-  void splitCarried(const Replays &replays) {
+  void splitCarried() {
     Block &input = stage.getBackwardInput().front();
     Block &weight = stage.getWeightGrad().front();
     SmallVector<Value> handedOn(yieldOf(input).getKept());
@@ -167,7 +166,7 @@ private:
             first = user;
     if (first != block.getTerminator())
       return first;
-    SmallVector<Value> operands = getReplayOperands(op, options);
+    SmallVector<Value> operands = getReplayOperands(op, replays);
     Value largest = *llvm::max_element(operands, [](Value a, Value b) {
       return getByteSize(a.getType()) < getByteSize(b.getType());
     });
@@ -180,8 +179,8 @@ private:
 
   void copy(Operation *op, Block &block, OpBuilder &builder) {
     Location loc = nameLoc(op->getContext(), getOpName(op) + kReplaySuffix);
-    if (auto dispatch = dyn_cast<DispatchOp>(op);
-        dispatch && options.keepHandles) {
+    if (replays.alongHandle.contains(op)) {
+      auto dispatch = cast<DispatchOp>(op);
       // What sends rows along a handle is the gradient of its way back.
       auto rows = CombineInputGradOp::create(
           builder, loc, dispatch.getRows().getType(), dispatch.getX(),
@@ -204,7 +203,7 @@ private:
 
   pipe::StageOp stage;
   Block &forward;
-  const ReplayOptions &options;
+  const Replays &replays;
   OnCopy onCopy;
   DenseSet<Value> isKept; ///< forward values that are kept from now on
 };
@@ -212,7 +211,6 @@ private:
 } // namespace
 
 void moe::insertReplays(pipe::StageOp stage, const Replays &replays,
-                        const ReplayOptions &options,
                         ReplayRewriter::OnCopy onCopy) {
-  ReplayRewriter(stage, options, onCopy).run(replays);
+  ReplayRewriter(stage, replays, onCopy).run();
 }

@@ -11,7 +11,7 @@ namespace moe {
 /// the original and ".replay". `onCopy` is told of each that is a copy of its
 /// original.
 void insertReplays(
-    pipe::StageOp stage, const Replays &replays, const ReplayOptions &options,
+    pipe::StageOp stage, const Replays &replays,
     llvm::function_ref<void(mlir::Operation *original, mlir::Operation *copy)>
         onCopy = nullptr);
 

@@ -137,12 +137,14 @@ pipe.stage @s0 rank 0 blocks ["layers.0"] inputs ["hidden"] outputs ["hidden"] f
   pipe.yield
 }
 
-// A dispatch runs again with a handle of its own, which nobody needs where the
-// first one is kept; what the router decided becomes kept for it. With
-// keep-handles the rows follow the handle of forward.
+// A dispatch runs again with a handle of its own where the first one is not
+// kept; what the router decided becomes kept for it, and what the handle is for
+// waits for it. Where only the rows are dropped, by name or because handles are
+// kept, they follow the handle of forward, right where they are needed.
 
-// RUN: moe-opt %t/dispatch.mlir --allow-unregistered-dialect --pass-pipeline='builtin.module(pipe-insert-recompute{targets=moe.dispatch:rows},pipe.stage(pipe-place-releases))' --verify-roundtrip 2>&1 | FileCheck %t/dispatch.mlir --check-prefix=NEW
-// RUN: moe-opt %t/dispatch.mlir --allow-unregistered-dialect --pass-pipeline='builtin.module(pipe-insert-recompute{targets=routed_experts keep-handles},pipe.stage(pipe-place-releases))' --verify-roundtrip 2>&1 | FileCheck %t/dispatch.mlir --check-prefix=SAME
+// RUN: moe-opt %t/dispatch.mlir --allow-unregistered-dialect --pass-pipeline='builtin.module(pipe-insert-recompute{targets=routed_experts},pipe.stage(pipe-place-releases))' --verify-roundtrip 2>&1 | FileCheck %t/dispatch.mlir --check-prefix=NEW
+// RUN: moe-opt %t/dispatch.mlir --allow-unregistered-dialect --pass-pipeline='builtin.module(pipe-insert-recompute{targets=routed_experts keep-handles},pipe.stage(pipe-place-releases))' --verify-roundtrip 2>&1 | FileCheck %t/dispatch.mlir --check-prefixes=SAME,TARGET
+// RUN: moe-opt %t/dispatch.mlir --allow-unregistered-dialect --pass-pipeline='builtin.module(pipe-insert-recompute{targets=moe.dispatch:rows},pipe.stage(pipe-place-releases))' --verify-roundtrip 2>&1 | FileCheck %t/dispatch.mlir --check-prefixes=SAME,NAME
 
 //--- dispatch.mlir
 #rows = #moe.rows<balanced = 16, capacity = 16>
@@ -150,17 +152,17 @@ pipe.stage @s0 rank 0 blocks ["layers.0"] inputs ["hidden"] outputs ["hidden"] f
 moe.parameter @up : tensor<4x16x16xbf16> expert #moe.initializer<normal, 0.02>
 
 // NEW: remark: recompute: 2 value(s) become kept {{.*}} the first is 'layers.0.moe.route:probabilities'
-// NEW: pipe.decisions = [#pipe.decision<recompute "layers.0.moe.dispatch:rows" bytes 512 ops["layers.0.moe.dispatch.replay"] reason "moe.dispatch:rows">, #pipe.decision<keep "layers.0.moe.route:probabilities" bytes -256 ops[] reason "replays need it">, #pipe.decision<keep "layers.0.moe.route:experts" bytes -256 ops[] reason "replays need it">]
+// NEW: pipe.decisions = [#pipe.decision<recompute "layers.0.moe.dispatch:rows" bytes 512 ops["layers.0.moe.dispatch.replay"] reason "routed_experts">, #pipe.decision<recompute "layers.0.moe.dispatch:counts" {{.*}}>, #pipe.decision<recompute "layers.0.moe.dispatch:handle" {{.*}}>, #pipe.decision<keep "layers.0.moe.route:probabilities" bytes -256 ops[] reason "replays need it">, #pipe.decision<keep "layers.0.moe.route:experts" bytes -256 ops[] reason "replays need it">]
 // NEW: } backward {
-// NEW-NEXT: ^bb0(%[[D:.*]]: tensor<8x16xbf16>, %[[X:.*]]: tensor<8x16xbf16>, %[[COUNTS:.*]]: tensor<4xi32>, %[[HANDLE:.*]]: !moe.handle<{{.*}}>, %[[P:.*]]: tensor<8x2xf32>, %[[E:.*]]: tensor<8x2xi32>):
-// NEW-NEXT: %[[DROWS:.*]] = moe.combine_input_grad %[[D]], %[[HANDLE]]
+// NEW-NEXT: ^bb0(%[[D:.*]]: tensor<8x16xbf16>, %[[X:.*]]: tensor<8x16xbf16>, %[[P:.*]]: tensor<8x2xf32>, %[[E:.*]]: tensor<8x2xi32>):
 // NEW-NEXT: %[[ROWS:.*]], %[[RP:.*]], %[[C:.*]], %[[H:.*]] = moe.dispatch %[[X]], %[[P]], %[[E]]
-// NEW-NEXT: moe.grouped_linear_weight_grad %[[DROWS]], %[[ROWS]], %[[COUNTS]], @up
-// NEW-DAG: pipe.release %[[H]] :
-// NEW-DAG: pipe.release %[[HANDLE]] :
+// NEW-NEXT: %[[DROWS:.*]] = moe.combine_input_grad %[[D]], %[[H]]
+// NEW-NEXT: moe.grouped_linear_weight_grad %[[DROWS]], %[[ROWS]], %[[C]], @up
+// NEW: pipe.release %[[H]] :
 
 // SAME-NOT: remark
-// SAME: pipe.decisions = [#pipe.decision<recompute "layers.0.moe.dispatch:rows" bytes 512 ops["layers.0.moe.dispatch.replay"] reason "routed_experts">]
+// TARGET: pipe.decisions = [#pipe.decision<recompute "layers.0.moe.dispatch:rows" bytes 512 ops["layers.0.moe.dispatch.replay"] reason "routed_experts">]
+// NAME: pipe.decisions = [#pipe.decision<recompute "layers.0.moe.dispatch:rows" bytes 512 ops["layers.0.moe.dispatch.replay"] reason "moe.dispatch:rows">]
 // SAME: } backward {
 // SAME-NEXT: ^bb0(%[[D:.*]]: tensor<8x16xbf16>, %[[X:.*]]: tensor<8x16xbf16>, %[[COUNTS:.*]]: tensor<4xi32>, %[[HANDLE:.*]]: !moe.handle<{{.*}}>):
 // SAME-NEXT: %[[DROWS:.*]] = moe.combine_input_grad %[[D]], %[[HANDLE]]

@@ -128,6 +128,41 @@ TEST(LayerOptions, TargetsAreConsideredTogether) {
   EXPECT_EQ(findOptions(problem).treatments.size(), 1U);
 }
 
+// Each of two values that one op makes is dear alone; both together cost next
+// to nothing. Either way is found, with a third value behind it: together
+// less time is taken, alone less lives at the peak.
+TEST(LayerOptions, SiblingsGoTogetherAndOneByOne) {
+  LayerOptionsProblem problem;
+  problem.valueBytes = {1000, 1, 500};
+  problem.mayRecompute.assign(3, true);
+  problem.mayOffload.assign(3, false);
+  problem.siblings = {{0, 1}};
+  problem.evaluate = [](const LayerTreatment &treatment) {
+    auto isAgain = [&](size_t value) {
+      return treatment[value] == Treatment::recompute;
+    };
+    const bool both = isAgain(0) && isAgain(1);
+    LayerOption option;
+    option.extraNs = (both                       ? 1
+                      : isAgain(0) || isAgain(1) ? 100
+                                                 : 0) +
+                     50 * isAgain(2);
+    option.keptBytes = 1501 - 1000 * isAgain(0) - isAgain(1) - 500 * isAgain(2);
+    option.peakBytes = both ? 3000 : 2000;
+    return LayerFigures{option, option};
+  };
+  constexpr Treatment again = Treatment::recompute, keep = Treatment::keep;
+  const std::vector<LayerTreatment> found = findOptions(problem).treatments;
+  EXPECT_THAT(found, testing::Contains(LayerTreatment{again, again, keep}));
+  EXPECT_THAT(found, testing::Contains(LayerTreatment{again, again, again}));
+  EXPECT_THAT(found, testing::Contains(LayerTreatment{again, keep, again}));
+  // Where values are not known to be siblings, one by one is the only way.
+  problem.siblings = {};
+  EXPECT_THAT(
+      findOptions(problem).treatments,
+      testing::Not(testing::Contains(LayerTreatment{again, again, keep})));
+}
+
 // Inside a stage both values move for nothing; at its end only the smaller one,
 // which is made early, does.
 TEST(LayerOptions, WhatIsCheapAtTheEndOfAStageIsAnOption) {
