@@ -335,9 +335,10 @@ def InsertRecompute : Pass<"pipe-insert-recompute", "::mlir::ModuleOp"> {
     What must not run again (`RecomputableOpInterface`: the choice of experts)
     stays kept, or becomes kept where a replay needs it. So does what takes an op
     that moves over 32 times its bytes. A replayed dispatch makes a handle of its
-    own, which the region releases like any other value; with `keep-handles`, its
-    rows are instead sent along the handle that forward made, which then stays
-    kept. What was decided becomes the attribute `pipe.decisions` of the stages.
+    own, which the region releases like any other value; where only its rows are
+    dropped, by name or because of `keep-handles`, they are instead sent along the
+    handle that forward made, which then stays kept. What was decided becomes the
+    attribute `pipe.decisions` of the stages.
 
     A choice that covers nothing is an error, as is a single value that must not
     be made again. A choice inside others is remarked on.
