@@ -171,6 +171,47 @@ TEST_F(BlockBenches, TheLowerOfTwoHasItsBytesBackAhead) {
   EXPECT_GT(ahead, 0);
 }
 
+// With a lead of none a value comes back in its own layer's turn, and computing
+// waits for it longer.
+TEST_F(BlockBenches, WithoutLeadNothingIsAhead) {
+  BlockBench early = bench(2), late = bench(2, {.leadLayers = 0});
+  int64_t longer = 0;
+  for (const BlockBench::Kept &each : early.kept()) {
+    // What the layer above begins with is back in that one's turn.
+    if (each.opPart.empty() || each.part == early.output().part)
+      continue;
+    SCOPED_TRACE(each.part);
+    const BlockFigures ahead = treated(early, each.part, Treatment::offload);
+    const BlockFigures own = treated(late, each.part, Treatment::offload);
+    EXPECT_EQ(own.hostBytes, ahead.hostBytes);
+    EXPECT_EQ(own.aheadBytes, 0);
+    EXPECT_GE(own.backwardNs, ahead.backwardNs);
+    longer += own.backwardNs > ahead.backwardNs;
+  }
+  EXPECT_GT(longer, 0);
+}
+
+// Rows alone follow the handle that stays: later than with a new one, which the
+// gradient of the combine waits for.
+TEST_F(BlockBenches, RowsComeBackLateAlongTheHandle) {
+  BlockBench two = bench(2);
+  auto again = [&](bool withHandle) {
+    FailureOr<BlockFigures> figures =
+        two.treated([&](const BlockBench::Kept &kept) {
+          const bool isRows = kept.part == "moe.dispatch:rows";
+          return isRows || (withHandle && kept.isDispatched)
+                     ? Treatment::recompute
+                     : Treatment::keep;
+        });
+    EXPECT_TRUE(succeeded(figures));
+    return failed(figures) ? BlockFigures() : *figures;
+  };
+  const BlockFigures along = again(false), anew = again(true);
+  EXPECT_LT(anew.keptBytes, along.keptBytes);
+  EXPECT_LT(along.peakBytes.front(), anew.peakBytes.front());
+  EXPECT_GT(along.backwardNs, anew.backwardNs);
+}
+
 TEST_F(BlockBenches, SplitBackwardsHoldPendingBytes) {
   BlockBench whole = bench(1), split = bench(1, {false, true});
   EXPECT_EQ(kept(whole).pendingBytes.front(), 0);
