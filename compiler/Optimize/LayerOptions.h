@@ -38,7 +38,8 @@ struct LayerOptionsProblem {
   /// are considered, of the first kMostTargets, but for those that leave a far
   /// better bargain out than one that they have.
   std::vector<std::vector<size_t>> targets;
-  /// Sets of values that one op makes: computing one again makes all of them.
+  /// Sets of values that one op makes. Each is weighed as a whole as well: to
+  /// compute all of them again can be cheaper than to compute some.
   std::vector<std::vector<size_t>> siblings = {};
   /// What a treatment comes to. Called some hundred times.
   std::function<LayerFigures(const LayerTreatment &)> evaluate;
@@ -59,11 +60,12 @@ struct LayerOptions {
 inline constexpr size_t kMostOptions = 96, kMostWithoutHost = 12;
 
 /// Finds the options: unions of targets, with all else kept and with all else
-/// that may be moved on the host; the greedy ways from keeping all to
-/// recomputing all and to treating all in either way, each step the one that
-/// frees most bytes for its time; and from a few points of the former on to
-/// offloading. Time is that of a layer inside a stage, and once more that of a
-/// stage of four layers treated alike. Deterministic.
+/// that may be moved on the host; the greedy ways from keeping all, value by
+/// value or siblings at once, to recomputing all and to treating all in either
+/// way, each step the one that frees most bytes for its time; and from a few
+/// points of the former on to offloading. Time is that of a layer inside a
+/// stage, and once more that of a stage of four layers treated alike.
+/// Deterministic.
 LayerOptions findOptions(const LayerOptionsProblem &problem);
 
 } // namespace moe::optimize

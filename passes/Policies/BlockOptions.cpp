@@ -351,9 +351,9 @@ private:
                        optimize::LayerFigures &figures) {
     if (!three)
       return success();
-    // Neither what the block above leaves nor what the one below has ahead
-    // matters where the last block of a pair, with but the latter, peaks as
-    // high as the first, with but the former.
+    // Where the last block of a pair, which has nothing above it, peaks as high
+    // as the first, which has nothing ahead below it, neither matters: of some
+    // 340 such treatments three blocks told the same of every one.
     if (!other && figures.last.latePeakBytes == figures.inside.latePeakBytes)
       return success();
     const ByPart how = partsOf(treatment);

@@ -289,4 +289,20 @@ plan::Plan randomRank(std::mt19937 &random) {
   return plan;
 }
 
+std::vector<int64_t> beginsOfSteps(const plan::Rank &rank,
+                                   const optimize::Contexts &contexts) {
+  std::vector<int64_t> begins = {0};
+  for (const plan::Step &step : rank.steps) {
+    int64_t length = step.stage == -1 ? 0 : 1;
+    if (plan::isExecution(step.kind))
+      length = contexts.all()[contexts.indexOf(step)].length();
+    begins.push_back(begins.back() + length);
+  }
+  return begins;
+}
+
+int64_t pick(std::mt19937 &random, int64_t least, int64_t most) {
+  return std::uniform_int_distribution<int64_t>(least, most)(random);
+}
+
 } // namespace moe::test

@@ -1,6 +1,7 @@
 //===- RandomRank.h - plans of one rank without places ----------*- C++ -*-===//
 #pragma once
 
+#include "compiler/Optimize/Contexts.h"
 #include "runtime/Plan/Plan.h"
 
 #include <random>
@@ -25,5 +26,13 @@ std::vector<int64_t> randomOrder(std::mt19937 &random, size_t first,
 /// and overlap their programs in a random legal order; without slots, offsets
 /// and arena.
 plan::Plan randomRank(std::mt19937 &random);
+
+/// When each step of the rank begins, and the last ends: moments of a context
+/// for one that runs programs, a moment for another of a stage, else none.
+std::vector<int64_t> beginsOfSteps(const plan::Rank &rank,
+                                   const optimize::Contexts &contexts);
+
+/// A number, both ends included.
+int64_t pick(std::mt19937 &random, int64_t least, int64_t most);
 
 } // namespace moe::test

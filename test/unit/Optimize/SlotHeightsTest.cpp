@@ -14,10 +14,6 @@ using namespace moe::test;
 
 namespace {
 
-int64_t pick(std::mt19937 &random, int64_t least, int64_t most) {
-  return std::uniform_int_distribution<int64_t>(least, most)(random);
-}
-
 // Moment by moment, over all instances.
 TEST(SlotHeights, AreThoseOfWhatLives) {
   std::mt19937 random(5);
@@ -26,13 +22,7 @@ TEST(SlotHeights, AreThoseOfWhatLives) {
     plan::Plan made = randomRank(random);
     const plan::Rank &rank = made.ranks[0];
     const Contexts contexts(made, made.ranks[0]);
-    std::vector<int64_t> begins = {0};
-    for (const plan::Step &step : rank.steps) {
-      int64_t length = step.stage == -1 ? 0 : 1;
-      if (plan::isExecution(step.kind))
-        length = contexts.all()[contexts.indexOf(step)].length();
-      begins.push_back(begins.back() + length);
-    }
+    const std::vector<int64_t> begins = beginsOfSteps(rank, contexts);
     // A few slots of three instances each, which many microbatches use.
     constexpr int64_t base = 256;
     std::vector<SlotInstance> instances;
