@@ -334,7 +334,7 @@ Result<Chosen> Chooser::tell(const optimize::Partition &found) const {
   Chosen chosen;
   chosen.counts = found.counts;
   chosen.choices = found.choices;
-  chosen.fits = found.excessBytes == 0;
+  chosen.excessBytes = found.excessBytes;
   chosen.isOptimal = found.isOptimal;
   std::vector<optimize::PolicyProblem> problems;
   for (int64_t rank = 0; rank < base.ranks(); ++rank) {
@@ -348,7 +348,7 @@ Result<Chosen> Chooser::tell(const optimize::Partition &found) const {
     made.peakBytes = found.peakBytes[r];
   }
   ChoiceText recompute, offload;
-  std::vector<schedule::StageCosts> stages = costs.stageCosts(found.counts);
+  chosen.stages = costs.stageCosts(found.counts);
   std::vector<int64_t> placeOnRank(found.choices.size(), 0);
   size_t block = 0;
   for (int64_t stage = 0; stage < base.stages(); ++stage) {
@@ -357,7 +357,7 @@ Result<Chosen> Chooser::tell(const optimize::Partition &found) const {
     const int64_t place = placeOnRank[r]++;
     const std::vector<int64_t> &choices =
         found.choices[r][static_cast<size_t>(place)];
-    schedule::StageCosts &work = stages[s];
+    schedule::StageCosts &work = chosen.stages[s];
     chosen.ranks[r].ns += work.forwardNs + work.inputGradNs + work.weightGradNs;
     const optimize::StageTimes longer =
         optimize::timesOf(problems[r], static_cast<size_t>(place), choices);
@@ -382,14 +382,18 @@ Result<Chosen> Chooser::tell(const optimize::Partition &found) const {
         for (int64_t copy = stage; copy < costs.order.problem.stages();
              copy += base.stages())
           offload.add("", "input@stage" + std::to_string(copy));
-      chosen.ranks[r].movedBytes += kind.figures.options[option].hostBytes;
+      const optimize::LayerOption &figures = kind.figures.options[option];
+      chosen.ranks[r].movedBytes += figures.hostBytes;
+      work.savedBytes += figures.keptBytes;
+      work.weightGradBytes += figures.pendingBytes;
       layers += kind.figures.isLayer;
     }
     chosen.layers.push_back(layers);
+    work.savedBytes = std::max(work.savedBytes, work.weightGradBytes);
   }
   chosen.recompute = recompute.print();
   chosen.offload = offload.print();
-  Result<int64_t> step = stepNs(found.counts, stages);
+  Result<int64_t> step = stepNs(found.counts, chosen.stages);
   if (!step)
     return step.error();
   chosen.stepNs = *step;

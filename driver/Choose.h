@@ -44,13 +44,24 @@ struct Chosen {
     int64_t movedBytes = 0; ///< to the host and back, of a microbatch
   };
   std::vector<Rank> ranks;
+  /// What the stages of a copy of the model take and hold.
+  std::vector<schedule::StageCosts> stages;
   /// How long the order of steps takes, as schedule::evaluate counts.
   int64_t stepNs = 0;
-  bool fits = false; ///< every rank, by this account
+  /// The most that a rank exceeds its room on the device by.
+  int64_t excessBytes = 0;
   /// Whether it is certain that no cut (where the cut is free) and no choices
   /// that fit have a smaller optimize::Partition::objectiveNs.
   bool isOptimal = false;
 
+  bool fits() const { return excessBytes == 0; }
+  /// Of any rank.
+  int64_t largestPeakBytes() const {
+    int64_t most = 0;
+    for (const Rank &rank : ranks)
+      most = std::max(most, rank.peakBytes);
+    return most;
+  }
   bool isSameAs(const Chosen &other) const {
     return layers == other.layers && recompute == other.recompute &&
            offload == other.offload;
@@ -92,7 +103,7 @@ public:
                               int64_t transferNs, Freedom freedom);
 
   /// The best within the room of the ranks; where nothing fits the devices,
-  /// what needs least of them. `isEven`: with even shares of layers, whatever
+  /// what exceeds them least. `isEven`: with even shares of layers, whatever
   /// the freedom.
   Result<Chosen> choose(const Room &room, bool isEven,
                         optimize::Effort effort) const;
@@ -235,20 +246,27 @@ struct PlanBudget {
 /// longer, it gets less of the host (Corrections.h). The answer is the quickest
 /// such plan by what the programs of the drafts take, or what its ranks do in
 /// several of them, put together (FittingRanks.h), where that is quicker; or
-/// one that fits with such waits, where it is quicker or nothing else fits; or,
-/// where nothing fits, the one that needs least. With what was chosen and its
-/// distance from the bound among its assumptions.
+/// one that fits with such waits, where it is quicker or nothing else fits.
+/// With what was chosen and its distance from the bound among its assumptions.
+/// None: nothing was found to fit.
 ///
 /// With effort exact that is done with fast and with exact choices, for all
 /// budgets of ten significant bits from this one down, as long as the account
 /// promises a quicker plan, or one little slower, and the quickest is the
 /// answer. What is tried for a budget does not depend on other ones, so that a
 /// larger budget never gives a slower plan.
-/// `onProgress`, if any, is told of these. The draft of the answer is made
-/// again where it `writes` files.
-Result<PlanAnswer> choosePlan(const std::shared_ptr<const Chooser> &chooser,
-                              const PlanBudget &budget, bool writes,
-                              const MakeDraft &make,
-                              const OnProgress &onProgress);
+/// `onProgress`, if any, is told of drafts. That of the answer is made again
+/// where it `writes` files.
+Result<std::optional<PlanAnswer>>
+choosePlan(const std::shared_ptr<const Chooser> &chooser,
+           const PlanBudget &budget, bool writes, const MakeDraft &make,
+           const OnProgress &onProgress);
+
+/// The plan that needs least memory on its largest rank: which one that is does
+/// not depend on the budget, which it may fit.
+Result<PlanAnswer> leastPlan(const std::shared_ptr<const Chooser> &chooser,
+                             const PlanBudget &budget, bool writes,
+                             const MakeDraft &make,
+                             const OnProgress &onProgress);
 
 } // namespace moe::driver

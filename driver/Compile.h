@@ -43,11 +43,4 @@ private:
   std::unique_ptr<State> state;
 };
 
-/// What chooses for a trial, by the blocks that `compiler` has measured. Where
-/// the schedule goes by costs and the trial says none, it gets those of the cut
-/// with everything kept: choices are made for one order of steps, which has to
-/// stay. Errors: pins and stages that the model does not admit.
-Result<Chooser> makeChooser(const Inputs &inputs, Compiler &compiler,
-                            Trial &trial);
-
 } // namespace moe::driver

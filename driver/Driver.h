@@ -52,8 +52,8 @@ struct PlanRequest {
   /// Whether a plan that does not fit says what would help, each thing by
   /// another plan.
   bool reportsLevers = true;
-  /// Told before each of several plans that take some seconds together: those
-  /// of levers, of effort exact or of schedule auto.
+  /// Told before each of several things that may take some seconds together:
+  /// drafts of what the planner chooses, plans of levers or of schedule auto.
   OnProgress onProgress;
   /// Replayed dispatches follow the handles of forward, which stay kept.
   bool keepHandles = false;
@@ -76,6 +76,9 @@ struct PlanRequest {
   /// by commas (moe-freeze-parameters); "*": all, which leaves forwards only.
   std::string frozen;
   std::string generator; ///< goes into the plan
+  /// What is worked out at the same time, of ranks or of plans; 0:
+  /// defaultJobs().
+  int64_t jobs = 0;
   /// Where to write the final IR; empty: nowhere.
   std::string irPath;
   /// Where to write the schedule as a CSV of torch.distributed.pipelining;

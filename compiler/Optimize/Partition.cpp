@@ -79,7 +79,7 @@ Partition describe(const PartitionProblem &problem, RankCosts &costs,
     made.peakBytes.push_back(cost.peakBytes);
   }
   CutValue value = valueOf(problem, costs, counts);
-  made.excessBytes = value.excess;
+  made.excessBytes = value.mostExcess;
   made.objectiveNs = value.objective;
   return made;
 }
@@ -311,7 +311,7 @@ std::optional<Partition> partition(const PartitionProblem &problem,
   RankCosts costs(problem, effort, fronts);
   CutEnumeration found{quick->counts, false};
   if (problem.stages() == problem.ranks()) {
-    bool fits = valueOf(problem, costs, quick->counts).excess == 0;
+    bool fits = valueOf(problem, costs, quick->counts).fits();
     if (std::optional<std::vector<int64_t>> best =
             bestCut(problem, costs, quick->counts);
         best &&

@@ -113,7 +113,7 @@ struct Partition {
   std::vector<Choices> choices;
   std::vector<int64_t> rankNs;    ///< of a microbatch, both ways, on each rank
   std::vector<int64_t> peakBytes; ///< of each rank
-  /// Sum over ranks of what they need beyond their capacity.
+  /// The most that a rank needs beyond its capacity.
   int64_t excessBytes = 0;
   /// (microbatches - 1) * the slowest rank + the sum over ranks: a pipeline
   /// that is filled, kept busy by its slowest rank, and drained.
@@ -199,12 +199,13 @@ std::vector<int64_t> uniformShares(int64_t layers, int64_t stages);
 /// The cut with these shares.
 std::vector<int64_t> uniformCounts(const PartitionProblem &problem);
 
-/// The best cut: least excess, then least objective. With one stage a rank the
-/// optimum under the fronts of the ranks (a dynamic program for each possible
-/// time of the slowest rank), and from there on cuts in which the slowest has a
-/// block less, by what a search finds for the capacities; with more, a local
-/// search that starts from the uniform cut and from the one that is best
-/// without memory, and goes on by how long steps take, where that is known: the
+/// The best cut: the one whose ranks exceed their capacities by least, at most
+/// and then together, then least objective. With one stage a rank the optimum
+/// under the fronts of the ranks (a dynamic program for each possible time of
+/// the slowest rank), and from there on cuts in which the slowest has a block
+/// less, by what a search finds for the capacities; with more, a local search
+/// that starts from the uniform cut and from the one that is best without
+/// memory, and goes on by how long steps take, where that is known: the
 /// objective knows nothing of ranks that wait for each other. Effort::exact
 /// finds the best choices for each capacity, and with several stages a rank
 /// goes on through all cuts that a bound leaves, up to some millions.

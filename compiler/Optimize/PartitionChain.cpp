@@ -34,9 +34,9 @@ public:
             ? value.objective
             : (value.objective - workNs) / (problem.microbatches - 1);
     // Where nothing fits, longer stages could do with less elsewhere.
-    if (value.excess > 0)
+    if (!value.fits())
       longest = 2 * slowest;
-    const bool areBounded = costs.areCostly() && value.excess == 0;
+    const bool areBounded = costs.areCostly() && value.fits();
     for (const Key &key : segmentsOfCuts(longest))
       segments.push_back({key, areBounded
                                    ? Segment{workOf(key), 0, Knowledge::work}
@@ -61,34 +61,35 @@ private:
 
   /// A cut; none: an empty one.
   struct Cut {
-    CutValue value; ///< excess and sum of times
+    CutValue value; ///< of excess that of all ranks, and the sum of times
     std::vector<int64_t> counts;
   };
 
   /// Of the segments as they are known.
   std::optional<std::vector<int64_t>> quickest() const {
-    std::vector<int64_t> times;
-    for (const auto &[key, segment] : segments)
-      times.push_back(segment.ns);
-    std::sort(times.begin(), times.end());
-    times.erase(std::unique(times.begin(), times.end()), times.end());
+    const std::vector<int64_t> times = levelsOf(&Segment::ns);
+    const std::vector<int64_t> excesses = levelsOf(&Segment::excess);
     if (times.empty())
       return std::nullopt;
-    // Nothing has less excess, nor with as much of it a smaller sum.
-    const CutValue least = within(times.back()).value;
-    // Below that no cut has a segment for each stage.
+    // Below these no cut has a segment for each stage.
+    const int64_t most = *std::partition_point(
+        excesses.begin(), std::prev(excesses.end()), [&](int64_t bytes) {
+          return within(times.back(), bytes).counts.empty();
+        });
     auto slowest =
         std::partition_point(times.begin(), times.end(), [&](int64_t ns) {
-          return within(ns).counts.empty();
+          return within(ns, most).counts.empty();
         });
+    // Nothing has less excess, nor with as much of it a smaller sum.
+    const CutValue least = within(times.back(), most).value;
     Cut best;
     for (; slowest != times.end(); ++slowest) {
       const int64_t longest = (problem.microbatches - 1) * *slowest;
       // Longer slowest ranks only pay with less excess.
-      if (!best.counts.empty() && best.value.excess == least.excess &&
+      if (!best.counts.empty() && best.value.allExcess == least.allExcess &&
           longest + least.objective >= best.value.objective)
         break;
-      Cut found = within(*slowest);
+      Cut found = within(*slowest, most);
       found.value.objective += longest;
       if (best.counts.empty() || found.value < best.value)
         best = std::move(found);
@@ -96,6 +97,16 @@ private:
     if (best.counts.empty())
       return std::nullopt;
     return std::move(best.counts);
+  }
+
+  /// What segments have of something, each once, rising.
+  std::vector<int64_t> levelsOf(int64_t Segment::*what) const {
+    std::vector<int64_t> levels;
+    for (const auto &[key, segment] : segments)
+      levels.push_back(segment.*what);
+    std::sort(levels.begin(), levels.end());
+    levels.erase(std::unique(levels.begin(), levels.end()), levels.end());
+    return levels;
   }
 
   int64_t workOf(int64_t kind) const {
@@ -188,10 +199,11 @@ private:
     return wereAny;
   }
 
-  /// The cut of least excess, then least sum, of stages that take no longer.
-  Cut within(int64_t slowest) const {
+  /// The cut of least excess together, then least sum, of stages that take no
+  /// longer and exceed their capacity by no more.
+  Cut within(int64_t slowest, int64_t most) const {
     struct State {
-      CutValue value; ///< excess and sum of times
+      CutValue value; ///< as of a cut, but for the largest excess
       int64_t from = -1;
     };
     const auto width = static_cast<size_t>(blocks) + 1;
@@ -204,9 +216,9 @@ private:
     for (const auto &[key, segment] : segments) { // stages in rising order
       auto [stage, begin, end] = key;
       const State &from = at(stage, begin);
-      if (segment.ns > slowest || from.from < 0)
+      if (segment.ns > slowest || segment.excess > most || from.from < 0)
         continue;
-      const CutValue value = {from.value.excess + segment.excess,
+      const CutValue value = {0, from.value.allExcess + segment.excess,
                               from.value.objective + segment.ns};
       State &to = at(stage + 1, end);
       if (to.from < 0 || value < to.value)

@@ -328,14 +328,17 @@ void RankCosts::improve(RankCost &cost, const RankKey &key,
 
 CutValue valueOf(const PartitionProblem &problem, RankCosts &costs,
                  const std::vector<int64_t> &counts) {
-  int64_t excess = 0, slowest = 0, sum = 0;
+  CutValue value;
+  int64_t slowest = 0, sum = 0;
   for (int64_t rank = 0; rank < problem.ranks(); ++rank) {
     const RankCost &cost = costs.of(rank, counts);
-    excess += cost.excessBytes;
+    value.mostExcess = std::max(value.mostExcess, cost.excessBytes);
+    value.allExcess += cost.excessBytes;
     slowest = std::max(slowest, cost.ns);
     sum += cost.ns;
   }
-  return {excess, (problem.microbatches - 1) * slowest + sum};
+  value.objective = (problem.microbatches - 1) * slowest + sum;
+  return value;
 }
 
 std::vector<StageTimes> longerOf(const PartitionProblem &problem,

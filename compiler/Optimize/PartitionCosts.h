@@ -115,11 +115,15 @@ private:
   std::map<RankKey, int64_t> leastBackward;
 };
 
-/// What is minimized.
+/// What is minimized. Where nothing fits, the largest excess comes first: it is
+/// what a budget has to be larger by.
 struct CutValue {
-  int64_t excess = 0;
+  int64_t mostExcess = 0; ///< of a rank
+  int64_t allExcess = 0;  ///< of all ranks together
   int64_t objective = 0;
   auto operator<=>(const CutValue &) const = default;
+
+  bool fits() const { return mostExcess == 0; }
 };
 
 CutValue valueOf(const PartitionProblem &problem, RankCosts &costs,

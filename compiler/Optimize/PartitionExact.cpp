@@ -26,7 +26,7 @@ public:
   CutEnumeration run() {
     isComplete = true;
     extend(0, 0);
-    found.isComplete = isComplete && best.excess == 0 && costs.areExact();
+    found.isComplete = isComplete && best.fits() && costs.areExact();
     return found;
   }
 
@@ -41,7 +41,7 @@ private:
   /// Whether ranks that take no less than what is known could be better than
   /// the best.
   bool mayBeBetter() const {
-    if (best.excess > 0)
+    if (!best.fits())
       return true;
     int64_t ranks = problem.ranks();
     int64_t slowest = (sumNs + ranks - 1) / ranks;
@@ -54,7 +54,7 @@ private:
   /// long as no cut fits, times do not matter.
   int64_t leastNs(size_t rank, int64_t work) {
     const auto number = static_cast<int64_t>(rank);
-    if (best.excess > 0)
+    if (!best.fits())
       return costs.mayFit(number, counts) ? work : -1;
     return costs.leastNs(number, counts);
   }

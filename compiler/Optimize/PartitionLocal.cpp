@@ -15,8 +15,7 @@ namespace {
 using Measure =
     std::function<CutValue(const std::vector<int64_t> &, const CutValue &)>;
 
-constexpr CutValue kWorst = {std::numeric_limits<int64_t>::max(),
-                             std::numeric_limits<int64_t>::max()};
+constexpr CutValue kWorst = {.mostExcess = std::numeric_limits<int64_t>::max()};
 
 /// Beyond this many, to look further takes longer than it is worth.
 constexpr int64_t kFewStages = 8, kFewNodes = 2000;
@@ -99,8 +98,9 @@ public:
     auto known = values.find(counts);
     if (known != values.end())
       return known->second;
-    CutValue least = {valueOf(problem, costs, counts).excess, 0};
-    if (least.excess > worth.excess)
+    CutValue least = valueOf(problem, costs, counts);
+    least.objective = 0;
+    if (least > worth)
       return least;
     least.objective =
         problem.steps->leastNs(counts, longerOf(problem, costs, counts));
@@ -141,10 +141,10 @@ std::vector<std::vector<int64_t>> localCuts(const PartitionProblem &problem,
       LocalSearch(unlimited, freeObjective).descend(start);
   std::vector<std::vector<int64_t>> cuts = {byObjective.search(start),
                                             byObjective.search(free)};
-  const bool fits = std::any_of(
-      cuts.begin(), cuts.end(), [&](const std::vector<int64_t> &cut) {
-        return valueOf(problem, costs, cut).excess == 0;
-      });
+  const bool fits = std::any_of(cuts.begin(), cuts.end(),
+                                [&](const std::vector<int64_t> &cut) {
+                                  return valueOf(problem, costs, cut).fits();
+                                });
   if (!fits && problem.stages() <= kFewStages)
     cuts.push_back(
         enumerateCuts(problem, costs, cuts.back(), kFewNodes).counts);

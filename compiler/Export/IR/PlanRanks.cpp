@@ -132,24 +132,30 @@ private:
 static FailureOr<RankArena> place(ModuleOp module, plan::Plan &plan,
                                   plan::Rank &rank) {
   using optimize::Reuse;
-  RankArena free;
-  for (Reuse reuse : {Reuse::withoutWaits, Reuse::inIssueOrder}) {
+  auto placeBy = [&](Reuse reuse) -> FailureOr<int64_t> {
     Result<optimize::Arena> arena = optimize::placeRank(plan, rank.rank, reuse);
     if (!arena)
       return module.emitError() << arena.error().message;
     rank.arenaBytes = arena->bytes;
-    if (reuse == Reuse::withoutWaits)
-      free.bytesWithoutWaits = arena->bytes;
-    free.boundBytes = arena->boundBytes;
-    if (rank.arenaBytes + plan.machine.reserveBytes <= plan.machine.budgetBytes)
-      break;
+    return arena->boundBytes;
+  };
+  FailureOr<int64_t> bound = placeBy(Reuse::withoutWaits);
+  const int64_t bytesWithoutWaits = rank.arenaBytes;
+  if (succeeded(bound) && bytesWithoutWaits + plan.machine.reserveBytes >
+                              plan.machine.budgetBytes) {
+    bound = placeBy(Reuse::inIssueOrder);
+    // Waits that save nothing are none.
+    if (succeeded(bound) && rank.arenaBytes > bytesWithoutWaits)
+      bound = placeBy(Reuse::withoutWaits);
   }
+  if (failed(bound))
+    return failure();
   for (int64_t stage : rank.stages)
     for (plan::Program &program : plan.stages[stage].programs)
       optimize::setWaits(plan.stages[stage], program);
   for (plan::Overlap &overlap : rank.overlaps)
     overlap.waits = optimize::overlapWaits(plan, overlap);
-  return free;
+  return RankArena{bytesWithoutWaits, *bound};
 }
 
 /// Live bytes of the rank's overlaps and steps.
@@ -189,13 +195,13 @@ std::optional<RankArena> PlacedRanks::reuse(plan::Plan &plan,
   if (known == entries.end())
     return std::nullopt;
   const Entry &entry = known->second;
-  const int64_t budget = plan.machine.budgetBytes;
-  // Without waits it is the same for every budget that it fits.
-  const bool isForAny =
-      entry.placed.rank.arenaBytes == entry.arena.bytesWithoutWaits &&
-      entry.arena.bytesWithoutWaits + plan.machine.reserveBytes <= budget;
+  // Of a budget it only matters whether streams have to wait.
+  auto hasToWait = [&](int64_t budget) {
+    return entry.arena.bytesWithoutWaits + plan.machine.reserveBytes > budget;
+  };
   plan::Rank &now = plan.ranks[rank];
-  if ((budget != entry.budgetBytes && !isForAny) || now != entry.before.rank)
+  if (hasToWait(plan.machine.budgetBytes) != hasToWait(entry.budgetBytes) ||
+      now != entry.before.rank)
     return std::nullopt;
   for (auto [stage, before] : llvm::zip(now.stages, entry.before.stages))
     if (plan.stages[stage] != before)

@@ -7,7 +7,7 @@
 //===----------------------------------------------------------------------===//
 
 #include "compiler/Optimize/LayerOptions.h"
-#include "driver/Compile.h"
+#include "driver/Trials.h"
 
 #include <gtest/gtest.h>
 
@@ -229,7 +229,7 @@ TEST_P(BoundOfCuts, IsNoLongerThanWhatAnyTakes) {
     Result<Chosen> chosen =
         chooser->choose(room, false, optimize::Effort::fast);
     ASSERT_TRUE(chosen) << chosen.error().message;
-    if (!chosen->fits)
+    if (!chosen->fits())
       continue;
     const optimize::StepBound bound = chooser->bound(*chosen, capacity);
     EXPECT_LE(bound.ns, chosen->stepNs) << percent << " %";
@@ -251,7 +251,7 @@ TEST_P(BoundOfCuts, IsNoLongerThanWhatAnyTakes) {
       Result<Chosen> other =
           chooser->choose(room, moved, optimize::Effort::fast);
       ASSERT_TRUE(other) << other.error().message;
-      if (!other->fits)
+      if (!other->fits())
         continue;
       ++cuts;
       EXPECT_LE(bound.ns, other->stepNs) << percent << " %, draw " << draw;

@@ -26,7 +26,7 @@ TEST(PartitionChain, IsTheBestOfAllCuts) {
     for (Effort effort : {Effort::fast, Effort::exact}) {
       RankCosts all(problem, effort);
       CutValue least = valueOf(problem, all, known);
-      const bool knownFits = least.excess == 0;
+      const bool knownFits = least.fits();
       for (const std::vector<int64_t> &counts : cuts)
         least = std::min(least, valueOf(problem, all, counts));
       RankCosts costs(problem, effort);

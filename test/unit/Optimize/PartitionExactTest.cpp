@@ -27,12 +27,12 @@ TEST(EnumerateCuts, FindsWhatFits) {
   ASSERT_TRUE(problem.check().ok()) << problem.check().error().message;
   RankCosts costs(problem, Effort::exact);
   const std::vector<int64_t> known = {3, 1, 1, 1};
-  ASSERT_GT(valueOf(problem, costs, known).excess, 0);
+  ASSERT_FALSE(valueOf(problem, costs, known).fits());
   const CutEnumeration found = enumerateCuts(problem, costs, known, 1000);
   EXPECT_TRUE(found.isComplete);
   EXPECT_EQ(found.counts.front(), 1);
   EXPECT_EQ(found.counts.back(), 1);
-  EXPECT_EQ(valueOf(problem, costs, found.counts).excess, 0);
+  EXPECT_TRUE(valueOf(problem, costs, found.counts).fits());
 }
 
 TEST(EnumerateCuts, SaysWhereItWentNoFurther) {
