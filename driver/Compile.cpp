@@ -11,6 +11,7 @@
 #include "compiler/Schedule/TorchCsv.h"
 #include "passes/Passes.h"
 #include "runtime/Plan/Checks.h"
+#include "support/Parallel.h"
 
 #include "mlir/IR/Builders.h"
 #include "mlir/IR/Verifier.h"
@@ -322,7 +323,8 @@ struct Compiler::State {
             decided.recompute,
             decided.offload,
             request.overwrite,
-            std::move(assumptions)};
+            std::move(assumptions),
+            jobsOrDefault(request.jobs)};
   }
 
   const Inputs &inputs;

@@ -48,6 +48,7 @@ std::vector<Lever> leversOf(const PlanRequest &request,
   PlanRequest base = request;
   base.reportsLevers = false;
   base.onProgress = {}; // several are planned at the same time
+  base.jobs = 1;
   base.budgetBytes = 1; // as little memory as can be
   base.irPath.clear();
   base.schedulePath.clear();
@@ -143,7 +144,7 @@ void describeLeastBudget(const PlanRequest &request, plan::Plan &plan) {
     };
     report(0);
     inParallel(
-        levers.size(), defaultJobs(),
+        levers.size(), jobsOrDefault(request.jobs),
         [&](size_t number) {
           if (Result<PlanAnswer> made = makePlan(levers[number].request))
             budgets[number] = leastBudget(made->plan);

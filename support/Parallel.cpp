@@ -14,6 +14,10 @@ size_t defaultJobs() {
   return std::clamp<size_t>(std::thread::hardware_concurrency(), 1, kMostJobs);
 }
 
+size_t jobsOrDefault(int64_t asked) {
+  return asked > 0 ? static_cast<size_t>(asked) : defaultJobs();
+}
+
 void inParallel(size_t count, size_t jobs,
                 const std::function<void(size_t)> &task,
                 const std::function<void(size_t)> &onDone) {

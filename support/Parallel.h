@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstddef>
+#include <cstdint>
 #include <functional>
 
 namespace moe {
@@ -9,6 +10,8 @@ namespace moe {
 /// What runs at the same time where nobody says how much: as many threads as
 /// the machine has, at most 16, since each thing takes memory of its own.
 size_t defaultJobs();
+/// `asked`, or where that is 0, defaultJobs().
+size_t jobsOrDefault(int64_t asked);
 
 /// Calls `task` with each number below `count`, up to `jobs` (1 or more) of
 /// them at the same time and in no fixed order; the tasks share nothing that

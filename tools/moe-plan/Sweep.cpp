@@ -185,7 +185,7 @@ Status moe::runSweep(const SweepOptions &options,
     report(0);
     inParallel(
         points.size(),
-        options.jobs > 0 ? static_cast<size_t>(options.jobs) : defaultJobs(),
+        jobsOrDefault(options.jobs > 0 ? options.jobs : base.jobs),
         [&](size_t number) { points[number] = planOne((*requests)[number]); },
         report);
   }

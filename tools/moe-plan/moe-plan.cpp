@@ -217,6 +217,11 @@ void declareOutputs(CLI::App &app, Options &options) {
       ->check(CLI::IsMember({"compute_only", "compute_comms"}))
       ->needs("--emit-schedule")
       ->capture_default_str();
+  app.add_option("--jobs", request.jobs,
+                 "What is worked out at the same time, of ranks or of plans; "
+                 "0: as many as the machine has threads, at most 16")
+      ->capture_default_str()
+      ->check(CLI::Range(0, 1024));
   app.add_flag("-q,--quiet", options.quiet, "Print no summary");
 }
 

@@ -103,10 +103,11 @@ FailureOr<PlanDraft> moe::draftPlan(ModuleOp module,
   }
   draft.plan.dtype = storageType(draft.plan);
   FailureOr<std::vector<RankArena>> arenas =
-      placeRanks(module, draft.lists, draft.plan, known);
+      placeRanks(module, draft.lists, draft.plan, known, inputs.jobs);
   if (failed(arenas))
     return failure();
   draft.arenas = std::move(*arenas);
+  draft.jobs = inputs.jobs;
   return draft;
 }
 
@@ -121,7 +122,7 @@ FailureOr<plan::Plan> moe::finishPlan(ModuleOp module,
       return failure();
     llvm::append_range(plan.decisions, *decisions);
   }
-  if (failed(accountForRanks(module, plan)) ||
+  if (failed(accountForRanks(module, plan, draft.jobs)) ||
       failed(predict(module, draft.lists, machine, plan)))
     return failure();
   plan.assumptions.push_back(packingAssumption(draft));

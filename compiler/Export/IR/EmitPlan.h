@@ -26,6 +26,7 @@ struct EmissionInputs {
   bool overwrite = true; ///< whether gradients may overwrite their operands
   /// Recorded besides those that every plan has.
   std::vector<plan::Assumption> assumptions = {};
+  size_t jobs = 1; ///< ranks that are placed at the same time
 };
 
 /// A plan whose stages, steps and places are final: it says what its ranks
@@ -34,6 +35,7 @@ struct PlanDraft {
   plan::Plan plan;
   StepLists lists;               ///< into the module
   std::vector<RankArena> arenas; ///< of each rank
+  size_t jobs = 1;               ///< EmissionInputs::jobs
 };
 
 /// Turns a module with explicit lifetimes into a draft, which may be finished

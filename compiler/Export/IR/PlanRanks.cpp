@@ -5,6 +5,7 @@
 #include "compiler/Optimize/Placement.h"
 #include "compiler/Optimize/StreamWaits.h"
 #include "runtime/Plan/Replay.h"
+#include "support/Parallel.h"
 #include "llvm/ADT/StringMap.h"
 
 #include <set>
@@ -129,27 +130,26 @@ private:
 } // namespace
 
 /// Gives all buffers of the rank their places, and ops the waits that follow.
-static FailureOr<RankArena> place(ModuleOp module, plan::Plan &plan,
-                                  plan::Rank &rank) {
+static Result<RankArena> place(plan::Plan &plan, plan::Rank &rank) {
   using optimize::Reuse;
-  auto placeBy = [&](Reuse reuse) -> FailureOr<int64_t> {
+  auto placeBy = [&](Reuse reuse) -> Result<int64_t> {
     Result<optimize::Arena> arena = optimize::placeRank(plan, rank.rank, reuse);
     if (!arena)
-      return module.emitError() << arena.error().message;
+      return arena.error();
     rank.arenaBytes = arena->bytes;
     return arena->boundBytes;
   };
-  FailureOr<int64_t> bound = placeBy(Reuse::withoutWaits);
+  Result<int64_t> bound = placeBy(Reuse::withoutWaits);
   const int64_t bytesWithoutWaits = rank.arenaBytes;
-  if (succeeded(bound) && bytesWithoutWaits + plan.machine.reserveBytes >
-                              plan.machine.budgetBytes) {
+  if (bound && bytesWithoutWaits + plan.machine.reserveBytes >
+                   plan.machine.budgetBytes) {
     bound = placeBy(Reuse::inIssueOrder);
     // Waits that save nothing are none.
-    if (succeeded(bound) && rank.arenaBytes > bytesWithoutWaits)
+    if (bound && rank.arenaBytes > bytesWithoutWaits)
       bound = placeBy(Reuse::withoutWaits);
   }
-  if (failed(bound))
-    return failure();
+  if (!bound)
+    return bound.error();
   for (int64_t stage : rank.stages)
     for (plan::Program &program : plan.stages[stage].programs)
       optimize::setWaits(plan.stages[stage], program);
@@ -159,19 +159,18 @@ static FailureOr<RankArena> place(ModuleOp module, plan::Plan &plan,
 }
 
 /// Live bytes of the rank's overlaps and steps.
-static LogicalResult account(ModuleOp module, const plan::Plan &plan,
-                             plan::Rank &rank) {
+static Status account(const plan::Plan &plan, plan::Rank &rank) {
   for (auto [index, overlap] : llvm::enumerate(rank.overlaps)) {
     overlap.live.resize(overlap.order.size());
     Result<std::vector<plan::ByteCounts>> live =
         plan::replayOverlap(plan, rank.rank, index);
     if (!live)
-      return module.emitError() << live.error().message;
+      return live.error();
     overlap.live = std::move(*live);
   }
   Result<plan::Replay> replay = plan::replay(plan, rank.rank);
   if (!replay)
-    return module.emitError() << replay.error().message;
+    return replay.error();
   for (auto [step, live] : llvm::zip(rank.steps, replay->stepLive))
     step.live = live;
   rank.persistent = replay->persistent;
@@ -179,7 +178,7 @@ static LogicalResult account(ModuleOp module, const plan::Plan &plan,
   rank.peakStep = replay->peakStep;
   rank.peakOp = replay->peakOp;
   rank.hostPeakBytes = replay->hostPeakBytes;
-  return success();
+  return {};
 }
 
 PlacedRanks::Rank PlacedRanks::Rank::of(const plan::Plan &plan, size_t rank) {
@@ -219,39 +218,53 @@ void PlacedRanks::remember(Rank before, const plan::Plan &plan,
                    plan.machine.budgetBytes};
 }
 
-FailureOr<std::vector<RankArena>> moe::placeRanks(ModuleOp module,
-                                                  const StepLists &lists,
-                                                  plan::Plan &plan,
-                                                  PlacedRanks *known) {
-  std::vector<RankArena> arenas;
+FailureOr<std::vector<RankArena>>
+moe::placeRanks(ModuleOp module, const StepLists &lists, plan::Plan &plan,
+                PlacedRanks *known, size_t jobs) {
   plan.ranks.resize(lists.steps.ranks.size());
   for (size_t index = 0; index < plan.stages.size(); ++index)
     plan.ranks[plan.stages[index].rank].stages.push_back(index);
+  std::vector<RankArena> arenas(plan.ranks.size());
+  std::vector<size_t> others; // ranks that do not lie where they lay
   for (auto [index, rank] : llvm::enumerate(plan.ranks)) {
     rank.rank = index;
     if (failed(StepEmitter(lists, plan, rank).run()))
       return failure();
     if (std::optional<RankArena> same =
-            known ? known->reuse(plan, index) : std::nullopt) {
-      arenas.push_back(*same);
-      continue;
-    }
-    std::optional<PlacedRanks::Rank> before;
+            known ? known->reuse(plan, index) : std::nullopt)
+      arenas[index] = *same;
+    else
+      others.push_back(index);
+  }
+  std::vector<Status> statuses(others.size());
+  std::vector<PlacedRanks::Rank> before(known ? others.size() : 0);
+  inParallel(others.size(), jobs, [&](size_t number) {
+    const size_t index = others[number];
     if (known)
-      before = PlacedRanks::Rank::of(plan, index);
-    FailureOr<RankArena> arena = place(module, plan, rank);
-    if (failed(arena))
-      return failure();
-    arenas.push_back(*arena);
+      before[number] = PlacedRanks::Rank::of(plan, index);
+    Result<RankArena> arena = place(plan, plan.ranks[index]);
+    if (arena)
+      arenas[index] = *arena;
+    else
+      statuses[number] = arena.error();
+  });
+  for (auto [number, index] : llvm::enumerate(others)) {
+    if (!statuses[number])
+      return module.emitError() << statuses[number].error().message;
     if (known)
-      known->remember(std::move(*before), plan, *arena);
+      known->remember(std::move(before[number]), plan, arenas[index]);
   }
   return arenas;
 }
 
-LogicalResult moe::accountForRanks(ModuleOp module, plan::Plan &plan) {
-  for (plan::Rank &rank : plan.ranks)
-    if (failed(account(module, plan, rank)))
-      return failure();
+LogicalResult moe::accountForRanks(ModuleOp module, plan::Plan &plan,
+                                   size_t jobs) {
+  std::vector<Status> statuses(plan.ranks.size());
+  inParallel(plan.ranks.size(), jobs, [&](size_t rank) {
+    statuses[rank] = account(plan, plan.ranks[rank]);
+  });
+  for (const Status &status : statuses)
+    if (!status)
+      return module.emitError() << status.error().message;
   return success();
 }

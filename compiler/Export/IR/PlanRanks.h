@@ -48,14 +48,16 @@ private:
 /// follow from them. Bytes are reused without waits between streams where the
 /// budget allows it, with fewest bytes on a rank where it does not. What
 /// `known` ranks have in common with these is not worked out again, and these
-/// are known then; null: none. Emits an error and fails on interleavings
-/// without order and on ranks that no arena can hold.
-mlir::FailureOr<std::vector<RankArena>> placeRanks(mlir::ModuleOp module,
-                                                   const StepLists &lists,
-                                                   plan::Plan &plan,
-                                                   PlacedRanks *known);
+/// are known then; null: none. As many ranks as there are `jobs` are placed at
+/// the same time. Emits an error and fails on interleavings without order and
+/// on ranks that no arena can hold.
+mlir::FailureOr<std::vector<RankArena>>
+placeRanks(mlir::ModuleOp module, const StepLists &lists, plan::Plan &plan,
+           PlacedRanks *known, size_t jobs);
 
-/// Fills in the live bytes of the ranks of a placed plan.
-mlir::LogicalResult accountForRanks(mlir::ModuleOp module, plan::Plan &plan);
+/// Fills in the live bytes of the ranks of a placed plan, of as many as there
+/// are `jobs` at the same time.
+mlir::LogicalResult accountForRanks(mlir::ModuleOp module, plan::Plan &plan,
+                                    size_t jobs);
 
 } // namespace moe
