@@ -337,6 +337,9 @@ struct Compiler::State {
   Techniques measured;          ///< of `known`
   std::optional<Staged> staged; ///< for the draft before
   PlacedRanks placed;           ///< by the draft before
+  /// Of all drafts.
+  std::shared_ptr<schedule::KnownInterleavings> interleavings =
+      std::make_shared<schedule::KnownInterleavings>();
 };
 
 Compiler::Compiler(std::unique_ptr<State> state) : state(std::move(state)) {}
@@ -401,6 +404,7 @@ Result<Draft> Compiler::draft(const Trial &trial, const Decided &decided,
   State &made = *state;
   PlanPipelineOptions options;
   setOptions(options, made.inputs, trial, decided);
+  options.interleavings = made.interleavings;
   MOE_RETURN_IF_ERROR(made.stage(trial, decided, options));
   made.diagnostics.clear();
   made.diagnostics.remarks = made.staged->remarks;

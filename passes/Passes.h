@@ -18,6 +18,15 @@ inline constexpr llvm::StringLiteral kScheduleAttr = "pipe.schedule";
 #define GEN_PASS_REGISTRATION
 #include "passes/Passes.h.inc"
 
+namespace schedule {
+class KnownInterleavings;
+} // namespace schedule
+
+/// The pass `pipe-interleave`, with what is known of pairs from modules before.
+std::unique_ptr<mlir::Pass>
+createInterleave(const InterleaveOptions &options,
+                 std::shared_ptr<schedule::KnownInterleavings> known);
+
 /// Options of the whole way from layers to a verified plan.
 struct PlanPipelineOptions
     : public mlir::PassPipelineOptions<PlanPipelineOptions> {
@@ -112,6 +121,8 @@ struct PlanPipelineOptions
       llvm::cl::desc("fail where the schedule alone is estimated to take this "
                      "long, in nanoseconds; 0: never"),
       llvm::cl::init(0)};
+  /// Of modules before; null: nothing is known. Not an option of the text.
+  std::shared_ptr<schedule::KnownInterleavings> interleavings = nullptr;
 };
 
 /// From a module with one moe.model and a pipe.layout to verified stages and

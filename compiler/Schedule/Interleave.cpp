@@ -163,37 +163,61 @@ public:
       : chains{Chain(first), Chain(second)} {
     int64_t cells = static_cast<int64_t>(chains[0].prefixes.size()) *
                     static_cast<int64_t>(chains[1].prefixes.size());
-    width = std::clamp<int64_t>(kStatesAtMost / cells, 2, mostStates);
+    width = static_cast<size_t>(
+        std::clamp<int64_t>(kStatesAtMost / cells, 2, mostStates));
   }
 
   /// No merge ends earlier.
-  int64_t lowerBound() const { return bound(State(kStreams, 0), 0, 0); }
+  int64_t lowerBound() const {
+    const std::array<int64_t, kStreams> begin{};
+    return bound(begin.data(), 0, 0);
+  }
 
   /// The best merge found that ends before `limitNs`; empty when there is none.
   std::vector<int64_t> run(int64_t limitNs);
 
 private:
   static constexpr int64_t kStatesAtMost = 1 << 18;
-  using State = std::vector<int64_t>;
-  struct Entry {
-    State state;
-    int64_t bound = 0; ///< no completion of the state ends earlier
-    int64_t sum = 0;
-    uint8_t back = 0; ///< whose op came last; place in that cell, times two
-  };
-  using Cell = std::vector<Entry>;
 
-  int64_t bound(const State &state, size_t i, size_t j) const;
-  State advance(const State &state, size_t i, size_t j, size_t member) const;
-  void insert(Cell &cell, Entry entry) const;
+  /// What is known of a state.
+  struct Entry {
+    int64_t bound = 0; ///< no completion of the state ends earlier
+    int64_t sum = 0;   ///< of its numbers
+    uint8_t back = 0;  ///< whose op came last; place in that cell, times two
+  };
+  /// States behind as many ops of either program, one row after the other.
+  struct Cell {
+    std::vector<Entry> entries;
+    std::vector<int64_t> numbers;
+
+    void clear() {
+      entries.clear();
+      numbers.clear();
+    }
+    void add(const Entry &entry, const std::vector<int64_t> &state) {
+      entries.push_back(entry);
+      numbers.insert(numbers.end(), state.begin(), state.end());
+    }
+    void erase(size_t place) {
+      const size_t length = numbers.size() / entries.size();
+      const auto row = numbers.begin() + static_cast<ptrdiff_t>(place * length);
+      numbers.erase(row, row + static_cast<ptrdiff_t>(length));
+      entries.erase(entries.begin() + static_cast<ptrdiff_t>(place));
+    }
+  };
+
+  int64_t bound(const int64_t *state, size_t i, size_t j) const;
+  void advance(const int64_t *state, size_t i, size_t j, size_t member);
+  void insert(Cell &cell, const Entry &entry) const;
   void extend(Cell &cell, const Cell &from, size_t i, size_t j, size_t member,
-              int64_t limitNs) const;
+              int64_t limitNs);
 
   std::array<Chain, 2> chains;
-  int64_t width;
+  size_t width;
+  std::vector<int64_t> next; ///< the state that advance() made
 };
 
-int64_t Search::bound(const State &state, size_t i, size_t j) const {
+int64_t Search::bound(const int64_t *state, size_t i, size_t j) const {
   std::array<const Chain::Prefix *, 2> rest = {&chains[0].prefixes[i],
                                                &chains[1].prefixes[j]};
   int64_t most = 0;
@@ -213,10 +237,9 @@ int64_t Search::bound(const State &state, size_t i, size_t j) const {
   return most;
 }
 
-/// The state after the next op of `member` was issued in the state behind i and
-/// j ops.
-Search::State Search::advance(const State &state, size_t i, size_t j,
-                              size_t member) const {
+/// Makes the state after the next op of `member` was issued in the state behind
+/// i and j ops.
+void Search::advance(const int64_t *state, size_t i, size_t j, size_t member) {
   std::array<size_t, 2> at = {i, j};
   const Chain &chain = chains[member];
   const Chain::Op &op = chain.ops[at[member]];
@@ -228,7 +251,7 @@ Search::State Search::advance(const State &state, size_t i, size_t j,
     begin = std::max(begin, state[base[member] + place]);
   int64_t end = begin + op.ns;
 
-  State next(state.begin(), state.begin() + kStreams);
+  next.assign(state, state + kStreams);
   next[op.stream] = end;
   for (size_t m = 0; m < 2; ++m) {
     const Chain::Prefix &prefix =
@@ -247,51 +270,73 @@ Search::State Search::advance(const State &state, size_t i, size_t j,
       next.push_back(std::max(ends, free));
     }
   }
-  return next;
 }
 
-/// Keeps what no other state dominates, and of that the most promising.
-void Search::insert(Cell &cell, Entry entry) const {
-  auto dominates = [](const State &a, const State &b) {
-    for (size_t k = 0; k < a.size(); ++k)
-      if (a[k] > b[k])
+/// Keeps `next` in a cell, if no other state dominates it, instead of those
+/// that it dominates; of all the most promising.
+void Search::insert(Cell &cell, const Entry &entry) const {
+  const size_t length = next.size();
+  // No number is larger, hence neither the sum nor the bound.
+  auto dominates = [&](const Entry &a, const int64_t *ofA, const Entry &b,
+                       const int64_t *ofB) {
+    if (a.sum > b.sum || a.bound > b.bound)
+      return false;
+    for (size_t k = 0; k < length; ++k)
+      if (ofA[k] > ofB[k])
         return false;
     return true;
   };
-  for (const Entry &other : cell)
-    if (dominates(other.state, entry.state))
-      return;
-  std::erase_if(cell, [&](const Entry &other) {
-    return dominates(entry.state, other.state);
-  });
-  cell.push_back(std::move(entry));
-  if (static_cast<int64_t>(cell.size()) <= width)
+  auto stateAt = [&](size_t place) {
+    return cell.numbers.data() + place * length;
+  };
+  // Less promising than all that a full cell has, it would not stay.
+  auto isMorePromising = [](const Entry &a, const Entry &b) {
+    return a.bound != b.bound ? a.bound < b.bound : a.sum < b.sum;
+  };
+  if (cell.entries.size() == width &&
+      std::all_of(
+          cell.entries.begin(), cell.entries.end(),
+          [&](const Entry &other) { return isMorePromising(other, entry); }))
     return;
-  cell.erase(std::max_element(cell.begin(), cell.end(),
-                              [](const Entry &a, const Entry &b) {
-                                if (a.bound != b.bound)
-                                  return a.bound < b.bound;
-                                if (a.sum != b.sum)
-                                  return a.sum < b.sum;
-                                return a.state < b.state;
-                              }));
+  for (size_t place = 0; place < cell.entries.size(); ++place)
+    if (dominates(cell.entries[place], stateAt(place), entry, next.data()))
+      return;
+  for (size_t place = cell.entries.size(); place-- > 0;)
+    if (dominates(entry, next.data(), cell.entries[place], stateAt(place)))
+      cell.erase(place);
+  cell.add(entry, next);
+  if (cell.entries.size() <= width)
+    return;
+  auto isBetter = [&](size_t a, size_t b) {
+    const Entry &ofA = cell.entries[a], &ofB = cell.entries[b];
+    if (ofA.bound != ofB.bound || ofA.sum != ofB.sum)
+      return isMorePromising(ofA, ofB);
+    return std::lexicographical_compare(stateAt(a), stateAt(a) + length,
+                                        stateAt(b), stateAt(b) + length);
+  };
+  size_t worst = 0;
+  for (size_t place = 1; place < cell.entries.size(); ++place)
+    if (isBetter(worst, place))
+      worst = place;
+  cell.erase(worst);
 }
 
 /// Adds to `cell` what issuing the next op of `member` behind i and j ops makes
 /// of the states of `from`.
 void Search::extend(Cell &cell, const Cell &from, size_t i, size_t j,
-                    size_t member, int64_t limitNs) const {
-  for (size_t place = 0; place < from.size(); ++place) {
+                    size_t member, int64_t limitNs) {
+  for (size_t place = 0; place < from.entries.size(); ++place) {
+    const size_t length = from.numbers.size() / from.entries.size();
+    advance(from.numbers.data() + place * length, i, j, member);
     Entry entry;
-    entry.state = advance(from[place].state, i, j, member);
-    entry.bound = bound(entry.state, i + (member == 0 ? 1 : 0),
+    entry.bound = bound(next.data(), i + (member == 0 ? 1 : 0),
                         j + (member == 1 ? 1 : 0));
     if (entry.bound >= limitNs)
       continue;
-    for (int64_t each : entry.state)
+    for (int64_t each : next)
       entry.sum += each;
     entry.back = static_cast<uint8_t>(2 * place + member);
-    insert(cell, std::move(entry));
+    insert(cell, entry);
   }
 }
 
@@ -299,14 +344,13 @@ std::vector<int64_t> Search::run(int64_t limitNs) {
   size_t rows = chains[0].ops.size(), columns = chains[1].ops.size();
   // Cells are visited by i + j, so that only two such diagonals hold states;
   // the way back takes a byte a state.
-  std::vector<uint8_t> back((rows + 1) * (columns + 1) *
-                            static_cast<size_t>(width));
+  std::vector<uint8_t> back((rows + 1) * (columns + 1) * width);
   auto backAt = [&](size_t i, size_t j) {
-    return back.begin() + static_cast<ptrdiff_t>((i * (columns + 1) + j) *
-                                                 static_cast<size_t>(width));
+    return back.begin() +
+           static_cast<ptrdiff_t>((i * (columns + 1) + j) * width);
   };
   std::vector<Cell> diagonal(rows + 1), before(rows + 1);
-  before[0].push_back({State(kStreams, 0)});
+  before[0].add({}, std::vector<int64_t>(kStreams, 0));
   for (size_t sum = 1; sum <= rows + columns; ++sum) {
     for (Cell &cell : diagonal)
       cell.clear();
@@ -318,22 +362,30 @@ std::vector<int64_t> Search::run(int64_t limitNs) {
         extend(diagonal[i], before[i], i, j - 1, 1, limitNs);
       if (i > 0)
         extend(diagonal[i], before[i - 1], i - 1, j, 0, limitNs);
-      std::transform(diagonal[i].begin(), diagonal[i].end(), backAt(i, j),
+      const std::vector<Entry> &entries = diagonal[i].entries;
+      std::transform(entries.begin(), entries.end(), backAt(i, j),
                      [](const Entry &entry) { return entry.back; });
     }
     std::swap(diagonal, before);
   }
-  // States of the last cell are ends of streams only.
+  // States of the last cell are ends of streams only: the largest is when both
+  // programs end, which is the bound.
   const Cell &last = before[rows];
-  if (last.empty())
+  if (last.entries.empty())
     return {};
-  size_t place = std::min_element(last.begin(), last.end(),
-                                  [](const Entry &a, const Entry &b) {
-                                    return a.bound != b.bound
-                                               ? a.bound < b.bound
-                                               : a.state < b.state;
-                                  }) -
-                 last.begin();
+  auto stateAt = [&](size_t place) {
+    return last.numbers.begin() + static_cast<ptrdiff_t>(place * kStreams);
+  };
+  size_t place = 0;
+  for (size_t other = 1; other < last.entries.size(); ++other) {
+    const int64_t ns = last.entries[other].bound,
+                  least = last.entries[place].bound;
+    if (ns != least ? ns < least
+                    : std::lexicographical_compare(
+                          stateAt(other), stateAt(other) + kStreams,
+                          stateAt(place), stateAt(place) + kStreams))
+      place = other;
+  }
   std::vector<int64_t> order;
   for (size_t i = rows, j = columns; i + j > 0;) {
     uint8_t step = backAt(i, j)[static_cast<ptrdiff_t>(place)];
@@ -469,6 +521,26 @@ Interleaving interleave(const plan::Program &first, const plan::Program &second,
   }
   best.order = sortByBegin(first, second, best.order);
   return best;
+}
+
+KnownInterleavings::Timing
+KnownInterleavings::timingOf(const plan::Program &program) {
+  Timing timing;
+  for (const plan::Op &op : program.ops) {
+    timing.insert(timing.end(), {static_cast<int64_t>(op.stream), op.timeNs,
+                                 static_cast<int64_t>(op.waits.size())});
+    timing.insert(timing.end(), op.waits.begin(), op.waits.end());
+  }
+  return timing;
+}
+
+const std::vector<int64_t> &
+KnownInterleavings::orderOf(const plan::Program &first,
+                            const plan::Program &second) {
+  auto [known, isNew] = orders.try_emplace({timingOf(first), timingOf(second)});
+  if (isNew)
+    known->second = interleave(first, second).order;
+  return known->second;
 }
 
 } // namespace moe::schedule

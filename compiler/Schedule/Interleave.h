@@ -15,6 +15,8 @@
 #include "runtime/Plan/Plan.h"
 
 #include <cstdint>
+#include <map>
+#include <utility>
 #include <vector>
 
 namespace moe::schedule {
@@ -53,5 +55,23 @@ struct Interleaving {
 /// cell keeps more.
 Interleaving interleave(const plan::Program &first, const plan::Program &second,
                         int64_t mostStates = 16);
+
+/// Orders of pairs of programs, each found once for programs of one kind: the
+/// stages of a model are few kinds, its copies the same, and plans in the
+/// making differ in a few stages.
+class KnownInterleavings {
+public:
+  /// Interleaving::order of interleave().
+  const std::vector<int64_t> &orderOf(const plan::Program &first,
+                                      const plan::Program &second);
+  size_t size() const { return orders.size(); }
+
+private:
+  /// All that an order follows from.
+  using Timing = std::vector<int64_t>;
+  static Timing timingOf(const plan::Program &program);
+
+  std::map<std::pair<Timing, Timing>, std::vector<int64_t>> orders;
+};
 
 } // namespace moe::schedule

@@ -95,7 +95,8 @@ void moe::buildLifetimes(OpPassManager &manager,
   manager.addPass(createInsertOffload(offload));
   manager.addNestedPass<pipe::StageOp>(
       createPlaceReleases(PlaceReleasesOptions{options.overwrite}));
-  manager.addPass(createInterleave(withCosts<InterleaveOptions>(options)));
+  manager.addPass(createInterleave(withCosts<InterleaveOptions>(options),
+                                   options.interleavings));
 }
 
 void moe::buildVerification(OpPassManager &manager,

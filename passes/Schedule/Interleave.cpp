@@ -7,9 +7,8 @@
 
 #include "mlir/IR/Builders.h"
 
-#include <map>
+#include <memory>
 #include <utility>
-#include <vector>
 
 namespace moe {
 #define GEN_PASS_DEF_INTERLEAVE
@@ -21,20 +20,13 @@ using namespace moe;
 
 namespace {
 
-/// All that an order follows from: equal ones are programs of one kind. The
-/// stages of a model are few kinds, and its copies the same.
-std::vector<int64_t> timingOf(const plan::Program &program) {
-  std::vector<int64_t> timing;
-  for (const plan::Op &op : program.ops) {
-    timing.insert(timing.end(), {static_cast<int64_t>(op.stream), op.timeNs,
-                                 static_cast<int64_t>(op.waits.size())});
-    llvm::append_range(timing, op.waits);
-  }
-  return timing;
-}
-
 struct Interleave : public moe::impl::InterleaveBase<Interleave> {
   using Base::Base;
+
+  explicit Interleave(
+      const InterleaveOptions &options,
+      std::shared_ptr<schedule::KnownInterleavings> known = nullptr)
+      : Base(options), known(std::move(known)) {}
 
   void runOnOperation() override {
     if (failed(interleave(getOperation())))
@@ -73,23 +65,25 @@ struct Interleave : public moe::impl::InterleaveBase<Interleave> {
              << name
              << ", which is empty; run pipe-fuse-weight-gradients first";
     };
-    std::map<std::pair<std::vector<int64_t>, std::vector<int64_t>>,
-             std::vector<int64_t>>
-        orders;
+    schedule::KnownInterleavings own;
     for (pipe::InterleavingOp pair : module.getOps<pipe::InterleavingOp>()) {
       auto first = programOf(pair, pair.getFirstAttr(), pair.getFirstPhase());
       auto second =
           programOf(pair, pair.getSecondAttr(), pair.getSecondPhase());
       if (failed(first) || failed(second))
         return failure();
-      auto [order, isNew] =
-          orders.try_emplace({timingOf(**first), timingOf(**second)});
-      if (isNew)
-        order->second = schedule::interleave(**first, **second).order;
-      pair.setOrder(order->second);
+      pair.setOrder((known ? *known : own).orderOf(**first, **second));
     }
     return success();
   }
+
+  std::shared_ptr<schedule::KnownInterleavings> known; ///< null: none
 };
 
 } // namespace
+
+std::unique_ptr<Pass>
+moe::createInterleave(const InterleaveOptions &options,
+                      std::shared_ptr<schedule::KnownInterleavings> known) {
+  return std::make_unique<Interleave>(options, std::move(known));
+}
