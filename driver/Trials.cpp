@@ -7,9 +7,11 @@
 #include "compiler/Schedule/Generators.h"
 #include "compiler/Schedule/TorchCsv.h"
 
+#include <algorithm>
 #include <memory>
 #include <optional>
 #include <utility>
+#include <vector>
 
 namespace moe::driver {
 
@@ -155,20 +157,22 @@ Status findOrderThatFits(const Inputs &inputs, Compiler &compiler,
   if (chosen->fits())
     return {};
   auto least = valueOf(*chosen);
-  schedule::Schedule before = best.chooser->steps();
+  const int64_t replicas = best.chooser->steps().problem.replicas();
+  std::vector<schedule::Schedule> known = {best.chooser->steps()};
   for (int round = 1; round < kMostAccountedOrders; ++round) {
     Trial next = best.trial;
     next.costs.stages.clear();
-    for (int64_t copy = 0; copy < before.problem.replicas(); ++copy)
+    for (int64_t copy = 0; copy < replicas; ++copy)
       next.costs.stages.insert(next.costs.stages.end(), chosen->stages.begin(),
                                chosen->stages.end());
     Result<OrderedTrial> other = orderBy(inputs, compiler, std::move(next));
-    if (!other || other->chooser->steps() == before)
+    if (!other || std::find(known.begin(), known.end(),
+                            other->chooser->steps()) != known.end())
       break;
     chosen = chosenBy(*other->chooser, budget);
     if (!chosen)
       break;
-    before = other->chooser->steps();
+    known.push_back(other->chooser->steps());
     if (valueOf(*chosen) < least) {
       least = valueOf(*chosen);
       best = std::move(*other);
