@@ -104,6 +104,39 @@ TEST(Partition, UniformIsEven) {
   EXPECT_EQ(*std::max_element(found->rankNs.begin(), found->rankNs.end()), 90);
 }
 
+// A budget has to be larger by what the rank furthest beyond it needs.
+TEST(Partition, WhereNothingFitsTheLargestExcessIsTheLeast) {
+  Random random(71);
+  for (bool isV : {false, true}) {
+    int unfit = 0, missed = 0;
+    for (int trial = 0; trial < 150; ++trial) {
+      PartitionProblem problem = randomProblem(random, isV);
+      for (int64_t &capacity : problem.capacityBytes)
+        capacity /= random(2, 6);
+      std::optional<Partition> least;
+      for (const std::vector<int64_t> &counts : allCuts(problem))
+        if (Partition made = evaluate(problem, counts);
+            !least || made.excessBytes < least->excessBytes)
+          least = std::move(made);
+      const std::optional<Partition> found = partition(problem);
+      ASSERT_TRUE(found && least);
+      EXPECT_GE(found->excessBytes, least->excessBytes);
+      int64_t beyond = 0;
+      for (int64_t rank = 0; rank < problem.ranks(); ++rank)
+        beyond = std::max(beyond,
+                          found->peakBytes[static_cast<size_t>(rank)] -
+                              problem.capacityBytes[static_cast<size_t>(rank)]);
+      EXPECT_EQ(found->excessBytes, std::max<int64_t>(0, beyond));
+      unfit += least->excessBytes > 0;
+      missed += found->excessBytes > least->excessBytes;
+    }
+    EXPECT_GT(unfit, 100);
+    // Stages that take more than twice as long as the slowest of even shares
+    // are left out.
+    EXPECT_LE(missed, 3) << (isV ? "in a V" : "in a row");
+  }
+}
+
 TEST(Partition, SaysWhatIsWrong) {
   PartitionProblem problem;
   EXPECT_FALSE(problem.check().ok());

@@ -266,4 +266,22 @@ TEST(Interleave, WhereExchangesAreLongerTheirStreamNeverIdles) {
   EXPECT_LE(made.ns, exchange + 100);
 }
 
+TEST(KnownInterleavings, AreFoundOnceForProgramsOfOneKind) {
+  std::mt19937 random(29);
+  KnownInterleavings known;
+  for (size_t round = 1; round <= 20; ++round) {
+    const plan::Program first = randomProgram(random, 2 + random() % 12);
+    plan::Program second = randomProgram(random, 2 + random() % 12);
+    EXPECT_EQ(known.orderOf(first, second), interleave(first, second).order);
+    // What does not count for the order.
+    plan::Program named = first;
+    named.ops.back().name = "other";
+    EXPECT_EQ(known.orderOf(named, second), known.orderOf(first, second));
+    EXPECT_EQ(known.size(), 2 * round - 1);
+    second.ops.front().timeNs += 1;
+    EXPECT_EQ(known.orderOf(first, second), interleave(first, second).order);
+    EXPECT_EQ(known.size(), 2 * round);
+  }
+}
+
 } // namespace

@@ -50,6 +50,8 @@ TEST(Parallel, TasksRunAtTheSameTimeButNoMoreThanJobs) {
 TEST(Parallel, ThereIsAlwaysSomethingToDoItWith) {
   EXPECT_GE(defaultJobs(), 1U);
   EXPECT_LE(defaultJobs(), 16U);
+  EXPECT_EQ(jobsOrDefault(0), defaultJobs());
+  EXPECT_EQ(jobsOrDefault(3), 3U);
 }
 
 } // namespace
