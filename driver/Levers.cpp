@@ -70,11 +70,21 @@ std::vector<Lever> leversOf(const PlanRequest &request,
           changed.recompute = changed.offload = "auto";
           changed.keepHandles = false;
         });
-  // Cuts, pins and files are for as many ranks as there are.
+  // Cuts, pins and files are for as many ranks and stages as there are.
   if (request.partition.empty() || request.partition == "uniform" ||
-      (request.partition == "auto" && request.pins.empty()))
+      (request.partition == "auto" && request.pins.empty())) {
     add("pp", "twice the pipeline ranks",
         [](PlanRequest &changed) { changed.layout.pipeline *= 2; });
+    // A search has tried them all.
+    if (request.schedule != "auto") {
+      const std::string other = request.schedule == "1f1b" ? "v-half" : "1f1b";
+      add("schedule", "--schedule " + other, [&](PlanRequest &changed) {
+        changed.schedule = other;
+        changed.stagesPerRank = 0;
+        changed.placement.clear();
+      });
+    }
+  }
   add("ep", "twice the expert-parallel ranks",
       [](PlanRequest &changed) { changed.layout.expert *= 2; });
   if (request.layout.microbatchSize > 1)

@@ -456,6 +456,8 @@ TEST_P(LeastBudget, IsTheLeast) {
         << name;
   };
   expectLever("pp", [](driver::PlanRequest &r) { r.layout.pipeline *= 2; });
+  expectLever("schedule",
+              [](driver::PlanRequest &r) { r.schedule = "v-half"; });
   expectLever("ep", [](driver::PlanRequest &r) { r.layout.expert *= 2; });
   expectLever("microbatch", [](driver::PlanRequest &r) {
     r.layout.microbatchSize /= 2;
