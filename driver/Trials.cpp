@@ -104,6 +104,8 @@ Decided decidedBy(const Inputs &inputs) {
 constexpr int kMostOrders = 3;
 /// The same by the account alone, which is sooner known.
 constexpr int kMostAccountedOrders = 8;
+/// Of those, in a row, that are no better than the best.
+constexpr int kMostMisses = 3;
 
 /// What the stages of a plan cost its schedule.
 schedule::Costs costsOf(const plan::Plan &plan, int64_t transferNs) {
@@ -142,10 +144,10 @@ Result<OrderedTrial> orderBy(const Inputs &inputs, Compiler &compiler,
 }
 
 /// An order of steps made for stages that keep everything need not suit those
-/// that fit. Where by the account nothing does, `best` is made for what comes
-/// closest, and then for what is quickest.
-Status findOrderThatFits(const Inputs &inputs, Compiler &compiler,
-                         const PlanBudget &budget, OrderedTrial &best) {
+/// that fit. Of orders each made for the choices for the one before, `best`
+/// becomes the one whose choices exceed the budget least, then the quickest.
+Status findOrder(const Inputs &inputs, Compiler &compiler,
+                 const PlanBudget &budget, OrderedTrial &best) {
   auto valueOf = [](const Chosen &chosen) {
     return std::pair(chosen.excessBytes, chosen.stepNs);
   };
@@ -154,11 +156,10 @@ Status findOrderThatFits(const Inputs &inputs, Compiler &compiler,
   Result<Chosen> chosen = chosenBy(*best.chooser, budget);
   if (!chosen)
     return chosen.error();
-  if (chosen->fits())
-    return {};
   auto least = valueOf(*chosen);
   const int64_t replicas = best.chooser->steps().problem.replicas();
   std::vector<schedule::Schedule> known = {best.chooser->steps()};
+  int misses = 0;
   for (int round = 1; round < kMostAccountedOrders; ++round) {
     Trial next = best.trial;
     next.costs.stages.clear();
@@ -176,6 +177,9 @@ Status findOrderThatFits(const Inputs &inputs, Compiler &compiler,
     if (valueOf(*chosen) < least) {
       least = valueOf(*chosen);
       best = std::move(*other);
+      misses = 0;
+    } else if (++misses == kMostMisses) {
+      break;
     }
   }
   return {};
@@ -200,7 +204,7 @@ public:
     if (budget.wholeBytes <= budget.reserveBytes)
       return least(std::move(*first));
     OrderedTrial ordered = *first;
-    MOE_RETURN_IF_ERROR(findOrderThatFits(inputs, compiler, budget, ordered));
+    MOE_RETURN_IF_ERROR(findOrder(inputs, compiler, budget, ordered));
     const bool isOnlyOrder = !ordered.goesByCosts();
     Result<std::optional<PlanAnswer>> fitting =
         choose(ordered, writes && isOnlyOrder);
@@ -246,7 +250,7 @@ private:
   Result<PlanAnswer> least(OrderedTrial ordered) {
     PlanBudget none = budget;
     none.wholeBytes = 0;
-    MOE_RETURN_IF_ERROR(findOrderThatFits(inputs, compiler, none, ordered));
+    MOE_RETURN_IF_ERROR(findOrder(inputs, compiler, none, ordered));
     return leastPlan(ordered.chooser, budget, writes, draftsOf(ordered),
                      onProgress);
   }
