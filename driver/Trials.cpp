@@ -121,9 +121,10 @@ PlanBudget budgetOf(const Inputs &inputs) {
           inputs.machine.hostMemoryBytes};
 }
 
-/// What the account takes to be best for a budget.
+/// What the account takes to be best for a budget, with little effort.
 Result<Chosen> chosenBy(const Chooser &chooser, const PlanBudget &budget) {
-  return chooser.choose(budget.room(chooser.rankCount()));
+  return chooser.choose(budget.room(chooser.rankCount()), false,
+                        optimize::Effort::fast);
 }
 
 /// A trial, and what chooses for the order of steps that its costs give.
