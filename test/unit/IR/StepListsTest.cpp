@@ -2,10 +2,8 @@
 
 #include "compiler/Schedule/IR/StepLists.h"
 
-#include "compiler/Import/IR/ImportModel.h"
-#include "dialects/MoE/IR/MoE.h"
-#include "driver/Inputs.h"
 #include "passes/Passes.h"
+#include "test/unit/IR/ImportedModel.h"
 
 #include "mlir/IR/Builders.h"
 #include "mlir/IR/Diagnostics.h"
@@ -25,17 +23,7 @@ namespace {
 class StepListsOf : public testing::TestWithParam<const char *> {
 protected:
   void SetUp() override {
-    driver::PlanRequest request;
-    request.modelPath = "examples/models/olmoe-1b-7b.json";
-    Result<driver::Inputs> inputs = driver::gatherInputs(request);
-    ASSERT_TRUE(inputs) << inputs.error().message;
-    context.loadDialect<MoEDialect, pipe::PipeDialect>();
-    module =
-        importModel(context, inputs->config, Builder(&context).getBF16Type());
     ASSERT_TRUE(module);
-    (*module)->setAttr(
-        pipe::LayoutAttr::kName,
-        pipe::LayoutAttr::get(&context, 4, 1, 1, 1, 1, 8, 1, 64));
     PassManager manager(&context);
     PlanPipelineOptions options;
     options.schedule = GetParam();
@@ -45,8 +33,9 @@ protected:
     ASSERT_TRUE(succeeded(manager.run(*module)));
   }
 
-  MLIRContext context{MLIRContext::Threading::DISABLED};
-  OwningOpRef<ModuleOp> module;
+  test::ImportedModel model;
+  MLIRContext &context = model.context;
+  OwningOpRef<ModuleOp> &module = model.module;
 };
 
 } // namespace
