@@ -23,12 +23,14 @@ constexpr int64_t kTransferBuffers = 4;
 /// consecutive layers become one.
 class ChoiceText {
 public:
-  void add(const std::string &block, const std::string &value) {
+  /// `lead`: behind the scope.
+  void add(const std::string &block, const std::string &value,
+           const std::string &lead = "") {
     constexpr std::string_view layers = "layers.";
     if (block.starts_with(layers))
-      numbers[value].insert(std::stoll(block.substr(layers.size())));
+      numbers[{value, lead}].insert(std::stoll(block.substr(layers.size())));
     else
-      whole.push_back(value);
+      whole.push_back(value + lead);
   }
 
   std::string print() const {
@@ -36,15 +38,15 @@ public:
     auto append = [&](const std::string &item) {
       text += (text.empty() ? "" : ",") + item;
     };
-    for (const auto &[value, layers] : numbers)
+    for (const auto &[each, layers] : numbers)
       for (auto first = layers.begin(); first != layers.end();) {
         auto last = first;
         while (std::next(last) != layers.end() && *std::next(last) == *last + 1)
           ++last;
-        std::string item = value + "@layers." + std::to_string(*first);
+        std::string item = each.first + "@layers." + std::to_string(*first);
         if (last != first)
           item += "-" + std::to_string(*last);
-        append(item);
+        append(item + each.second);
         first = std::next(last);
       }
     for (const std::string &value : whole)
@@ -53,7 +55,8 @@ public:
   }
 
 private:
-  std::map<std::string, std::set<int64_t>> numbers;
+  /// By value and lead.
+  std::map<std::pair<std::string, std::string>, std::set<int64_t>> numbers;
   std::vector<std::string> whole;
 };
 
@@ -215,7 +218,7 @@ Chooser::cut(const optimize::PartitionProblem &problem, bool isEven,
              optimize::Effort effort) const {
   if (freedom.partition && !isEven) {
     std::optional<optimize::Partition> found =
-        optimize::partition(problem, effort, fronts.get());
+        optimize::partition(problem, effort, frontsOf(effort));
     if (!found)
       return Error{"--pin: no partition has all of these layers where they are "
                    "pinned and a layer on every stage"};
@@ -230,11 +233,19 @@ Chooser::cut(const optimize::PartitionProblem &problem, bool isEven,
                      ? "--partition: the layers given do not add up to those "
                        "of the model, or leave a stage empty"
                      : "--pin: pinned layers are for --partition auto"};
-  return optimize::evaluate(problem, *counts, effort, fronts.get());
+  return optimize::evaluate(problem, *counts, effort, frontsOf(effort));
 }
 
-optimize::PartitionProblem Chooser::within(const Room &room) const {
+optimize::PartitionProblem Chooser::within(const Room &room,
+                                           optimize::Effort effort) const {
   optimize::PartitionProblem problem = base;
+  // What layers wait for the link depends on all of a stage: no search that
+  // counts with that could be exhaustive.
+  if (effort == optimize::Effort::exact)
+    for (optimize::BlockKind &kind : problem.kinds)
+      for (auto *options : {&kind.options, &kind.lastOptions})
+        for (optimize::LayerOption &option : *options)
+          option = optimize::amongAlike(option);
   problem.capacityBytes = room.device;
   problem.hostCapacityBytes = room.host;
   if (problem.stages() > problem.ranks())
@@ -244,7 +255,7 @@ optimize::PartitionProblem Chooser::within(const Room &room) const {
 
 Result<Chosen> Chooser::choose(const Room &room, bool isEven,
                                optimize::Effort effort) const {
-  Result<optimize::Partition> found = cut(within(room), isEven, effort);
+  Result<optimize::Partition> found = cut(within(room, effort), isEven, effort);
   if (!found)
     return found.error();
   return tell(*found);
@@ -253,7 +264,8 @@ Result<Chosen> Chooser::choose(const Room &room, bool isEven,
 Result<Chosen> Chooser::choose(const Room &room,
                                const std::vector<int64_t> &counts,
                                optimize::Effort effort) const {
-  return tell(optimize::evaluate(within(room), counts, effort, fronts.get()));
+  return tell(optimize::evaluate(within(room, effort), counts, effort,
+                                 frontsOf(effort)));
 }
 
 /// Of every layer the quickest option that keeps next to least: the last
@@ -370,18 +382,23 @@ Result<Chosen> Chooser::tell(const optimize::Partition &found) const {
       auto option = static_cast<size_t>(choices[static_cast<size_t>(b)]);
       for (const std::string &value : kind.options[option].recomputed)
         recompute.add(costs.options.names[block], value);
-      for (const std::string &value : kind.options[option].offloaded)
-        offload.add(costs.options.names[block], value);
-      if (kind.options[option].offloadsInput && b > 0)
-        offload.add(
-            costs.options.names[block - 1],
-            costs.options
-                .kinds[static_cast<size_t>(costs.options.blocks[block - 1])]
-                .output);
-      else if (kind.options[option].offloadsInput)
-        for (int64_t copy = stage; copy < costs.order.problem.stages();
-             copy += base.stages())
-          offload.add("", "input@stage" + std::to_string(copy));
+      for (const BlockOption::Offloaded &each :
+           kind.options[option].offloaded) {
+        const std::string lead = each.isLate ? "@lead0" : "";
+        if (!each.isInput)
+          offload.add(costs.options.names[block], each.value, lead);
+        else if (b > 0)
+          offload.add(
+              costs.options.names[block - 1],
+              costs.options
+                  .kinds[static_cast<size_t>(costs.options.blocks[block - 1])]
+                  .output,
+              lead);
+        else
+          for (int64_t copy = stage; copy < costs.order.problem.stages();
+               copy += base.stages())
+            offload.add("", "input@stage" + std::to_string(copy), lead);
+      }
       const optimize::LayerOption &figures = kind.figures.options[option];
       chosen.ranks[r].movedBytes += figures.hostBytes;
       work.savedBytes += figures.keptBytes;
@@ -424,10 +441,9 @@ int64_t Chooser::leastExtraNs(const optimize::PolicyProblem &choice,
   if (knownNs - least <=
       workNs / (isExact ? optimize::kExactWithin : kCloseEnough))
     return std::max<int64_t>(0, least);
-  const Precision precision = isExact ? Precision::exact : Precision::fine;
-  return std::max(
-      {int64_t{0}, least,
-       optimize::leastExtraNs(choice, capacityBytes, precision, knownNs)});
+  return std::max({int64_t{0}, least,
+                   optimize::leastExtraNs(choice, capacityBytes,
+                                          Precision::fine, knownNs)});
 }
 
 optimize::StepBound

@@ -172,7 +172,11 @@ private:
   int64_t chooserOf(int64_t rank) const;
   /// What `rank` of the plan holds while it runs.
   void addMoments(int64_t rank);
-  optimize::PartitionProblem within(const Room &room) const;
+  optimize::PartitionProblem within(const Room &room,
+                                    optimize::Effort effort) const;
+  optimize::RankFronts *frontsOf(optimize::Effort effort) const {
+    return effort == optimize::Effort::exact ? exactFronts.get() : fronts.get();
+  }
   /// See bound().
   optimize::StepBound
   findBound(const Chosen &chosen,
@@ -200,8 +204,10 @@ private:
   OrderCosts costs;
   Freedom freedom;
   optimize::PartitionProblem base; ///< without capacities
-  std::unique_ptr<optimize::RankFronts> fronts =
-      std::make_unique<optimize::RankFronts>();
+  /// Of `base`, and of what exact searches go through.
+  std::unique_ptr<optimize::RankFronts>
+      fronts = std::make_unique<optimize::RankFronts>(),
+      exactFronts = std::make_unique<optimize::RankFronts>();
   /// A plan is asked for its bound when it is made and when it is told of.
   mutable std::unique_ptr<const BoundOf> lastBound;
 };

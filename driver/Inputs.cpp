@@ -57,7 +57,7 @@ Status checkOffload(const PlanRequest &request) {
   if (request.offload.empty() || request.offload == kAuto)
     return {};
   Result<std::vector<policy::Choice>> choices =
-      policy::parseChoices(request.offload);
+      policy::parseChoices(request.offload, policy::Leads::taken);
   if (!choices)
     return Error{"--offload: " + choices.error().message};
   return {};

@@ -30,6 +30,7 @@ public:
       for (size_t i = stride - 1; i < recomputed.size(); i += stride)
         descend(recomputed[i], {Treatment::offload});
     }
+    tryLate(all);
     return choose(all);
   }
 
@@ -112,6 +113,45 @@ private:
           treatment[value] = Treatment::offload;
       look(treatment);
     }
+  }
+
+  /// What is moved may come back late: all that the link has back in time then,
+  /// or all.
+  void tryLate(const LayerTreatment &all) {
+    if (problem.mayComeLate.empty())
+      return;
+    for (const Found &each :
+         thinned(unbeaten(allBut(all), seen.at(all)), kFollowedOptions)) {
+      std::vector<size_t> moved; // what is needed first comes first
+      for (size_t value = 0; value < count; ++value)
+        if ((*each.treatment)[value] == Treatment::offload &&
+            problem.mayComeLate[value])
+          moved.push_back(value);
+      std::sort(moved.begin(), moved.end(), [&](size_t a, size_t b) {
+        return std::tuple(problem.neededNs[a], a) <
+               std::tuple(problem.neededNs[b], b);
+      });
+      LayerTreatment late = *each.treatment;
+      for (size_t first : {firstInTime(moved), size_t{0}}) {
+        for (size_t i = first; i < moved.size(); ++i)
+          late[moved[i]] = Treatment::offload_late;
+        if (first < moved.size())
+          look(late);
+      }
+    }
+  }
+
+  /// From which on copies back, one after the other from where the layer's
+  /// backward begins, are in time.
+  size_t firstInTime(const std::vector<size_t> &moved) const {
+    size_t first = 0;
+    int64_t ns = 0;
+    for (size_t i = 0; i < moved.size(); ++i) {
+      ns += problem.copyNs[moved[i]];
+      while (first <= i && ns > problem.neededNs[moved[i]])
+        ns -= problem.copyNs[moved[first++]];
+    }
+    return first;
   }
 
   /// What treating one more value comes to, or several.
@@ -215,8 +255,11 @@ private:
     return way;
   }
 
-  /// Where a layer lies in its stage.
-  enum class Place : uint8_t { inside, last };
+  /// Where a layer lies in its stage: among layers like it; among others, which
+  /// leave it most of the link; or last.
+  enum class Place : uint8_t { inside, mixed, last };
+  /// What time on the link costs where others do not need it: a part of it.
+  static constexpr int64_t kMixedShare = 8;
 
   struct Found {
     const LayerTreatment *treatment;
@@ -224,14 +267,19 @@ private:
     /// What it takes on a rank that holds so many microbatches besides.
     int64_t load(int64_t held, Place place) const {
       const LayerOption &at =
-          place == Place::inside ? figures->inside : figures->last;
+          place == Place::last ? figures->last : figures->inside;
       return held * at.keptBytes +
              std::max(at.peakBytes, at.latePeakBytes + at.aheadBytes);
     }
     int64_t ns(Place place = Place::inside) const {
-      return place == Place::inside
-                 ? insideNs(figures->inside)
-                 : figures->last.extraNs + figures->last.tailNs;
+      switch (place) {
+      case Place::inside:
+        return insideNs(figures->inside);
+      case Place::mixed:
+        return figures->inside.extraNs + figures->inside.queueNs / kMixedShare;
+      case Place::last:
+        return figures->last.extraNs + figures->last.tailNs;
+      }
     }
   };
 
@@ -285,7 +333,7 @@ private:
             true;
       room -= count;
     };
-    for (Place place : {Place::inside, Place::last})
+    for (Place place : {Place::inside, Place::mixed, Place::last})
       for (int64_t held : {4, 16, 1, 0})
         takeFrom(bargainsOf(front, held, place));
     std::vector<size_t> all(front.size());

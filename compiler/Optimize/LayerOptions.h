@@ -17,7 +17,9 @@
 
 namespace moe::optimize {
 
-enum class Treatment : uint8_t { keep, recompute, offload };
+/// What is offloaded comes back with the lead that all have, or late: where the
+/// layer's own backward begins.
+enum class Treatment : uint8_t { keep, recompute, offload, offload_late };
 
 /// For each value that the layer keeps.
 using LayerTreatment = std::vector<Treatment>;
@@ -34,6 +36,11 @@ struct LayerOptionsProblem {
   std::vector<int64_t> valueBytes;
   /// Values that can be computed again, and moved.
   std::vector<bool> mayRecompute, mayOffload;
+  /// Values that can come back late. Empty: none.
+  std::vector<bool> mayComeLate = {};
+  /// Of these: what a copy back takes, and when the layer's backward needs it,
+  /// from where it begins.
+  std::vector<int64_t> copyNs = {}, neededNs = {};
   /// Sets of values that are named together ("norm", "moe_act"): unions of them
   /// are considered, of the first kMostTargets, but for those that leave a far
   /// better bargain out than one that they have.

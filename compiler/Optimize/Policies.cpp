@@ -15,6 +15,14 @@
 
 namespace moe::optimize {
 
+LayerOption amongAlike(LayerOption option) {
+  option.extraNs +=
+      std::max<int64_t>(0, option.earlyCopyNs - option.linkFreeNs);
+  option.earlyCopyNs = 0;
+  option.linkFreeNs = option.mayWaitNs = kUnlimitedNs;
+  return option;
+}
+
 Status PolicyProblem::check() const {
   // Sums over layers and microbatches in flight stay below this.
   constexpr int64_t most = int64_t{1} << 62;
@@ -59,7 +67,8 @@ Status PolicyProblem::check() const {
     for (const LayerOption &option : options) {
       if (std::min({option.extraNs, option.keptBytes, option.hostBytes,
                     option.aheadBytes, option.latePeakBytes, option.tailNs,
-                    option.pendingBytes}) < 0 ||
+                    option.pendingBytes, option.earlyCopyNs,
+                    option.mayWaitNs}) < 0 ||
           option.forwardPeakBytes < 0 ||
           option.peakBytes <
               std::max(option.keptBytes, option.forwardPeakBytes) ||
@@ -69,7 +78,8 @@ Status PolicyProblem::check() const {
                      "no other figure below 0"};
       if (std::max({option.extraNs, option.peakBytes, option.hostBytes,
                     option.aheadBytes, option.latePeakBytes, option.tailNs,
-                    -option.queueNs, option.pendingBytes}) >= each ||
+                    -option.queueNs, option.pendingBytes, option.earlyCopyNs,
+                    -option.linkFreeNs}) >= each ||
           hostBytesPerNs * static_cast<double>(option.tailNs) >=
               static_cast<double>(each))
         return Error{"policies: sums over layers and microbatches exceed 2^62"};

@@ -20,10 +20,14 @@
 
 namespace moe::optimize {
 
+/// Longer than anything takes.
+inline constexpr int64_t kUnlimitedNs = int64_t{1} << 60;
+
 /// One way to treat what a layer keeps for a microbatch.
 struct LayerOption {
   /// Time that a microbatch takes longer on the layer, but for what its copies
-  /// to the host make the forward longer.
+  /// to the host make the forward longer, and for waits for the link to have
+  /// copied back what other layers leave it no time for.
   int64_t extraNs = 0;
   /// Held by a microbatch from its forward to its backward.
   int64_t keptBytes = 0;
@@ -51,8 +55,20 @@ struct LayerOption {
   int64_t pendingBytes = 0;
   /// As peakBytes, of the forward alone. At most peakBytes.
   int64_t forwardPeakBytes = 0;
+  /// What the link takes to copy back, while the layer above it on the stage
+  /// runs backward, what the layer needs.
+  int64_t earlyCopyNs = 0;
+  /// How long the link is free for that of the layer below while this one runs
+  /// backward; below 0: by that much its own copies take longer.
+  int64_t linkFreeNs = kUnlimitedNs;
+  /// How late that copies back may be when its backward begins.
+  int64_t mayWaitNs = kUnlimitedNs;
   bool operator==(const LayerOption &) const = default;
 };
+
+/// As if the layer's copies back waited for the link for as long as among layers
+/// like it, wherever it lies.
+LayerOption amongAlike(LayerOption option);
 
 /// A time of the schedule at which one stage of the rank runs a microbatch.
 struct Moment {
@@ -117,8 +133,12 @@ StageTimes timesOf(const PolicyProblem &problem, size_t stage,
 /// The definition of all figures. The link copies in the order of layers:
 /// behind layer l it is
 ///   lag(l) = max(tailNs of l, lag(l - 1) + queueNs of l), lag(-1) = 0,
-/// late, of which a stage's forward takes that of its last layer longer; the
-/// rest of extraNs is the sum over all layers.
+/// late, of which a stage's forward takes that of its last layer longer. On the
+/// way back, from the last layer down, it comes to layer l late by
+///   late(l) = max(0, min(late(l + 1), mayWaitNs of l + 1) + earlyCopyNs of l
+///                    - linkFreeNs of l + 1), 0 for the last,
+/// and what that exceeds mayWaitNs of l by, the backward takes longer. The rest
+/// of extraNs is the sum over all layers.
 ///
 /// While layer l of the running stage runs, the layers below it hold their
 /// keptBytes, those above it have given theirs back (backward) or not taken

@@ -4,6 +4,7 @@
 
 #include <charconv>
 #include <optional>
+#include <utility>
 
 namespace moe::policy {
 namespace {
@@ -60,6 +61,8 @@ constexpr std::string_view kScopes =
     "a scope is layers.A-B, mtp.A-B, stageA-B or rankA-B, or one number "
     "instead of A-B";
 
+constexpr std::string_view kLead = "lead";
+
 constexpr std::pair<std::string_view, Scope::Kind> kScopeNames[] = {
     {"layers.", Scope::Kind::layers},
     {"mtp.", Scope::Kind::mtp},
@@ -109,7 +112,19 @@ bool isNameCharacter(char c) {
          (c >= '0' && c <= '9') || c == '_' || c == '.' || c == ':';
 }
 
-Result<Choice> parseChoice(std::string_view item) {
+/// "lead2" as its number.
+Result<int64_t> parseLead(std::string_view item, std::string_view text,
+                          Leads leads) {
+  if (leads == Leads::refused)
+    return wrong(item, "a lead is for what is offloaded");
+  std::optional<int64_t> lead = parseNumber(text.substr(kLead.size()));
+  if (!lead)
+    return wrong(item, "'" + std::string(text) +
+                           "' is no lead; one is leadN, of N layers");
+  return *lead;
+}
+
+Result<Choice> parseChoice(std::string_view item, Leads leads) {
   size_t at = item.find('@');
   Choice choice;
   choice.name = item.substr(0, at);
@@ -121,12 +136,27 @@ Result<Choice> parseChoice(std::string_view item) {
       return wrong(item, "'" + std::string(1, c) +
                              "' cannot be part of a name; names have letters, "
                              "digits, '_', '.' and ':'");
-  if (at == std::string_view::npos)
-    return choice;
-  Result<Scope> scope = parseScope(item, item.substr(at + 1));
-  if (!scope)
-    return scope.error();
-  choice.scope = *scope;
+  bool hasScope = false;
+  while (at != std::string_view::npos) {
+    const size_t next = item.find('@', at + 1);
+    const std::string_view text = item.substr(at + 1, next - at - 1);
+    at = next;
+    if (text.starts_with(kLead)) {
+      Result<int64_t> lead = parseLead(item, text, leads);
+      if (!lead)
+        return lead.error();
+      if (choice.lead)
+        return wrong(item, "it has two leads");
+      choice.lead = *lead;
+      continue;
+    }
+    Result<Scope> scope = parseScope(item, text);
+    if (!scope)
+      return scope.error();
+    if (std::exchange(hasScope, true))
+      return wrong(item, "it has two scopes");
+    choice.scope = *scope;
+  }
   return choice;
 }
 
@@ -159,16 +189,18 @@ std::string print(const Choice &choice) {
     if (choice.scope.last != choice.scope.first)
       text += "-" + std::to_string(choice.scope.last);
   }
+  if (choice.lead)
+    text += "@" + std::string(kLead) + std::to_string(*choice.lead);
   return text;
 }
 
-Result<std::vector<Choice>> parseChoices(std::string_view text) {
+Result<std::vector<Choice>> parseChoices(std::string_view text, Leads leads) {
   if (text.empty())
     return Error{"the list of targets is empty"};
   std::vector<Choice> choices;
   for (size_t begin = 0; begin <= text.size();) {
     size_t end = std::min(text.find(',', begin), text.size());
-    Result<Choice> choice = parseChoice(text.substr(begin, end - begin));
+    Result<Choice> choice = parseChoice(text.substr(begin, end - begin), leads);
     if (!choice)
       return choice.error();
     choices.push_back(std::move(*choice));

@@ -1,8 +1,8 @@
 //===- PolicyText.h - what users write about saved values -------*- C++ -*-===//
 //
-// "norm,moe_act@layers.3-5,expert_fc1@rank0-3,layers.3.mlp.act@stage2": which
-// of the values that training keeps from forward to backward are meant, by the
-// names of targets or of single values. What becomes of them (recompute,
+// "norm,moe_act@layers.3-5,expert_fc1@rank0-3@lead0,layers.3.mlp.act@stage2":
+// which of the values that training keeps from forward to backward are meant,
+// by the names of targets or of single values. What becomes of them (recompute,
 // offload) is another matter. docs/recompute.md has the grammar and the table.
 //
 //===----------------------------------------------------------------------===//
@@ -11,6 +11,7 @@
 #include "support/Result.h"
 
 #include <cstdint>
+#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
@@ -51,16 +52,23 @@ struct Choice {
   /// Of a target; or of a value as plans spell it, whole
   /// ("layers.3.moe.dispatch:rows") or inside its block ("moe.dispatch:rows").
   std::string name;
-  Scope scope;
+  Scope scope = {};
+  /// Layers ahead of its use at which a value comes back from the host; none:
+  /// as many as for all.
+  std::optional<int64_t> lead = {};
   bool operator==(const Choice &) const = default;
 };
 
 /// The choice as it is written.
 std::string print(const Choice &choice);
 
+/// Whether choices may have a lead.
+enum class Leads : uint8_t { refused, taken };
+
 /// Reads a comma list. Errors quote the item and say what is wrong with it.
 /// Whether a name is known is decided where values are: see `unknownName`.
-Result<std::vector<Choice>> parseChoices(std::string_view text);
+Result<std::vector<Choice>> parseChoices(std::string_view text,
+                                         Leads leads = Leads::refused);
 
 /// What to tell about a name that is neither a target nor a saved value.
 std::string unknownName(std::string_view name);

@@ -9,6 +9,9 @@ namespace moe::optimize {
 
 /// Of more, those that lie close together count as one.
 static constexpr size_t kMostHostParts = 64;
+/// Of fronts that are thinned, times on the way back that are closer count as
+/// one.
+static constexpr int64_t kThinnedNs = 1'000'000;
 /// As many can be told apart by all that they have in no time.
 static constexpr size_t kFewNodes = 4096;
 /// Of so many times the nodes that stay, next to all are dropped.
@@ -84,27 +87,31 @@ private:
 } // namespace
 
 /// Drops every node that another one is no worse than in time, kept bytes,
-/// peak, what its last layer has ahead, its lag, bytes on the host, these in
-/// parts of `hostPart`, and pending bytes. O(n log n) for each four of the
-/// latter that occur together.
-void StageFront::dropDominated(std::vector<Node> &nodes, int64_t hostPart,
+/// peak, what its last layer has ahead and copies early, how late that may be,
+/// its lag, bytes on the host, and pending bytes. Bytes on the host and times
+/// on the way back count in parts. O(n log n) for each six of the latter that
+/// occur together.
+void StageFront::dropDominated(std::vector<Node> &nodes, const Parts &parts,
                                bool followsPending) {
   auto keyOf = [](const Node &node) {
     const StageSums &sums = node.sums;
     return std::tuple(sums.extraNs, sums.kept, sums.peak, sums.ahead,
-                      sums.lagNs, sums.host, sums.pending, node.name());
+                      sums.earlyNs, -sums.mayWaitNs, sums.lagNs, sums.host,
+                      sums.pending, node.name());
   };
   std::sort(nodes.begin(), nodes.end(), [&](const Node &a, const Node &b) {
     // Mostly that decides, and there are many to sort.
     return a.sums.extraNs != b.sums.extraNs ? a.sums.extraNs < b.sums.extraNs
                                             : keyOf(a) < keyOf(b);
   });
-  Seen<std::array<int64_t, 4>> seen;
+  Seen<std::array<int64_t, 6>> seen;
   std::erase_if(nodes, [&](const Node &node) {
-    return seen.isDominated({node.sums.host / hostPart, node.sums.ahead,
-                             node.sums.lagNs,
-                             followsPending ? node.sums.pending : 0},
-                            node.sums.kept, node.sums.peak);
+    const StageSums &sums = node.sums;
+    return seen.isDominated({sums.host / parts.hostBytes, sums.ahead,
+                             sums.earlyNs / parts.ns,
+                             -(sums.mayWaitNs / parts.ns), sums.lagNs,
+                             followsPending ? sums.pending : 0},
+                            sums.kept, sums.peak);
   });
 }
 
@@ -147,7 +154,7 @@ void StageFront::thin(std::vector<Node> &nodes, int64_t weight, size_t most) {
       },
       [](const Node &node) { return node.sums.extraNs; }, most / 2);
   nodes.insert(nodes.end(), later.begin(), later.end());
-  dropDominated(nodes, kUnlimitedBytes, false); // equal ones, too
+  dropDominated(nodes, {kUnlimitedBytes, kThinnedNs}, false); // equal ones, too
 }
 
 std::unique_ptr<StageFront>
@@ -187,8 +194,11 @@ StageFront::extend(const std::vector<LayerOption> &options,
         [](const LayerOption &option) { return option.pendingBytes == 0; });
   // Where most of many nodes go anyway, thinning drops next to all that others
   // dominate, and takes less time.
-  if (!isThinned || next.size() < kMany * limits.most)
-    dropDominated(next, hostPart, follows);
+  if (!isThinned || next.size() < kMany * limits.most) {
+    const bool isCoarse = !limits.followsPending && next.size() > limits.most;
+    dropDominated(next, {hostPart, isCoarse ? kThinnedNs : 1}, follows);
+    made->exact &= !isCoarse;
+  }
   if (next.size() > limits.most) {
     if (isLimited)
       keepFrontByHost(

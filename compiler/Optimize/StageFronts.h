@@ -23,12 +23,15 @@ struct StageSums {
   int64_t kept = 0; ///< of all layers
   /// The most while one of them runs, beyond what other microbatches hold.
   int64_t peak = 0;
-  int64_t extraNs = 0; ///< sum over the layers
+  int64_t extraNs = 0; ///< but for the lag
   int64_t host = 0;    ///< on the host, of all layers
   int64_t ahead = 0;   ///< aheadBytes of the last layer
   int64_t pending = 0; ///< of all layers
   /// How much later than the forward its copies to the host end.
   int64_t lagNs = 0;
+  int64_t earlyNs = 0; ///< earlyCopyNs of the last layer
+  /// How late copies back may come to the last layer without a wait for them.
+  int64_t mayWaitNs = kUnlimitedNs;
 
   /// If there are no more layers.
   int64_t takenNs() const { return extraNs + lagNs; }
@@ -43,7 +46,12 @@ struct StageSums {
     kept += option.keptBytes;
     ahead = option.aheadBytes;
     pending += option.pendingBytes;
-    extraNs += option.extraNs;
+    // With this layer in time, what those below wait for; late by more than is
+    // left then, they wait for that as well.
+    const int64_t lateNs = earlyNs - option.linkFreeNs;
+    extraNs += option.extraNs + std::max<int64_t>(0, lateNs - mayWaitNs);
+    mayWaitNs = std::clamp<int64_t>(mayWaitNs - lateNs, 0, option.mayWaitNs);
+    earlyNs = option.earlyCopyNs;
     host += option.hostBytes;
     lagNs = std::max(option.tailNs, lagNs + option.queueNs);
   }
@@ -149,7 +157,11 @@ private:
   /// See StageFronts::of().
   std::unique_ptr<StageFront> extend(const std::vector<LayerOption> &options,
                                      const StageLimits &limits) const;
-  static void dropDominated(std::vector<Node> &nodes, int64_t hostPart,
+  /// Within which amounts count as one.
+  struct Parts {
+    int64_t hostBytes = 1, ns = 1;
+  };
+  static void dropDominated(std::vector<Node> &nodes, const Parts &parts,
                             bool followsPending);
   static void thin(std::vector<Node> &nodes, int64_t weight, size_t most);
 

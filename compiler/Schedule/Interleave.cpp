@@ -484,6 +484,14 @@ int64_t durationNs(const plan::Program &program) {
   return clock.end();
 }
 
+std::vector<int64_t> endsNs(const plan::Program &program) {
+  Clock clock;
+  Cursor cursor(program);
+  while (!cursor.done())
+    cursor.issue(clock);
+  return std::move(cursor.ends);
+}
+
 int64_t durationNs(const plan::Program &first, const plan::Program &second,
                    const std::vector<int64_t> &order) {
   Clock clock;

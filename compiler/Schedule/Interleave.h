@@ -26,6 +26,9 @@ namespace moe::schedule {
 /// have ended.
 int64_t durationNs(const plan::Program &program);
 
+/// When each op of such a program ends.
+std::vector<int64_t> endsNs(const plan::Program &program);
+
 /// The same for two programs whose ops are issued in `order` (0 or 1: whose op
 /// is next, as often as that program has ops) on the same streams.
 int64_t durationNs(const plan::Program &first, const plan::Program &second,

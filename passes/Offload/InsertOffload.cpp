@@ -192,8 +192,9 @@ private:
   /// A value on the host as a region takes it.
   struct Arrival {
     BlockArgument argument;
-    Operation *user; ///< the first
+    Operation *user; ///< the first; null: none
     std::string name;
+    OffloadLead lead;
   };
 
   SmallVector<BlockArgument> argumentsFor(unsigned kept) {
@@ -215,7 +216,12 @@ private:
     return positions;
   }
 
-  /// Whether its way back would begin with the backward region.
+  OffloadLead leadOf(const CoveredValue &chosen) const {
+    return chosen.lead ? OffloadLead{.layers = *chosen.lead} : lead;
+  }
+
+  /// Whether its way back would begin with the backward region, with the lead
+  /// that all have: with less it would have left the device for a moment only.
   bool isNeededAtOnce(Value value) {
     for (unsigned position : positionsOf(value))
       for (BlockArgument argument : argumentsFor(position))
@@ -237,22 +243,26 @@ private:
     for (unsigned position : positionsOf(chosen.value)) {
       yield.getKeptMutable()[position].assign(copy.getResult());
       for (BlockArgument argument : argumentsFor(position))
-        arrive(argument, copy.getType(), chosen.name + ".reload", ops);
+        arrive({argument, firstUser(argument), chosen.name + ".reload",
+                leadOf(chosen)},
+               copy.getType(), ops);
     }
     decisions.push_back(pipe::DecisionAttr::get(
         stage.getContext(), pipe::Action::Offload, chosen.name,
         plan::alignUp(getByteSize(chosen.value.getType())), ops,
-        policy::print(choices[chosen.choice])));
+        policy::print({choices[chosen.choice].name,
+                       choices[chosen.choice].scope, chosen.lead})));
   }
 
   /// The value comes to a region on the host, and from there to the one behind
   /// it.
-  void arrive(BlockArgument argument, Type type, const std::string &name,
+  void arrive(const Arrival &arrival, Type type,
               SmallVectorImpl<StringAttr> &ops) {
+    BlockArgument argument = arrival.argument;
     argument.setType(type);
-    if (Operation *user = firstUser(argument)) {
-      arrivals[argument.getOwner()].push_back({argument, user, name});
-      auto op = StringAttr::get(stage.getContext(), name);
+    if (arrival.user) {
+      arrivals[argument.getOwner()].push_back(arrival);
+      auto op = StringAttr::get(stage.getContext(), arrival.name);
       if (!llvm::is_contained(ops, op))
         ops.push_back(op);
     }
@@ -260,9 +270,12 @@ private:
     if (region != &stage.getBackwardInput())
       return;
     for (auto [index, kept] : llvm::enumerate(yieldOf(*region).getKept()))
-      if (kept == argument)
-        arrive(stage.getWeightGrad().getArgument(index), type,
-               name + "_for_weights", ops);
+      if (kept == argument) {
+        BlockArgument behind = stage.getWeightGrad().getArgument(index);
+        arrive({behind, firstUser(behind), arrival.name + "_for_weights",
+                arrival.lead},
+               type, ops);
+      }
   }
 
   /// Copies back what arrived: what is used first comes first.
@@ -275,7 +288,7 @@ private:
                    : a.argument.getArgNumber() < b.argument.getArgNumber();
       });
       for (Arrival &arrival : list) {
-        OpBuilder builder(pointAhead(arrival.user, lead));
+        OpBuilder builder(pointAhead(arrival.user, arrival.lead));
         auto reload = pipe::ReloadOp::create(
             builder, nameLoc(stage.getContext(), arrival.name),
             arrival.argument);
@@ -348,7 +361,7 @@ LogicalResult moe::insertOffload(ModuleOp module, const OffloadRequest &request,
   if (request.targets.empty())
     return success();
   Result<std::vector<policy::Choice>> choices =
-      policy::parseChoices(request.targets);
+      policy::parseChoices(request.targets, policy::Leads::taken);
   if (!choices)
     return module.emitError() << "offload: " << choices.error().message;
   return insertOffload(module, *choices, request.lead, turning);

@@ -2,11 +2,13 @@
 
 #include "passes/Policies/BlockBench.h"
 
+#include "compiler/Cost/Cost.h"
 #include "compiler/Optimize/Placement.h"
 #include "compiler/Optimize/PolicyText.h"
 #include "compiler/Schedule/Interleave.h"
 #include "passes/Offload/InsertOffload.h"
 #include "passes/Partition/PartitionStages.h"
+#include "passes/Policies/LinkWaits.h"
 #include "passes/Policies/Targets.h"
 #include "passes/Recompute/ReplayRewriter.h"
 #include "passes/Releases/PlaceReleases.h"
@@ -117,6 +119,30 @@ FailureOr<plan::Stage> moe::buildBlockStage(BlockOp block,
   return buildStagePrograms(stage, timing, StageDetail::figures);
 }
 
+/// From where `region` begins to each of its ops, one after the other.
+static llvm::DenseMap<Operation *, int64_t>
+startsOf(Region &region,
+         ArrayRef<std::pair<Operation *, OpFigures>> figuresOfOps) {
+  llvm::DenseMap<Operation *, int64_t> starts;
+  int64_t ns = 0;
+  for (const auto &[op, figures] : figuresOfOps)
+    if (op->getParentRegion() == &region) {
+      starts[op] = ns;
+      ns += figures.timeNs;
+    }
+  return starts;
+}
+
+/// The first op of `region` that uses one of its arguments; null: none does.
+static Operation *firstUser(Region &region, size_t argument) {
+  Operation *first = nullptr;
+  if (!region.empty())
+    for (Operation *user : region.getArgument(argument).getUsers())
+      if (!isa<pipe::YieldOp>(user) && (!first || user->isBeforeInBlock(first)))
+        first = user;
+  return first;
+}
+
 BlockBench::BlockBench(ArrayRef<BlockOp> blocks, const SymbolTable &symbols,
                        const TimingInputs &timing, StageHabits habits)
     : timing(timing), habits(habits), module(makeModule(blocks, symbols)),
@@ -131,13 +157,31 @@ BlockBench::BlockBench(ArrayRef<BlockOp> blocks, const SymbolTable &symbols,
   stage->walk([&](KernelOpInterface kernel) {
     figuresOfOps.push_back({kernel, figuresOfOp(kernel, timing)});
   });
-  for (Value value : keptBy(stage)) {
+  Region &backward =
+      habits.isSplit ? stage.getBackwardInput() : stage.getBackward();
+  const llvm::DenseMap<Operation *, int64_t> starts =
+      startsOf(backward, figuresOfOps);
+  const cost::Link link =
+      cost::hostLink(timing.machine, cost::HostCopy::to_device, false);
+  Operation *lowest = nullptr; // the first op of the lowest block
+  if (!backward.empty())
+    for (Operation &op : backward.front().without_terminator())
+      if (!lowest && blockOf(getOpName(&op)) == 0)
+        lowest = &op;
+  for (auto [index, value] : llvm::enumerate(keptBy(stage))) {
     Kept &each = values.emplace_back();
     Operation *op = value.getDefiningOp();
     each.planName = getPlanName(stage, value);
     each.part = partOf(each.planName);
     each.opPart = op ? partOf(getOpName(op).str()) : "";
     each.bytes = plan::alignUp(getByteSize(value.getType()));
+    each.copyNs = cost::transferNs(link, each.bytes);
+    if (Operation *user =
+            firstUser(backward, stage.getNumHiddenOutputs() + index)) {
+      each.neededNs = starts.lookup(user);
+      each.isDeferred = lowest && lowest->isBeforeInBlock(user) &&
+                        blockOf(getOpName(user)) != 0;
+    }
     each.isReplayable = op && isReplayable(op);
     each.isDispatched = op && isa<DispatchOp>(op);
     each.isOutput = llvm::is_contained(yieldOf(stage).getResults(), value);
@@ -164,6 +208,8 @@ BlockBench::treated(llvm::function_ref<optimize::Treatment(const Kept &)> how) {
       dropped.push_back(value);
     else if (treatment == optimize::Treatment::offload)
       moved.push_back({stage, value, each.planName, 0, true});
+    else if (treatment == optimize::Treatment::offload_late)
+      moved.push_back({stage, value, each.planName, 0, true, 0});
   }
   if (!dropped.empty()) {
     insertReplays(stage, findReplays(stage, dropped, ReplayOptions()),
@@ -185,6 +231,7 @@ BlockBench::treated(llvm::function_ref<optimize::Treatment(const Kept &)> how) {
   std::vector<std::vector<size_t>> blocks; // of ops, by program
   for (const plan::Program &program : built->programs)
     blocks.push_back(blocksOfOps(stage, program.phase));
+  setLinkWaits(*built, blocks, figures);
   setPending(*built, blocks, figures);
   setPeaks(*built, blocks, figures);
   return figures;
@@ -205,6 +252,19 @@ std::vector<size_t> BlockBench::blocksOfOps(pipe::StageOp stage,
                            .without_terminator())
     blocks.push_back(blockOf(getOpName(&op)));
   return blocks;
+}
+
+void BlockBench::setLinkWaits(plan::Stage &built, BlocksOfOps blocksOf,
+                              BlockFigures &figures) {
+  for (auto [program, blocks] : llvm::zip(built.programs, blocksOf)) {
+    if (program.phase == plan::Phase::weight_grad) {
+      figures.unhinderedNs += schedule::durationNs(program);
+    } else if (program.phase != plan::Phase::forward) {
+      const LinkWaits waits = findLinkWaits(program, blocks);
+      figures.unhinderedNs += waits.unhinderedNs;
+      figures.mayWaitNs = waits.mayWaitNs;
+    }
+  }
 }
 
 void BlockBench::setPending(const plan::Stage &built, BlocksOfOps blocksOf,

@@ -24,6 +24,9 @@ mlir::FailureOr<plan::Stage> buildBlockStage(BlockOp block,
 struct BlockFigures {
   int64_t forwardNs = 0;
   int64_t backwardNs = 0; ///< both halves together where it is split
+  /// The same without waits for copies back; see LinkWaits.
+  int64_t unhinderedNs = 0;
+  int64_t mayWaitNs = 0;                     ///< LinkWaits::mayWaitNs
   int64_t inputGradNs = 0, weightGradNs = 0; ///< of a split one
   int64_t keptBytes = 0;
   /// The most that lives while each of the blocks runs, forward or backward,
@@ -58,9 +61,18 @@ public:
     std::string part;     ///< the same inside its block
     std::string opPart;   ///< of the op that makes it; empty: none does
     int64_t bytes = 0;
+    int64_t copyNs = 0; ///< back from the host
+    /// From where the backward begins to where it needs the value first.
+    int64_t neededNs = optimize::kUnlimitedNs;
     bool isReplayable = false, isOutput = false;
     bool isInput = false;      ///< what the block before hands on
     bool isDispatched = false; ///< a dispatch makes it
+    /// What needs it first waits behind an exchange of the block below.
+    bool isDeferred = false;
+
+    /// Whether the backward needs it, or where that is split the half for
+    /// gradients of inputs.
+    bool isNeeded() const { return neededNs < optimize::kUnlimitedNs; }
   };
 
   /// `symbols` holds the parameters; `timing` must outlive the bench.
@@ -91,6 +103,9 @@ private:
   std::vector<size_t> blocksOfOps(pipe::StageOp stage, plan::Phase phase) const;
   /// The same of all programs of a stage.
   using BlocksOfOps = llvm::ArrayRef<std::vector<size_t>>;
+  /// Sets what waiting for copies back comes to.
+  static void setLinkWaits(plan::Stage &built, BlocksOfOps blocksOf,
+                           BlockFigures &figures);
   /// Sets what blocks have pending.
   void setPending(const plan::Stage &built, BlocksOfOps blocksOf,
                   BlockFigures &figures) const;

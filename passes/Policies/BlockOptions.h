@@ -12,9 +12,14 @@ namespace moe {
 /// A way to treat the values that a block keeps from forward to backward, which
 /// are named as in "layers.3.NAME", or whole where the block is no layer.
 struct BlockOption {
-  std::vector<std::string> recomputed, offloaded;
-  /// Also what it got from the block before, which has another name there.
-  bool offloadsInput = false;
+  struct Offloaded {
+    std::string value;
+    /// What it got from the block before, which has another name there.
+    bool isInput = false;
+    bool isLate = false; ///< see optimize::Treatment
+  };
+  std::vector<std::string> recomputed;
+  std::vector<Offloaded> offloaded;
 };
 
 /// What a block takes, everything kept.

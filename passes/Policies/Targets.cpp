@@ -73,6 +73,7 @@ struct Inventory {
     }
     // The names do not move any more.
     for (Kept &entry : kept) {
+      wholeNames.insert(entry.name);
       entry.place = placeOf(entry.name);
       if (Operation *op = entry.value.getDefiningOp())
         entry.opPart = placeOf(getOpName(op)).part;
@@ -89,6 +90,7 @@ struct Inventory {
 
   SmallVector<Kept> kept;
   llvm::StringSet<> opNames;
+  llvm::StringSet<> wholeNames; ///< of kept values
   int64_t stages = 0;
   int64_t count[5] = {}; ///< by Scope::Kind
 };
@@ -129,8 +131,12 @@ bool isInScope(const Kept &kept, const Scope &scope) {
 
 bool matches(const Kept &kept, const Choice &choice,
              const policy::Target *target, const Inventory &inventory) {
+  // "lm_head" is that of the model, where it has one, not those of modules.
   if (!target)
-    return kept.name == choice.name || kept.place.part == choice.name;
+    return kept.name == choice.name ||
+           (kept.place.part == choice.name &&
+            (choice.scope.kind == kept.place.kind ||
+             !inventory.wholeNames.contains(choice.name)));
   if (kept.opPart.empty() || !policy::covers(*target, kept.opPart))
     return false;
   return target->needs.empty() ||
@@ -196,6 +202,7 @@ moe::resolveChoices(ModuleOp module, ArrayRef<Choice> choices,
     return std::pair(covered[b].size(), a) < std::pair(covered[a].size(), b);
   });
   SmallVector<std::optional<size_t>> owner(inventory.kept.size());
+  SmallVector<std::optional<int64_t>> leads(inventory.kept.size());
   for (size_t choice : widestFirst) {
     llvm::SmallSetVector<size_t, 4> others;
     bool hasOwn = false;
@@ -205,8 +212,10 @@ moe::resolveChoices(ModuleOp module, ArrayRef<Choice> choices,
       else
         hasOwn = true;
       owner[number] = owner[number].value_or(choice);
+      if (choices[choice].lead)
+        leads[number] = choices[choice].lead;
     }
-    if (hasOwn)
+    if (hasOwn || choices[choice].lead)
       continue;
     InFlightDiagnostic remark = module.emitRemark()
                                 << technique << ": '"
@@ -217,9 +226,10 @@ moe::resolveChoices(ModuleOp module, ArrayRef<Choice> choices,
              << policy::print(choices[other]) << "'";
   }
   SmallVector<CoveredValue> result;
-  for (auto [kept, choice] : llvm::zip(inventory.kept, owner))
+  for (auto [kept, choice, lead] : llvm::zip(inventory.kept, owner, leads))
     if (choice)
       result.push_back({kept.stage, kept.value, kept.name, *choice,
-                        policy::findTarget(choices[*choice].name) == nullptr});
+                        policy::findTarget(choices[*choice].name) == nullptr,
+                        lead});
   return result;
 }

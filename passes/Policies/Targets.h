@@ -4,6 +4,7 @@
 #include "compiler/Optimize/PolicyText.h"
 #include "dialects/Pipe/IR/Pipe.h"
 
+#include <optional>
 #include <string>
 
 namespace moe {
@@ -16,6 +17,8 @@ struct CoveredValue {
   size_t choice;     ///< that covers it: index
   /// Whether the choice names this very value, not a target.
   bool isNamed;
+  /// Choice::lead of the narrowest that covers it and has one.
+  std::optional<int64_t> lead = {};
 };
 
 /// The name of a value of a stage's forward region in the plan: that of its op
@@ -25,7 +28,8 @@ std::string getPlanName(pipe::StageOp stage, mlir::Value value);
 /// The values kept by the stages of `module` that `choices` cover, each once,
 /// stage by stage and in the order in which a stage keeps them. Of choices that
 /// overlap the one that covers most has the value; for one that has nothing of
-/// its own left there is a remark. Diagnostics begin with `technique`
+/// its own left, nor a lead, there is a remark. Diagnostics begin with
+/// `technique`
 /// ("recompute", "offload").
 /// Emits an error at `module` and fails for a choice that covers nothing: an
 /// unknown name, a target that no layer in its scope has, or a scope outside

@@ -151,38 +151,37 @@ std::string nameOf(const testing::TestParamInfo<Case> &info) {
 } // namespace
 
 // All layers of a kind treated alike, in every way that is weighed: exact where
-// all is kept, mostly within a third of a percent elsewhere. Far off are the
-// ways that move nearly everything to the host, many of those behind the best
-// bargains: what copies back do to each other depends on all of them.
+// all is kept, next to that in time and mostly within a third of a percent in
+// bytes elsewhere. Farther off are a few of the ways that move nearly everything
+// to the host, behind the best bargains.
 TEST_P(Account, IsWhatRanksTakeWhereLayersAreAlike) {
   std::vector<Errors> ofBargains, all;
   for (size_t way = 0; way < ways(); ++way)
     for (const Errors &errors :
          errorsOf([&](size_t options) { return std::min(way, options - 1); })) {
-      EXPECT_LT(errors.ofTime, way == 0 ? 1e-6 : .105) << "way " << way;
-      EXPECT_LT(errors.ofBytes, way == 0 ? .005 : .045) << "way " << way;
+      EXPECT_LT(errors.ofTime, way == 0 ? 1e-6 : .045) << "way " << way;
+      EXPECT_LT(errors.ofBytes, way == 0 ? .005 : .04) << "way " << way;
       all.push_back(errors);
       if (way < optimize::kFollowedOptions)
         ofBargains.push_back(errors);
     }
-  EXPECT_LT(mean(ofBargains).ofTime, .003);
+  EXPECT_LT(mean(ofBargains).ofTime, .0003);
   EXPECT_LT(mean(ofBargains).ofBytes, .0035);
-  EXPECT_LT(mean(all).ofTime, .004);
+  EXPECT_LT(mean(all).ofTime, .0015);
   EXPECT_LT(mean(all).ofBytes, .004);
 }
 
 // Every layer treated in a way of its own, as choices for a capacity may have
-// it. Farther off than the best bargains are those that alternate what fills
-// the link with what leaves it idle: layers are measured beside others like
-// them.
+// it. Farther off in bytes are layers beside others that have more ahead than
+// those like them, beside which they were measured: the account says more.
 TEST_P(Account, IsWhatRanksTakeWhereEachLayerIsAnother) {
   const Errors ofBargains =
-      ofMixedLayers(1, 24, {.03, .03}, optimize::kFollowedOptions);
-  EXPECT_LT(ofBargains.ofTime, .004);
-  EXPECT_LT(ofBargains.ofBytes, .0045);
-  const Errors ofAll = ofMixedLayers(1, 24, {.08, .03});
-  EXPECT_LT(ofAll.ofTime, .012);
-  EXPECT_LT(ofAll.ofBytes, .0045);
+      ofMixedLayers(1, 24, {.0075, .037}, optimize::kFollowedOptions);
+  EXPECT_LT(ofBargains.ofTime, .0007);
+  EXPECT_LT(ofBargains.ofBytes, .005);
+  const Errors ofAll = ofMixedLayers(1, 24, {.036, .03});
+  EXPECT_LT(ofAll.ofTime, .004);
+  EXPECT_LT(ofAll.ofBytes, .005);
 }
 
 /// Other schedules than 1F1B, for one model.
@@ -194,8 +193,8 @@ class AccountOfSchedules : public Account {};
 // from the host also hides behind others that were not measured beside it, and
 // pairs that overlap.
 TEST_P(AccountOfSchedules, IsNearWhatRanksTakeWhereEachLayerIsAnother) {
-  const Errors average = ofMixedLayers(2, 12, {.08, .06});
-  EXPECT_LT(average.ofTime, .03);
+  const Errors average = ofMixedLayers(2, 12, {.045, .05});
+  EXPECT_LT(average.ofTime, .016);
   EXPECT_LT(average.ofBytes, .02);
 }
 

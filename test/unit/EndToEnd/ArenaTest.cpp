@@ -4,6 +4,8 @@
 
 #include <gtest/gtest.h>
 
+#include <string_view>
+
 using namespace moe;
 
 namespace {
@@ -18,7 +20,8 @@ struct Case {
 class ArenasOfPublishedModels : public testing::TestWithParam<Case> {};
 
 // Arenas are less than a hundredth above what is in use at a time at most,
-// whether everything is kept or the planner treats what is kept.
+// whether everything is kept or the planner treats what is kept; a quarter of
+// that more where it does and ranks have two stages.
 TEST_P(ArenasOfPublishedModels, AreNearTheBound) {
   driver::PlanRequest request;
   request.modelPath =
@@ -37,7 +40,9 @@ TEST_P(ArenasOfPublishedModels, AreNearTheBound) {
     EXPECT_TRUE(made->plan.prediction.fits);
     for (const plan::Assumption &assumption : made->plan.assumptions)
       if (assumption.name == "packing.gap_to_bound") {
-        EXPECT_LE(std::stod(assumption.value), 1)
+        const bool isHard =
+            isTight && std::string_view(GetParam().schedule) != "1f1b";
+        EXPECT_LE(std::stod(assumption.value), isHard ? 1.25 : 1)
             << (isTight ? "tight: " : "everything kept: ") << assumption.source;
       }
   }

@@ -115,6 +115,18 @@ private:
     return text;
   }
 
+  /// Some of the items of a list with leads of their own.
+  std::string withLeads(const std::string &list) {
+    std::string text;
+    for (char c : list + ',') {
+      if (c == ',' && oneIn(3))
+        text += "@lead" + std::to_string(random() % 3);
+      text += c;
+    }
+    text.pop_back();
+    return text;
+  }
+
   Status drawTreatment(const plan::Plan &kept) {
     std::vector<std::string> targets, values = keptValues(kept);
     for (const policy::Target &target : policy::targets())
@@ -125,7 +137,7 @@ private:
     if (isTrained && !oneIn(4))
       request.recompute = someOf(oneIn(3) ? values : targets, 3);
     if (isTrained && !oneIn(3))
-      request.offload = someOf(oneIn(3) ? targets : values, 6);
+      request.offload = withLeads(someOf(oneIn(3) ? targets : values, 6));
     if (isTrained && request.schedule != "auto" && oneIn(8))
       MOE_RETURN_IF_ERROR(leaveToPlanner(kept));
     request.keepHandles =

@@ -128,6 +128,40 @@ TEST(LayerOptions, TargetsAreConsideredTogether) {
   EXPECT_EQ(findOptions(problem).treatments.size(), 1U);
 }
 
+// What comes back late has nothing ahead, and costs time where it is needed
+// before it is there: the second value is in time late, both are not.
+TEST(LayerOptions, WhatMayComeLateDoesSoInTimeOrAtAll) {
+  LayerOptionsProblem problem;
+  problem.valueBytes = {100, 100};
+  problem.mayRecompute.assign(2, false);
+  problem.mayOffload.assign(2, true);
+  problem.copyNs = {10, 10};
+  problem.neededNs = {5, 15};
+  problem.evaluate = [](const LayerTreatment &treatment) {
+    LayerOption option{0, 0, 200};
+    for (Treatment each : treatment) {
+      option.keptBytes += each == Treatment::keep ? 100 : 0;
+      option.aheadBytes += each == Treatment::offload ? 100 : 0;
+    }
+    option.extraNs = treatment[0] == Treatment::offload_late ? 5 : 0;
+    return LayerFigures{option, option};
+  };
+  constexpr Treatment early = Treatment::offload,
+                      late = Treatment::offload_late;
+  EXPECT_THAT(findOptions(problem).treatments,
+              testing::Not(testing::Contains(testing::Contains(late))));
+  problem.mayComeLate = {true, true};
+  const std::vector<LayerTreatment> both = findOptions(problem).treatments;
+  EXPECT_THAT(both, testing::Contains(LayerTreatment{early, late}));
+  EXPECT_THAT(both, testing::Contains(LayerTreatment{late, late}));
+  EXPECT_THAT(both,
+              testing::Not(testing::Contains(LayerTreatment{early, early})));
+  problem.mayComeLate = {false, true};
+  const std::vector<LayerTreatment> one = findOptions(problem).treatments;
+  EXPECT_THAT(one, testing::Contains(LayerTreatment{early, late}));
+  EXPECT_THAT(one, testing::Not(testing::Contains(LayerTreatment{late, late})));
+}
+
 // Each of two values that one op makes is dear alone; both together cost next
 // to nothing. Either way is found, with a third value behind it: together
 // less time is taken, alone less lives at the peak.

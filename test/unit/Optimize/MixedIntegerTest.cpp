@@ -56,8 +56,10 @@ public:
         program.addRow(one, 1, 1);
       }
     }
-    for (size_t s = 0; s < columns.size(); ++s)
+    for (size_t s = 0; s < columns.size(); ++s) {
       addLags(s);
+      addWaits(s);
+    }
     for (const Moment &moment : problem.moments)
       for (size_t row = 0;
            row < problem.stages[static_cast<size_t>(moment.running)].size();
@@ -110,6 +112,37 @@ private:
       lags.back().push_back(lag);
       before = lag;
     }
+  }
+
+  /// How late copies back come to each layer, from the last one down, and how
+  /// long it waits for them.
+  void addWaits(size_t stage) {
+    int late = -1, wait = -1; // of the layer above
+    for (size_t l = columns[stage].size() - 1; l-- > 0;) {
+      const int lateHere = program.addContinuous(0);
+      const int waitHere = program.addContinuous(1);
+      Entries link = {{lateHere, 1}}, own = {{waitHere, 1}, {lateHere, -1}};
+      addTimes(link, stage, l, &LayerOption::earlyCopyNs, -1);
+      addTimes(link, stage, l + 1, &LayerOption::linkFreeNs, 1);
+      addTimes(own, stage, l, &LayerOption::mayWaitNs, 1);
+      if (late != -1) {
+        link.emplace_back(late, -1);
+        link.emplace_back(wait, 1);
+      }
+      program.addRow(link, 0, kInfinite);
+      program.addRow(own, 0, kInfinite);
+      late = lateHere;
+      wait = waitHere;
+    }
+  }
+  void addTimes(Entries &row, size_t stage, size_t layer,
+                int64_t LayerOption::*time, int64_t factor) const {
+    constexpr int64_t most = 1'000'000; // longer than all of a stage
+    const std::vector<LayerOption> &options =
+        optionsOf(problem.stages[stage][layer]);
+    for (size_t o = 0; o < options.size(); ++o)
+      row.emplace_back(columns[stage][layer][o],
+                       factor * std::min(most, options[o].*time));
   }
 
   /// While the layer `row` of the running stage runs; late: what the one below
@@ -462,8 +495,12 @@ PartitionProblem randomModel(Random &random, bool isV) {
                        ? randomOptions(random, random(4, isV ? 5 : 6),
                                        made.forwardNs + made.backwardNs)
                        : std::vector<LayerOption>{{0, 100, 300}};
-    for (LayerOption &option : made.options)
+    for (LayerOption &option : made.options) {
       option.pendingBytes = isV ? random(0, 100) : 0;
+      // Who waits for copies back depends on where the stages end: all cuts of
+      // PartitionTest have these.
+      option = amongAlike(option);
+    }
     if (kind == 2) {
       made.lastOptions = made.options;
       for (LayerOption &option : made.lastOptions)

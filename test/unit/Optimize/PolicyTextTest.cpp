@@ -14,8 +14,8 @@ using testing::HasSubstr;
 
 namespace {
 
-std::string errorOf(std::string_view text) {
-  Result<std::vector<Choice>> choices = parseChoices(text);
+std::string errorOf(std::string_view text, Leads leads = Leads::refused) {
+  Result<std::vector<Choice>> choices = parseChoices(text, leads);
   EXPECT_FALSE(choices) << text;
   return choices ? std::string() : choices.error().message;
 }
@@ -79,9 +79,33 @@ TEST(PolicyText, ErrorsQuoteTheItem) {
   for (const char *text :
        {"norm@rank", "norm@rank-", "norm@rank1-", "norm@rank-1", "norm@rank 1",
         "norm@rank1-2-3", "norm@rank+1", "norm@rank0x1", "norm@rank1000000000",
-        "norm@rank99999999999999999999", "norm@layers.1@rank0"})
+        "norm@rank99999999999999999999"})
     EXPECT_THAT(errorOf(text), HasSubstr("is no number or range of numbers"))
         << text;
+}
+
+TEST(PolicyText, ReadsLeads) {
+  const char *text = "norm@lead0,moe_act@layers.3-5@lead12,full";
+  Result<std::vector<Choice>> choices = parseChoices(text, Leads::taken);
+  ASSERT_TRUE(choices) << choices.error().message;
+  using Kind = Scope::Kind;
+  std::vector<Choice> expected = {{"norm", {}, 0},
+                                  {"moe_act", {Kind::layers, 3, 5}, 12},
+                                  {"full", {}, std::nullopt}};
+  EXPECT_EQ(*choices, expected);
+  EXPECT_EQ(printAll(*choices), text);
+  // In any order behind the name.
+  EXPECT_EQ(printAll(*parseChoices("norm@lead1@rank2", Leads::taken)),
+            "norm@rank2@lead1");
+  EXPECT_EQ(errorOf("norm@lead1"),
+            "'norm@lead1': a lead is for what is offloaded");
+  EXPECT_EQ(errorOf("norm@lead1@lead2", Leads::taken),
+            "'norm@lead1@lead2': it has two leads");
+  EXPECT_EQ(errorOf("norm@rank1@rank2", Leads::taken),
+            "'norm@rank1@rank2': it has two scopes");
+  for (const char *wrong : {"norm@lead", "norm@lead-1", "norm@lead1x",
+                            "norm@lead1-2", "norm@lead1000000000"})
+    EXPECT_THAT(errorOf(wrong, Leads::taken), HasSubstr("is no lead")) << wrong;
 }
 
 TEST(PolicyText, UnknownNamesListTheTargets) {
@@ -148,9 +172,9 @@ TEST(PolicyText, TargetsNest) {
 // reads back as itself.
 TEST(PolicyText, DamagedTextNeverCrashes) {
   std::mt19937 random(17);
-  const std::string good =
-      "norm,moe_act@layers.3-5,expert_fc1@rank0-3,layers.3.mlp.act@stage2,"
-      "full@mtp.0,moe.dispatch:rows";
+  const std::string good = "norm,moe_act@layers.3-5,expert_fc1@rank0-3@lead0,"
+                           "layers.3.mlp.act@stage2,"
+                           "full@mtp.0,moe.dispatch:rows@lead2";
   using namespace std::string_literals;
   const std::string alphabet = "@,.-:_ 019azZ\n\t\0/%"s;
   int64_t accepted = 0;
@@ -170,13 +194,14 @@ TEST(PolicyText, DamagedTextNeverCrashes) {
         text.insert(at, 1, alphabet[random() % alphabet.size()]);
       }
     }
-    Result<std::vector<Choice>> choices = parseChoices(text);
+    Result<std::vector<Choice>> choices = parseChoices(text, Leads::taken);
     if (!choices) {
       EXPECT_FALSE(choices.error().message.empty());
       continue;
     }
     ++accepted;
-    Result<std::vector<Choice>> again = parseChoices(printAll(*choices));
+    Result<std::vector<Choice>> again =
+        parseChoices(printAll(*choices), Leads::taken);
     ASSERT_TRUE(again) << text;
     EXPECT_EQ(*again, *choices) << text;
   }

@@ -2,21 +2,15 @@
 
 #include "passes/Policies/BlockBench.h"
 
-#include "compiler/Import/IR/ImportModel.h"
 #include "compiler/Optimize/Placement.h"
 #include "compiler/Schedule/Interleave.h"
-#include "dialects/Pipe/IR/Pipe.h"
-#include "driver/Inputs.h"
-#include "passes/Passes.h"
-
-#include "mlir/IR/Builders.h"
-#include "mlir/Pass/PassManager.h"
+#include "test/unit/Policies/Differentiated.h"
 
 #include <gtest/gtest.h>
 
 #include <algorithm>
-#include <optional>
 #include <string>
+#include <tuple>
 
 using namespace mlir;
 using namespace moe;
@@ -24,33 +18,8 @@ using optimize::Treatment;
 
 namespace {
 
-/// Differentiated OLMoE, on four devices.
-class BlockBenches : public testing::Test {
+class BlockBenches : public test::Differentiated {
 protected:
-  void SetUp() override {
-    request.modelPath = "examples/models/olmoe-1b-7b.json";
-    request.layout.expert = 4;
-    request.layout.sequenceLength = 4096;
-    Result<driver::Inputs> gathered = driver::gatherInputs(request);
-    ASSERT_TRUE(gathered) << gathered.error().message;
-    context.loadDialect<MoEDialect, pipe::PipeDialect>();
-    module =
-        importModel(context, gathered->config, Builder(&context).getBF16Type());
-    ASSERT_TRUE(module);
-    (*module)->setAttr(
-        pipe::LayoutAttr::kName,
-        pipe::LayoutAttr::get(&context, 1, 4, 1, 1, 1, 1, 1, 4096));
-    PassManager manager(&context);
-    buildDifferentiation(manager, PlanPipelineOptions());
-    ASSERT_TRUE(succeeded(manager.run(*module)));
-    symbols.emplace(*module);
-    machine = gathered->machine;
-    for (BlockOp block : module->getOps<BlockOp>())
-      if (block.getKind() == BlockKind::decoder)
-        layers.push_back(block);
-    ASSERT_GE(layers.size(), 3u);
-  }
-
   BlockBench bench(size_t count, StageHabits habits = {}) {
     return {ArrayRef(layers).slice(1, count), *symbols, timing, habits};
   }
@@ -67,14 +36,6 @@ protected:
   static BlockFigures kept(BlockBench &bench) {
     return treated(bench, "", Treatment::keep);
   }
-
-  driver::PlanRequest request;
-  MLIRContext context{MLIRContext::Threading::DISABLED};
-  OwningOpRef<ModuleOp> module;
-  std::optional<SymbolTable> symbols;
-  cost::Machine machine;
-  TimingInputs timing{machine, 1.0, 4};
-  SmallVector<BlockOp> layers;
 };
 
 // The bench knows figures and releases in advance; the stage that is built
@@ -189,6 +150,53 @@ TEST_F(BlockBenches, WithoutLeadNothingIsAhead) {
     longer += own.backwardNs > ahead.backwardNs;
   }
   EXPECT_GT(longer, 0);
+}
+
+// One value late is what the same is in a bench without any lead, and alone it
+// makes no difference.
+TEST_F(BlockBenches, LateIsWithoutLead) {
+  BlockBench two = bench(2), none = bench(2, {.leadLayers = 0}), one = bench(1);
+  auto isSame = [](const BlockFigures &a, const BlockFigures &b) {
+    return std::tuple(a.forwardNs, a.backwardNs, a.unhinderedNs, a.mayWaitNs,
+                      a.keptBytes, a.hostBytes, a.aheadBytes) ==
+               std::tuple(b.forwardNs, b.backwardNs, b.unhinderedNs,
+                          b.mayWaitNs, b.keptBytes, b.hostBytes,
+                          b.aheadBytes) &&
+           a.peakBytes == b.peakBytes;
+  };
+  for (const BlockBench::Kept &each : two.kept()) {
+    if (each.opPart.empty() || each.part == two.output().part)
+      continue;
+    SCOPED_TRACE(each.part);
+    EXPECT_TRUE(isSame(treated(two, each.part, Treatment::offload_late),
+                       treated(none, each.part, Treatment::offload)));
+    EXPECT_TRUE(isSame(treated(one, each.part, Treatment::offload_late),
+                       treated(one, each.part, Treatment::offload)));
+  }
+}
+
+// What two blocks wait for the link makes their backward longer than if nothing
+// came back late, by no more than the copies take.
+TEST_F(BlockBenches, WaitsForTheLinkAreToldApart) {
+  BlockBench two = bench(2);
+  const BlockFigures all = kept(two);
+  EXPECT_EQ(all.unhinderedNs, all.backwardNs);
+  EXPECT_GT(all.mayWaitNs, 0); // what is late for a block below
+  int64_t waiting = 0;
+  for (const BlockBench::Kept &each : two.kept()) {
+    if (each.opPart.empty() || each.part == two.output().part)
+      continue;
+    SCOPED_TRACE(each.part);
+    const BlockFigures early = treated(two, each.part, Treatment::offload);
+    EXPECT_EQ(early.unhinderedNs, all.unhinderedNs);
+    EXPECT_LE(early.backwardNs, all.backwardNs + 2 * each.copyNs);
+    EXPECT_LE(early.mayWaitNs, all.mayWaitNs);
+    const BlockFigures late = treated(two, each.part, Treatment::offload_late);
+    EXPECT_GE(late.unhinderedNs, early.unhinderedNs);
+    EXPECT_LE(late.unhinderedNs, all.unhinderedNs + 2 * each.copyNs);
+    waiting += late.unhinderedNs > early.unhinderedNs;
+  }
+  EXPECT_GT(waiting, 0);
 }
 
 // Rows alone follow the handle that stays: later than with a new one, which the

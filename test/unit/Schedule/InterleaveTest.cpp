@@ -114,6 +114,8 @@ TEST(Duration, OfOneProgram) {
   EXPECT_EQ(durationNs(layer), 14);
   layer.ops[2].timeNs = 9;
   EXPECT_EQ(durationNs(layer), 16);
+  EXPECT_EQ(endsNs(layer), (std::vector<int64_t>{5, 12, 14, 16}));
+  EXPECT_TRUE(endsNs({}).empty());
 }
 
 TEST(Interleave, EmptyPrograms) {

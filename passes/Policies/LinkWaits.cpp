@@ -1,0 +1,111 @@
+//===- LinkWaits.cpp - what a block waits for the host link ---------------===//
+
+#include "passes/Policies/LinkWaits.h"
+
+#include "compiler/Schedule/Interleave.h"
+
+#include "llvm/ADT/STLExtras.h"
+#include "llvm/ADT/SmallVector.h"
+
+#include <algorithm>
+
+using namespace moe;
+
+namespace {
+
+bool isCopy(const plan::Op &op) { return op.stream == plan::Stream::copy_in; }
+
+/// Copies of a program, with their times, which they get back in the end.
+class Copies {
+public:
+  explicit Copies(plan::Program &program) {
+    for (plan::Op &op : program.ops)
+      if (isCopy(op))
+        times.emplace_back(&op, op.timeNs);
+  }
+  ~Copies() {
+    for (auto [op, ns] : times)
+      op->timeNs = ns;
+  }
+  Copies(const Copies &) = delete;
+  Copies &operator=(const Copies &) = delete;
+
+private:
+  llvm::SmallVector<std::pair<plan::Op *, int64_t>> times;
+};
+
+/// The block that first reads what an op makes.
+size_t readerOf(const plan::Program &program, size_t maker,
+                llvm::ArrayRef<size_t> blocks) {
+  for (size_t op = maker + 1; op < program.ops.size(); ++op)
+    for (plan::ValueIndex output : program.ops[maker].outputs)
+      if (llvm::is_contained(program.ops[op].inputs, output))
+        return blocks[op];
+  return blocks[maker];
+}
+
+} // namespace
+
+LinkWaits moe::findLinkWaits(plan::Program &backward,
+                             llvm::ArrayRef<size_t> blocks) {
+  const Copies copies(backward);
+  // The lowest block's first op, and where it has its turn: behind all ops of
+  // others, some of which wait behind its first exchange.
+  bool isAlone = true;
+  size_t first = blocks.size(), turn = blocks.size();
+  for (size_t i = blocks.size(); i-- > 0;) {
+    if (isCopy(backward.ops[i]))
+      continue;
+    if (blocks[i] == 0)
+      first = i;
+    else
+      isAlone = false;
+    if (isAlone)
+      turn = i;
+  }
+  if (turn == blocks.size())
+    return {schedule::durationNs(backward), 0};
+  // Of the lowest block: issued while the one above it runs, and in its turn.
+  llvm::SmallVector<plan::Op *> early, late;
+  int64_t earlyNs = 0;
+  size_t next = blocks.size(); // the next that is no copy
+  for (size_t i = blocks.size(); i-- > 0;) {
+    plan::Op &op = backward.ops[i];
+    if (!isCopy(op)) {
+      next = i;
+    } else if (isAlone || readerOf(backward, i, blocks) != 0) {
+      // What waits behind the exchange may bring copies of its own.
+      if (isAlone || i < first)
+        op.timeNs = 0;
+    } else if (next < blocks.size() && blocks[next] != 0) {
+      early.push_back(&op);
+      earlyNs += op.timeNs;
+    } else {
+      late.push_back(&op);
+    }
+  }
+  const llvm::SmallVector<int64_t> earlyTimes(
+      llvm::map_range(early, [](const plan::Op *op) { return op->timeNs; }));
+  for (plan::Op *op : early)
+    op->timeNs = 0;
+  const std::vector<int64_t> ends = schedule::endsNs(backward);
+  LinkWaits waits;
+  waits.unhinderedNs = *std::max_element(ends.begin(), ends.end());
+  const int64_t beginNs = ends[turn] - backward.ops[turn].timeNs;
+  waits.mayWaitNs = waits.unhinderedNs - beginNs;
+  if (early.empty() && late.empty())
+    return waits;
+  // As late as the turn is long: what that makes the backward longer, it is too
+  // late, since from some lateness on a program ends that much later.
+  const int64_t lateNs = waits.mayWaitNs;
+  if (early.empty()) {
+    late.back()->timeNs += lateNs;
+  } else {
+    for (auto [op, ns] : llvm::zip(early, earlyTimes))
+      op->timeNs = ns;
+    early.back()->timeNs += beginNs + lateNs - earlyNs;
+  }
+  waits.mayWaitNs -= std::clamp<int64_t>(
+      schedule::durationNs(backward) - waits.unhinderedNs, 0, waits.mayWaitNs);
+  return waits;
+}
