@@ -425,11 +425,12 @@ def InsertOffload : Pass<"pipe-insert-offload", "::mlir::ModuleOp"> {
   }];
   let options = [
     Option<"targets", "targets", "std::string", /*default=*/"\"\"",
-           "Comma list of targets and values, each with an optional @scope; "
-           "empty: nothing leaves the device">,
+           "Comma list of targets and values, each with an optional @scope and "
+           "@leadN; empty: nothing leaves the device">,
     Option<"leadLayers", "lead-layers", "int64_t", /*default=*/"1",
            "Layers before the one that uses a value first, in the order of the "
-           "backward region, at which it is copied back">,
+           "backward region, at which it is copied back, where it has no lead "
+           "of its own">,
     Option<"leadOps", "lead-ops", "int64_t", /*default=*/"0",
            "Above 0: as many ops before its first use instead">];
   let dependentDialects = ["::moe::pipe::PipeDialect"];

@@ -135,12 +135,13 @@ void declareInputs(CLI::App &app, Options &options) {
   app.add_option(
          "--offload", options.offload,
          "What waits on the host instead of the device: as --recompute, auto "
-         "included; may be repeated")
-      ->type_name("NAME[@SCOPE],...")
+         "included; may be repeated. @leadN: with a lead of its own")
+      ->type_name("NAME[@SCOPE][@leadN],...")
       ->check(notEmpty());
   app.add_option("--offload-lead", request.offloadLead,
                  "Layers before the one that needs it at which a value is "
-                 "copied back from the host")
+                 "copied back from the host; 0: that one; --offload auto "
+                 "chooses between that and this")
       ->check(CLI::Range(0, 1000))
       ->capture_default_str();
   app.add_option_function<std::string>(

@@ -1,12 +1,26 @@
 // RUN: moe-opt %s --pipe-insert-offload=targets=input,a,layers.1.b --verify-roundtrip | FileCheck %s --check-prefixes=CHECK,LAYER
 // RUN: moe-opt %s --pipe-insert-offload="targets=input,a,layers.1.b lead-layers=0" | FileCheck %s --check-prefixes=CHECK,NONE
 // RUN: moe-opt %s --pipe-insert-offload="targets=input,a,layers.1.b lead-ops=1" | FileCheck %s --check-prefixes=CHECK,OPS
+// RUN: moe-opt %s --pipe-insert-offload="targets=input@lead2,a@lead0,layers.1.b@lead1" | FileCheck %s --check-prefix=OWN
 // RUN: moe-opt %s --pipe-insert-offload | FileCheck %s --check-prefix=NOTHING
 
 // Copies to the host stand behind the last use; those back one layer before the
 // one that uses them first, at its begin, or one op before it, and what is used
 // first comes first. What the halves of a backward both use is copied back in
 // both.
+
+// Each with a lead of its own, which the decision says.
+// OWN: reason "input@lead2">
+// OWN-SAME: reason "a@lead0">
+// OWN-SAME: reason "layers.1.b@lead1">
+// OWN: } backward {
+// OWN-NEXT: ^bb0(%[[D:.*]]: tensor<4x4xf32>, %[[HX:.*]]: !pipe.host<tensor<4x4xf32>>, %[[HA:.*]]: !pipe.host<tensor<4x4xf32>>, %[[HB:.*]]: !pipe.host<tensor<4x4xf32>>):
+// OWN-NEXT: pipe.reload %[[HB]]
+// OWN-NEXT: pipe.reload %[[HX]]
+// OWN-NEXT: moe.linear_input_grad %[[D]]
+// OWN-NEXT: moe.linear_weight_grad
+// OWN-NEXT: pipe.reload %[[HA]]
+// OWN-NEXT: moe.linear_input_grad
 
 // NOTHING-NOT: pipe.offload
 // NOTHING-NOT: pipe.reload
