@@ -104,9 +104,9 @@ struct PolicyProblem {
   double hostBytesPerNs = 0;
 
   /// Whether kinds have options, stages layers, moments an entry for every
-  /// stage; nothing but queueNs is negative, peakBytes >= keptBytes and
-  /// forwardPeakBytes, tailNs >= queueNs, sums fit 62 bits, and with a limited
-  /// host each kind has an option that leaves nothing there.
+  /// stage; nothing but queueNs and linkFreeNs is negative, peakBytes >=
+  /// keptBytes and forwardPeakBytes, tailNs >= queueNs, sums fit 62 bits, and
+  /// with a limited host each kind has an option that leaves nothing there.
   Status check() const;
 };
 
