@@ -66,8 +66,8 @@ struct LayerOption {
   bool operator==(const LayerOption &) const = default;
 };
 
-/// As if the layer's copies back waited for the link for as long as among layers
-/// like it, wherever it lies.
+/// As if the layer's copies back waited for the link for as long as among
+/// layers like it, wherever it lies.
 LayerOption amongAlike(LayerOption option);
 
 /// A time of the schedule at which one stage of the rank runs a microbatch.

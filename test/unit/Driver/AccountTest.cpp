@@ -152,8 +152,8 @@ std::string nameOf(const testing::TestParamInfo<Case> &info) {
 
 // All layers of a kind treated alike, in every way that is weighed: exact where
 // all is kept, next to that in time and mostly within a third of a percent in
-// bytes elsewhere. Farther off are a few of the ways that move nearly everything
-// to the host, behind the best bargains.
+// bytes elsewhere. Farther off are a few of the ways that move nearly
+// everything to the host, behind the best bargains.
 TEST_P(Account, IsWhatRanksTakeWhereLayersAreAlike) {
   std::vector<Errors> ofBargains, all;
   for (size_t way = 0; way < ways(); ++way)
