@@ -334,9 +334,7 @@ int64_t leastExtraNs(const PolicyProblem &problem, int64_t capacityBytes,
                         ChoiceBounds::Use::bound)
         .leastNs();
   const QuickerChoices best =
-      precision == Precision::fine
-          ? narrowSearch(problem, capacityBytes, knownNs, kStatesOfBounds)
-          : quickerChoices(problem, capacityBytes, knownNs, Effort::exact);
+      narrowSearch(problem, capacityBytes, knownNs, kStatesOfBounds);
   const bool fits =
       best.choices || knownNs < std::numeric_limits<int64_t>::max();
   return fits || !best.isCertain ? best.leastNs : -1;

@@ -211,7 +211,6 @@ PolicyProblem withoutLag(PolicyProblem problem);
 enum class Precision : uint8_t {
   quick, ///< to compare many
   fine,  ///< to tell of one
-  exact, ///< the optimum itself, where that can be found
 };
 
 /// No choices within `capacityBytes` take less extra time: by the bounds of

@@ -31,16 +31,6 @@ pipe::YieldOp yieldOf(Region &region) {
 // Where copies stand
 //===----------------------------------------------------------------------===//
 
-/// The first op of `region` that uses `argument`, its yield left out; null when
-/// there is none.
-Operation *firstUser(BlockArgument argument) {
-  Operation *first = nullptr;
-  for (Operation *user : argument.getUsers())
-    if (!isa<pipe::YieldOp>(user) && (!first || user->isBeforeInBlock(first)))
-      first = user;
-  return first;
-}
-
 /// Puts the builder behind all that the forward region does with `value`: from
 /// there on the copy is the last to use it, and gives its bytes back when it
 /// ends, without an op of another stream that has to wait for it.

@@ -133,16 +133,6 @@ startsOf(Region &region,
   return starts;
 }
 
-/// The first op of `region` that uses one of its arguments; null: none does.
-static Operation *firstUser(Region &region, size_t argument) {
-  Operation *first = nullptr;
-  if (!region.empty())
-    for (Operation *user : region.getArgument(argument).getUsers())
-      if (!isa<pipe::YieldOp>(user) && (!first || user->isBeforeInBlock(first)))
-        first = user;
-  return first;
-}
-
 BlockBench::BlockBench(ArrayRef<BlockOp> blocks, const SymbolTable &symbols,
                        const TimingInputs &timing, StageHabits habits)
     : timing(timing), habits(habits), module(makeModule(blocks, symbols)),
@@ -176,8 +166,11 @@ BlockBench::BlockBench(ArrayRef<BlockOp> blocks, const SymbolTable &symbols,
     each.opPart = op ? partOf(getOpName(op).str()) : "";
     each.bytes = plan::alignUp(getByteSize(value.getType()));
     each.copyNs = cost::transferNs(link, each.bytes);
-    if (Operation *user =
-            firstUser(backward, stage.getNumHiddenOutputs() + index)) {
+    Operation *user = backward.empty()
+                          ? nullptr
+                          : firstUser(backward.getArgument(
+                                stage.getNumHiddenOutputs() + index));
+    if (user) {
       each.neededNs = starts.lookup(user);
       each.isDeferred = lowest && lowest->isBeforeInBlock(user) &&
                         blockOf(getOpName(user)) != 0;

@@ -21,6 +21,14 @@ static bool isCopy(Operation *op) {
   return isa<pipe::OffloadOp, pipe::ReloadOp>(op);
 }
 
+Operation *moe::firstUser(BlockArgument argument) {
+  Operation *first = nullptr;
+  for (Operation *user : argument.getUsers())
+    if (!isa<pipe::YieldOp>(user) && (!first || user->isBeforeInBlock(first)))
+      first = user;
+  return first;
+}
+
 Operation *moe::pointAhead(Operation *user, const OffloadLead &lead) {
   Operation *point = user;
   int64_t left = lead.ops;

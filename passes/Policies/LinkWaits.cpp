@@ -103,7 +103,9 @@ LinkWaits moe::findLinkWaits(plan::Program &backward,
   } else {
     for (auto [op, ns] : llvm::zip(early, earlyTimes))
       op->timeNs = ns;
-    early.back()->timeNs += beginNs + lateNs - earlyNs;
+    // Where the others alone take longer they are later still.
+    early.back()->timeNs =
+        std::max<int64_t>(0, early.back()->timeNs + beginNs + lateNs - earlyNs);
   }
   waits.mayWaitNs -= std::clamp<int64_t>(
       schedule::durationNs(backward) - waits.unhinderedNs, 0, waits.mayWaitNs);
