@@ -1,79 +1,35 @@
 #include "compiler/Optimize/PackAround.h"
 
 #include <algorithm>
-#include <cstddef>
 #include <tuple>
 
 namespace moe::optimize {
 namespace {
 
-/// Bytes [low, high) that are taken over [begin, end).
-struct Box {
-  int64_t begin, end, low, high;
-};
-
-bool isLower(const Box &a, const Box &b) {
-  return std::tuple(a.low, a.begin) < std::tuple(b.low, b.begin);
-}
-
-void insert(std::vector<Box> &rising, const Box &box) {
-  rising.insert(std::upper_bound(rising.begin(), rising.end(), box, isLower),
-                box);
-}
-
-std::vector<size_t> byBegin(const std::vector<TimedBuffer> &buffers) {
-  std::vector<size_t> order;
-  for (size_t i = 0; i < buffers.size(); ++i)
-    if (buffers[i].size > 0)
-      order.push_back(i);
-  std::sort(order.begin(), order.end(), [&](size_t a, size_t b) {
-    return std::tuple(buffers[a].begin, a) < std::tuple(buffers[b].begin, b);
-  });
-  return order;
-}
-
-/// What is placed and lives at a time that only rises, by rising offset.
-class Surroundings {
-public:
-  Surroundings(const std::vector<TimedBuffer> &placed,
-               const std::vector<int64_t> &places)
-      : placed(placed), places(places), order(byBegin(placed)) {}
-
-  /// Over [begin, end), which is no earlier than before. What fills the whole
-  /// time without a gap is one box.
-  std::vector<Box> during(int64_t begin, int64_t end) {
-    std::erase_if(living, [&](const Box &box) { return box.end <= begin; });
-    for (; next < order.size() && placed[order[next]].begin < end; ++next) {
-      const TimedBuffer &buffer = placed[order[next]];
-      const int64_t low = places[order[next]];
-      if (buffer.end > begin)
-        insert(living, {buffer.begin, buffer.end, low, low + buffer.size});
-    }
-    std::vector<Box> boxes;
-    bool wasWhole = false;
-    for (const Box &box : living) {
-      const bool isWhole = box.begin <= begin && box.end >= end;
-      if (isWhole && wasWhole && boxes.back().high == box.low)
-        boxes.back().high = box.high;
-      else
-        boxes.push_back(box);
-      wasWhole = isWhole;
-    }
-    return boxes;
+/// Those that a cluster meets; what fills its whole time without a gap as one
+/// box.
+std::vector<TimedBox> boxesDuring(const TimedCluster &cluster,
+                                  const std::vector<TimedBox> &boxes) {
+  std::vector<TimedBox> met;
+  bool wasWhole = false;
+  for (const TimedBox &box : boxes) {
+    if (box.end <= cluster.begin || box.begin >= cluster.end)
+      continue;
+    const bool isWhole = box.begin <= cluster.begin && box.end >= cluster.end;
+    if (isWhole && wasWhole && met.back().high == box.low)
+      met.back().high = box.high;
+    else
+      met.push_back(box);
+    wasWhole = isWhole;
   }
-
-private:
-  const std::vector<TimedBuffer> &placed;
-  const std::vector<int64_t> &places;
-  std::vector<size_t> order; ///< of `placed`, by rising begin
-  size_t next = 0;           ///< in `order`
-  std::vector<Box> living;
-};
+  return met;
+}
 
 /// The lowest bytes that `boxes`, which rise, leave free.
-int64_t lowestFree(const std::vector<Box> &boxes, const TimedBuffer &buffer) {
+int64_t lowestFree(const std::vector<TimedBox> &boxes,
+                   const TimedBuffer &buffer) {
   int64_t at = 0;
-  for (const Box &box : boxes) {
+  for (const TimedBox &box : boxes) {
     if (box.end <= buffer.begin || box.begin >= buffer.end)
       continue;
     if (box.low - at >= buffer.size)
@@ -85,36 +41,59 @@ int64_t lowestFree(const std::vector<Box> &boxes, const TimedBuffer &buffer) {
 
 } // namespace
 
-std::vector<int64_t> packAround(const std::vector<TimedBuffer> &placed,
-                                const std::vector<int64_t> &places,
-                                const std::vector<TimedBuffer> &buffers) {
-  std::vector<int64_t> offsets(buffers.size(), 0);
-  Surroundings surroundings(placed, places);
-  const std::vector<size_t> order = byBegin(buffers);
-  for (size_t first = 0; first < order.size();) {
-    int64_t end = buffers[order[first]].end;
-    size_t last = first + 1;
-    for (; last < order.size() && buffers[order[last]].begin < end; ++last)
-      end = std::max(end, buffers[order[last]].end);
-    auto at = [&](size_t i) {
-      return order.begin() + static_cast<std::ptrdiff_t>(i);
-    };
-    std::vector<size_t> together(at(first), at(last));
-    std::sort(together.begin(), together.end(), [&](size_t a, size_t b) {
-      return std::tuple(-buffers[a].size, buffers[a].begin, a) <
-             std::tuple(-buffers[b].size, buffers[b].begin, b);
-    });
-    std::vector<Box> boxes =
-        surroundings.during(buffers[order[first]].begin, end);
-    for (size_t i : together) {
-      const TimedBuffer &buffer = buffers[i];
-      offsets[i] = lowestFree(boxes, buffer);
-      insert(boxes,
-             {buffer.begin, buffer.end, offsets[i], offsets[i] + buffer.size});
-    }
-    first = last;
+std::vector<TimedCluster> clustersOf(const std::vector<TimedBuffer> &buffers) {
+  std::vector<uint32_t> order;
+  for (uint32_t i = 0; i < buffers.size(); ++i)
+    if (buffers[i].size > 0)
+      order.push_back(i);
+  std::sort(order.begin(), order.end(), [&](uint32_t a, uint32_t b) {
+    return std::pair(buffers[a].begin, a) < std::pair(buffers[b].begin, b);
+  });
+  std::vector<TimedCluster> clusters;
+  for (uint32_t i : order) {
+    const TimedBuffer &buffer = buffers[i];
+    if (clusters.empty() || buffer.begin >= clusters.back().end)
+      clusters.push_back({buffer.begin, buffer.end, {}});
+    clusters.back().end = std::max(clusters.back().end, buffer.end);
+    clusters.back().members.push_back(i);
   }
-  return offsets;
+  for (TimedCluster &cluster : clusters)
+    std::sort(cluster.members.begin(), cluster.members.end(),
+              [&](uint32_t a, uint32_t b) {
+                return std::tuple(-buffers[a].size, buffers[a].begin, a) <
+                       std::tuple(-buffers[b].size, buffers[b].begin, b);
+              });
+  return clusters;
+}
+
+int64_t packAround(const std::vector<TimedBuffer> &buffers,
+                   TimedCluster &cluster, const std::vector<TimedBox> &others,
+                   int64_t limit, std::vector<int64_t> &offsets,
+                   size_t &packed) {
+  const std::vector<TimedBox> around = boxesDuring(cluster, others);
+  std::vector<uint32_t> &order = cluster.members;
+  std::vector<TimedBox> boxes;
+  for (int tried = 0;; ++tried) {
+    boxes = around;
+    int64_t reach = 0;
+    size_t n = 0;
+    for (; n < order.size() && reach <= limit; ++n) {
+      const TimedBuffer &buffer = buffers[order[n]];
+      const int64_t low = offsets[order[n]] = lowestFree(boxes, buffer);
+      const int64_t high = low + buffer.size;
+      boxes.insert(std::upper_bound(boxes.begin(), boxes.end(), low,
+                                    [](int64_t at, const TimedBox &each) {
+                                      return at < each.low;
+                                    }),
+                   {buffer.begin, buffer.end, low, high});
+      reach = std::max(reach, high + buffer.above);
+    }
+    packed += n;
+    if (reach <= limit || n == 1 || tried == kAroundTries)
+      return reach;
+    const auto tooHigh = order.begin() + static_cast<ptrdiff_t>(n) - 1;
+    std::rotate(order.begin(), tooHigh, tooHigh + 1);
+  }
 }
 
 } // namespace moe::optimize

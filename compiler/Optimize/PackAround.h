@@ -5,20 +5,41 @@
 //===----------------------------------------------------------------------===//
 #pragma once
 
-#include "compiler/Optimize/TimeOrder.h"
+#include "compiler/Optimize/TimedBuffer.h"
 
+#include <cstddef>
 #include <cstdint>
 #include <vector>
 
 namespace moe::optimize {
 
-/// Offsets of `buffers` such that those that live at the same time share no
-/// byte, nor any with what is `placed`, whose places are `places`. Those that a
-/// chain of common lives connects take the lowest free bytes one after the
-/// other, the largest first. For n buffers, of which c live together, and p
-/// placed ones, of which a do meanwhile: O((n + p) log(n + p) + n (a + c)).
-std::vector<int64_t> packAround(const std::vector<TimedBuffer> &placed,
-                                const std::vector<int64_t> &places,
-                                const std::vector<TimedBuffer> &buffers);
+/// The bytes [low, high) over [begin, end).
+struct TimedBox {
+  int64_t begin, end, low, high;
+};
+
+/// Buffers that a chain of common lives connects.
+struct TimedCluster {
+  int64_t begin, end; ///< of the first and the last of them
+  /// Which of all; in the order in which packAround() last packed them.
+  std::vector<uint32_t> members;
+};
+
+/// The clusters that buffers of some size form, by rising begin; the members of
+/// each, the largest first. O(n log n).
+std::vector<TimedCluster> clustersOf(const std::vector<TimedBuffer> &buffers);
+
+/// Gives the members of a cluster `offsets` such that those that live at the
+/// same time share no byte, nor any with the `others`, which come by rising
+/// offset. One after the other takes the lowest free bytes; as long as one
+/// reaches higher, with what lies above it, than `limit`, the one that reaches
+/// highest goes first the next time, for kAroundTries times. Returns how high
+/// the lowest of these packings reaches. O(n (n + a)) for n members and a
+/// boxes, each time; `packed` counts the members in all of them.
+int64_t packAround(const std::vector<TimedBuffer> &buffers,
+                   TimedCluster &cluster, const std::vector<TimedBox> &others,
+                   int64_t limit, std::vector<int64_t> &offsets,
+                   size_t &packed);
+inline constexpr int kAroundTries = 16;
 
 } // namespace moe::optimize

@@ -20,8 +20,8 @@ enum class Reuse : uint8_t {
 
 struct Arena {
   int64_t bytes = 0;
-  /// The most bytes that are in use at a moment of a program, by the lifetimes
-  /// that `Reuse` asks for: no arena is smaller.
+  /// The most bytes that by the lifetimes that `Reuse` asks for keep out of
+  /// each other's way at a moment of a program: no arena is smaller.
   int64_t boundBytes = 0;
 };
 

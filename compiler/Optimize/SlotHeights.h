@@ -6,7 +6,7 @@
 #pragma once
 
 #include "compiler/Optimize/SlotPlacement.h"
-#include "compiler/Optimize/TimeOrder.h"
+#include "compiler/Optimize/TimedBuffer.h"
 
 #include <limits>
 #include <vector>

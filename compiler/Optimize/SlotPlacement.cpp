@@ -1,9 +1,7 @@
 #include "compiler/Optimize/SlotPlacement.h"
 
-#include "compiler/Optimize/PackAround.h"
 #include "compiler/Optimize/SlotGroups.h"
 #include "compiler/Optimize/SlotHeights.h"
-#include "compiler/Optimize/SlotJudge.h"
 #include "compiler/Optimize/SlotProfile.h"
 #include "compiler/Optimize/SlotStack.h"
 #include "compiler/Optimize/TimeOrder.h"
@@ -18,12 +16,10 @@
 namespace moe::optimize {
 namespace {
 
-constexpr SlotShares kFine = {1024, 256};
+constexpr SlotShares kFine = {1024, 512};
 /// Where there would be more than kMostInstances.
 constexpr SlotShares kCoarse = {32, 64};
-constexpr size_t kMostInstances = 40'000;
-/// Of more, packings are weighed by their own height, which is sooner known.
-constexpr size_t kMostJudged = 24'000;
+constexpr size_t kMostInstances = 150'000;
 /// In slots of one layout there is nothing to gain from small ones.
 constexpr SlotShares kStacked = {16, 256};
 
@@ -33,7 +29,7 @@ public:
              Reuse reuse, int64_t base)
       : plan(plan), rank(rank), contexts(contexts), reuse(reuse), base(base) {}
 
-  SlotHeights run() {
+  SlotHeights run(const BytesAbove &above) {
     if (isStackable()) {
       group(kStacked, false);
       formSlot(rank.stages.front());
@@ -49,8 +45,11 @@ public:
     for (const auto &[stage, own] : groups)
       numberInstances(stage);
     followSteps();
-    rank.hostArenaBytes = pack(true, 0);
-    int64_t height = pack(false, base) - base;
+    std::vector<int64_t> bytesAbove;
+    if (slotBytes == 0)
+      bytesAbove = above(liveHeights(), begins);
+    rank.hostArenaBytes = pack(true, 0, {});
+    int64_t height = pack(false, base, std::move(bytesAbove)) - base;
     writeSlots();
     SlotHeights heights =
         followHeights(rank, contexts, instances, ranges(), begins, base);
@@ -357,9 +356,10 @@ private:
       slots.push_back({slotBytes, slot.life.begin, slot.life.end});
       keys.push_back(key);
     }
-    std::vector<int64_t> offsets = packTimed(slots);
+    const std::vector<int64_t> offsets =
+        packTimed({std::move(slots), {}, {}, from}).kept;
     int64_t top = from;
-    for (size_t i = 0; i < slots.size(); ++i) {
+    for (size_t i = 0; i < keys.size(); ++i) {
       const int64_t begin = from + offsets[i];
       top = std::max(top, begin + slotBytes);
       slotOfMicrobatch[keys[i].second].base = begin;
@@ -377,10 +377,14 @@ private:
   /// Packs the instances in one of the arenas from `from` upwards: what is
   /// kept, and what passes where that leaves room. Returns the end of the
   /// highest.
-  int64_t pack(bool onHost, int64_t from) {
+  int64_t pack(bool onHost, int64_t from, std::vector<int64_t> bytesAbove) {
     if (!onHost && slotBytes > 0)
       from = packSlots(from);
     int64_t height = 0;
+    struct PackedInstances {
+      std::vector<size_t> numbers;
+      std::vector<TimedBuffer> lives;
+    };
     auto collect = [&](bool isPassing) {
       PackedInstances packed;
       for (size_t i = 0; i < instances.size(); ++i) {
@@ -406,26 +410,30 @@ private:
       }
     };
     const PackedInstances kept = collect(false), passing = collect(true);
-    const bool isJudged =
-        !onHost && slotBytes == 0 &&
-        kept.numbers.size() + passing.numbers.size() <= kMostJudged;
-    const std::vector<int64_t> places =
-        isJudged ? packTimed(kept.lives, judgeOf(kept, passing))
-                 : packTimed(kept.lives);
-    write(kept, places);
-    write(passing, packAround(kept.lives, places, passing.lives));
+    const TimedPacking packing =
+        packTimed({kept.lives, passing.lives, std::move(bytesAbove), from});
+    write(kept, packing.kept);
+    write(passing, packing.passing);
     return from + height;
   }
 
-  PackingJudge judgeOf(const PackedInstances &kept,
-                       const PackedInstances &passing) const {
-    // None of the places is known to be in the same slot as another.
-    std::vector<SlotRange> ranges;
+  /// How high slots would reach if all that lives in them lay together.
+  SlotHeights liveHeights() const {
+    std::vector<SlotRange> ranges; // nothing has a slot yet
     for (const auto &[key, first] : firstOf)
       ranges.push_back({key.first, static_cast<int64_t>(ranges.size()), first,
                         instancesOf.at(key.first)});
-    return judgeSlots({plan, rank, contexts, reuse, begins, base}, instances,
-                      std::move(ranges), kept, passing);
+    SlotHeights heights =
+        followHeights(rank, contexts, instances, ranges, begins, base);
+    heights.inContext = heights.liveInContext;
+    for (size_t i = 0; i < rank.steps.size(); ++i) {
+      heights.atStep[i] = 0;
+      if (plan::isExecution(rank.steps[i].kind)) {
+        const auto &live = heights.inContext[contexts.indexOf(rank.steps[i])];
+        heights.atStep[i] = *std::max_element(live.begin(), live.end());
+      }
+    }
+    return heights;
   }
 
   std::vector<SlotRange> ranges() const {
@@ -552,8 +560,9 @@ private:
 } // namespace
 
 SlotHeights placeSlots(plan::Plan &plan, plan::Rank &rank,
-                       const Contexts &contexts, Reuse reuse, int64_t base) {
-  return SlotPlacer(plan, rank, contexts, reuse, base).run();
+                       const Contexts &contexts, Reuse reuse, int64_t base,
+                       const BytesAbove &above) {
+  return SlotPlacer(plan, rank, contexts, reuse, base).run(above);
 }
 
 } // namespace moe::optimize

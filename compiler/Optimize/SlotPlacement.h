@@ -3,6 +3,8 @@
 
 #include "compiler/Optimize/Contexts.h"
 
+#include <functional>
+
 namespace moe::optimize {
 
 /// How far above their base slots reach while ...
@@ -13,6 +15,13 @@ struct SlotHeights {
   /// The most bytes in slots that are live at a moment of a context.
   std::vector<std::vector<int64_t>> liveInContext;
 };
+
+/// Says for each moment of the steps how many bytes lie above all slots, of
+/// these to begin with only what lives is known. Asked when it is settled which
+/// values are in slots. `begins`: the first moment of each step, and the end of
+/// the last one.
+using BytesAbove = std::function<std::vector<int64_t>(
+    const SlotHeights &live, const std::vector<int64_t> &begins)>;
 
 /// Gives every value in a slot its group and its offset behind the group's
 /// base, every stage of the rank its slots, and every step its slot, all from
@@ -32,6 +41,7 @@ struct SlotHeights {
 /// there other values of the microbatch lie where a copy is expected to have
 /// ended. n log n in steps and groups, times the holes between groups.
 SlotHeights placeSlots(plan::Plan &plan, plan::Rank &rank,
-                       const Contexts &contexts, Reuse reuse, int64_t base);
+                       const Contexts &contexts, Reuse reuse, int64_t base,
+                       const BytesAbove &above);
 
 } // namespace moe::optimize

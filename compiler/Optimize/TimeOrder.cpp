@@ -1,242 +1,368 @@
 #include "compiler/Optimize/TimeOrder.h"
 
-#include "compiler/Optimize/EndOrder.h"
 #include "compiler/Optimize/PackAround.h"
-#include "compiler/Optimize/SizeClasses.h"
 
 #include <algorithm>
+#include <bit>
+#include <cmath>
 #include <cstddef>
-#include <functional>
 #include <limits>
 #include <map>
-#include <optional>
+#include <random>
 #include <tuple>
 #include <utility>
 
 namespace moe::optimize {
 namespace {
 
-/// Buffers, in all ways together: what some hundredths of a second allow.
-constexpr size_t kMostPacked = 150'000;
+constexpr int64_t kNoLimit = std::numeric_limits<int64_t>::max();
+/// What reaches this share of all bytes above the bound is low enough.
+constexpr int64_t kEnoughShare = 256;
+/// For one limit, and for all: buffers placed, by buffer that there is, but
+/// never fewer than for kFewest of them.
+constexpr size_t kPlacedForLimit = 3, kPlaced = 8, kFewest = 4096;
+/// After how many moves the packer can go on from there again, as a share of
+/// all.
+constexpr size_t kStops = 512;
 
-/// Where a buffer goes.
-enum class Rule : uint8_t {
-  lowest,   ///< to the lowest gap that holds it
-  smallest, ///< to the smallest
-  /// Where one of its size lay before, as low as possible, or else to the
-  /// lowest gap or the smallest one.
-  again,
-  againOrSmallest,
-};
-
-/// The bytes that nobody has.
-class Gaps {
+/// The largest of a range of numbers that are not below 0. The answer takes
+/// two blocks, and one step for each power of two blocks between.
+class RangeMost {
 public:
-  /// Returns where the taken bytes begin.
-  int64_t take(int64_t size, Rule rule) {
-    if (rule == Rule::lowest || rule == Rule::smallest)
-      return takeFrom(choose(size, rule == Rule::lowest), size);
-    std::vector<int64_t> &before = places[size];
-    auto place = before.begin();
-    for (size_t i = 0; i < gaps.size() && place != before.end(); ++i) {
-      const Gap &gap = gaps[i];
-      if (gap.size() < size)
-        continue;
-      place = std::lower_bound(place, before.end(), gap.begin);
-      if (place != before.end() && *place <= gap.end - size)
-        return takeFrom(i, size, *place - gap.begin);
+  explicit RangeMost(const std::vector<int64_t> &values) : values(values) {
+    std::vector<int64_t> blocks((values.size() + kBlock - 1) / kBlock, 0);
+    for (size_t i = 0; i < values.size(); ++i)
+      blocks[i / kBlock] = std::max(blocks[i / kBlock], values[i]);
+    ofBlocks.push_back(std::move(blocks));
+    for (size_t width = 1; 2 * width <= ofBlocks.front().size(); width *= 2) {
+      const std::vector<int64_t> &half = ofBlocks.back();
+      std::vector<int64_t> whole(half.size() - width);
+      for (size_t i = 0; i < whole.size(); ++i)
+        whole[i] = std::max(half[i], half[i + width]);
+      ofBlocks.push_back(std::move(whole));
     }
-    int64_t begin = takeFrom(choose(size, rule == Rule::again), size);
-    before.insert(std::lower_bound(before.begin(), before.end(), begin), begin);
-    return begin;
   }
 
-  void giveBack(int64_t begin, int64_t end) {
-    auto next = std::lower_bound(
-        gaps.begin(), gaps.end(), begin,
-        [](const Gap &gap, int64_t at) { return gap.begin < at; });
-    bool joinsNext = next->begin == end;
-    bool joinsBefore = next != gaps.begin() && std::prev(next)->end == begin;
-    if (joinsNext && joinsBefore) {
-      std::prev(next)->end = next->end;
-      gaps.erase(next);
-    } else if (joinsNext) {
-      next->begin = begin;
-    } else if (joinsBefore) {
-      std::prev(next)->end = end;
-    } else {
-      gaps.insert(next, {begin, end});
+  /// Of those of [begin, end) that there are.
+  int64_t operator()(int64_t first, int64_t last) const {
+    const size_t end = std::min(static_cast<size_t>(last), values.size());
+    size_t begin = std::min(static_cast<size_t>(first), end);
+    int64_t most = 0;
+    const size_t firstBlock = (begin + kBlock - 1) / kBlock,
+                 lastBlock = end / kBlock;
+    if (firstBlock < lastBlock) {
+      const size_t count = lastBlock - firstBlock;
+      const auto level = static_cast<size_t>(std::bit_width(count) - 1);
+      most = std::max(ofBlocks[level][firstBlock],
+                      ofBlocks[level][lastBlock - (size_t{1} << level)]);
+      for (; begin < firstBlock * kBlock; ++begin)
+        most = std::max(most, values[begin]);
+      begin = lastBlock * kBlock;
     }
+    for (; begin < end; ++begin)
+      most = std::max(most, values[begin]);
+    return most;
   }
 
 private:
-  struct Gap {
-    int64_t begin, end;
-    int64_t size() const { return end - begin; }
-  };
-
-  /// The last gap has no end: there always is one.
-  size_t choose(int64_t size, bool isLowest) const {
-    size_t chosen = gaps.size() - 1;
-    for (size_t i = 0; i + 1 < gaps.size(); ++i) {
-      if (gaps[i].size() < size ||
-          (chosen + 1 < gaps.size() && gaps[i].size() >= gaps[chosen].size()))
-        continue;
-      chosen = i;
-      if (isLowest)
-        break;
-    }
-    return chosen;
-  }
-
-  int64_t takeFrom(size_t index, int64_t size, int64_t skipped = 0) {
-    auto gap = gaps.begin() + static_cast<ptrdiff_t>(index);
-    int64_t begin = gap->begin + skipped;
-    Gap behind = {begin + size, gap->end};
-    gap->end = begin;
-    if (gap->size() > 0 && behind.size() > 0)
-      gaps.insert(gap + 1, behind);
-    else if (behind.size() > 0)
-      *gap = behind;
-    else if (gap->size() == 0)
-      gaps.erase(gap);
-    return begin;
-  }
-
-  std::vector<Gap> gaps = {{0, std::numeric_limits<int64_t>::max()}};
-  std::map<int64_t, std::vector<int64_t>> places; ///< by size, rising
+  static constexpr size_t kBlock = 64;
+  const std::vector<int64_t> &values;
+  std::vector<std::vector<int64_t>> ofBlocks; ///< of 1, 2, 4, ... blocks
 };
 
-/// When buffers take bytes and give them back, in one direction of time.
-class Turns {
-public:
-  Turns(const std::vector<TimedBuffer> &buffers, bool isBackwards)
-      : buffers(buffers), isBackwards(isBackwards) {
-    for (uint32_t i = 0; i < buffers.size(); ++i)
-      if (buffers[i].size > 0)
-        taking.push_back(i);
-    giving = taking;
-    std::sort(taking.begin(), taking.end(), [&](uint32_t a, uint32_t b) {
-      return std::tuple(beginOf(a), -buffers[a].size, a) <
-             std::tuple(beginOf(b), -buffers[b].size, b);
-    });
-    std::sort(giving.begin(), giving.end(), [&](uint32_t a, uint32_t b) {
-      return std::pair(endOf(a), a) < std::pair(endOf(b), b);
-    });
-  }
-
-  TimedPacking pack(Rule rule) const {
-    TimedPacking made;
-    made.offsets.assign(buffers.size(), 0);
-    Gaps gaps;
-    auto next = giving.begin();
-    for (uint32_t i : taking) {
-      for (; endOf(*next) <= beginOf(i); ++next)
-        gaps.giveBack(made.offsets[*next],
-                      made.offsets[*next] + buffers[*next].size);
-      made.offsets[i] = gaps.take(buffers[i].size, rule);
-      made.height = std::max(made.height, made.offsets[i] + buffers[i].size);
-    }
-    return made;
-  }
-
-private:
-  int64_t beginOf(uint32_t i) const {
-    return isBackwards ? -buffers[i].end : buffers[i].begin;
-  }
-  int64_t endOf(uint32_t i) const {
-    return isBackwards ? -buffers[i].begin : buffers[i].end;
-  }
-
-  const std::vector<TimedBuffer> &buffers;
-  bool isBackwards;
-  std::vector<uint32_t> taking, giving;
-};
-
-TimedPacking packLargestFirst(const std::vector<TimedBuffer> &buffers) {
-  TimedPacking made{0, packAround({}, {}, buffers)};
-  for (size_t i = 0; i < buffers.size(); ++i)
-    made.height = std::max(made.height, made.offsets[i] + buffers[i].size);
-  return made;
-}
-
-/// Against time.
-TimedPacking packByEndsBackwards(const std::vector<TimedBuffer> &buffers,
-                                 double wasteWeight) {
-  std::vector<TimedBuffer> turned;
-  for (const TimedBuffer &buffer : buffers)
-    turned.push_back({buffer.size, -buffer.end, -buffer.begin});
-  return packByEnds(turned, wasteWeight);
-}
-
-int64_t mostLive(const std::vector<TimedBuffer> &buffers) {
+/// The most that lives at a time, with what lies above it then.
+int64_t boundOf(const TimedProblem &problem, const RangeMost &above) {
   std::vector<std::pair<int64_t, int64_t>> changes; ///< time, of bytes
-  for (const TimedBuffer &buffer : buffers) {
-    changes.push_back({buffer.begin, buffer.size});
-    changes.push_back({buffer.end, -buffer.size});
-  }
+  for (const auto *buffers : {&problem.kept, &problem.passing})
+    for (const TimedBuffer &buffer : *buffers) {
+      changes.push_back({buffer.begin, buffer.size});
+      changes.push_back({buffer.end, -buffer.size});
+    }
   std::sort(changes.begin(), changes.end()); // at one time, ends come first
   int64_t live = 0, most = 0;
-  for (auto [time, change] : changes) {
-    live += change;
-    most = std::max(most, live);
+  for (size_t i = 0; i < changes.size(); ++i) {
+    live += changes[i].second;
+    if (i + 1 < changes.size() && changes[i + 1].first > changes[i].first)
+      most =
+          std::max(most, live + above(changes[i].first, changes[i + 1].first));
   }
   return most;
 }
 
+/// Which of the gaps that are free a buffer takes.
+struct Rule {
+  enum class Kind : uint8_t {
+    byEnds,
+    smallest,
+    /// Where one of its size lay before, as low as possible, or else the
+    /// smallest.
+    again,
+  };
+  Kind kind = Kind::byEnds;
+  /// Of the bytes that stay free, against the time between two ends: a byte
+  /// weighs as much as a moment does on average.
+  double wasteWeight = 0;
+};
+
+constexpr Rule kFirstRules[] = {{Rule::Kind::byEnds, 1.0 / 16},
+                                {Rule::Kind::again}};
+
+class TimePacker {
+public:
+  explicit TimePacker(TimedProblem &given)
+      : problem(given),
+        placed(
+            std::max(problem.kept.size() + problem.passing.size(), kFewest)) {
+    const RangeMost above(problem.above);
+    for (auto *buffers : {&problem.kept, &problem.passing})
+      for (TimedBuffer &buffer : *buffers)
+        buffer.above = above(buffer.begin, buffer.end);
+    made.bound = boundOf(problem, above);
+    made.kept.assign(problem.kept.size(), 0);
+    made.passing.assign(problem.passing.size(), 0);
+    orderMoves();
+  }
+
+  TimedPacking run() {
+    const int64_t enough =
+        made.bound + (problem.below + made.bound) / kEnoughShare;
+    TimedPacking best;
+    best.reach = kNoLimit;
+    Rule first;
+    for (Rule rule : kFirstRules) {
+      if (const int64_t reach = search(kNoLimit, rule); reach < best.reach) {
+        best = made;
+        best.reach = reach;
+        first = rule;
+      }
+      if (best.reach <= enough)
+        return best;
+    }
+    int64_t missed = enough; // what is not lower is not worth trying
+    while (best.reach > enough && steps < kPlaced * placed) {
+      const int64_t limit = std::max(enough, (missed + best.reach) / 2);
+      if (limit >= best.reach - (best.reach - made.bound) / 16)
+        break;
+      if (const int64_t reach = search(limit, first); reach <= limit) {
+        best = made;
+        best.reach = reach;
+      } else {
+        missed = limit;
+      }
+    }
+    return best;
+  }
+
+private:
+  /// Places a buffer that is kept, or a cluster of those that pass.
+  struct Move {
+    uint32_t index;
+    bool isCluster;
+    int64_t nextCluster; ///< when the one begins that is placed next
+  };
+  /// Where the packer can go on.
+  struct Stop {
+    size_t next = 0; ///< move
+    /// What is kept and lives at or behind the begin of the next cluster, or of
+    /// what was placed last; by rising offset.
+    std::vector<TimedBox> living;
+    int64_t reach = 0;
+  };
+
+  void orderMoves() {
+    double bytes = 0, moments = 0;
+    std::vector<uint32_t> byBegin;
+    for (uint32_t i = 0; i < problem.kept.size(); ++i) {
+      const TimedBuffer &buffer = problem.kept[i];
+      if (buffer.size == 0)
+        continue;
+      byBegin.push_back(i);
+      bytes += static_cast<double>(buffer.size);
+      moments += static_cast<double>(buffer.end - buffer.begin);
+    }
+    momentsPerByte = bytes == 0 ? 0 : moments / bytes;
+    std::sort(byBegin.begin(), byBegin.end(), [&](uint32_t a, uint32_t b) {
+      const TimedBuffer &first = problem.kept[a], &second = problem.kept[b];
+      return std::tuple(first.begin, -first.size, a) <
+             std::tuple(second.begin, -second.size, b);
+    });
+    clusters = clustersOf(problem.passing);
+    auto next = byBegin.begin();
+    for (uint32_t c = 0; c < clusters.size(); ++c) {
+      for (;
+           next != byBegin.end() && problem.kept[*next].begin < clusters[c].end;
+           ++next)
+        moves.push_back({*next, false, clusters[c].begin});
+      moves.push_back({c, true, clusters[c].begin});
+    }
+    for (; next != byBegin.end(); ++next)
+      moves.push_back({*next, false, kNoLimit});
+  }
+
+  /// Places all, into `made`, such that nothing reaches above the limit.
+  /// Returns how high it reaches, which is more than the limit if that was not
+  /// met.
+  int64_t search(int64_t limit, Rule rule) {
+    const size_t stride = std::max<size_t>(1, moves.size() / kStops);
+    const size_t most = steps + kPlacedForLimit * placed;
+    std::mt19937 random; // the same for all
+    places.clear();
+    std::vector<Stop> stops(1);
+    size_t farthest = 0, failures = 0; // since it came so far
+    while (stops.back().next < moves.size()) {
+      Stop stop = stops.back();
+      if (advance(stop, std::min(moves.size(), stop.next + stride), rule,
+                  limit)) {
+        if (stop.next > farthest) {
+          farthest = stop.next;
+          failures = 0;
+        }
+        stops.push_back(std::move(stop));
+        continue;
+      }
+      if (steps > most)
+        return kNoLimit;
+      // Half of the time no stop is taken back, a quarter of it one, an eighth
+      // two, and so on; all that follows goes by another rule.
+      ++failures;
+      size_t back = (size_t{1} << std::countr_zero(failures)) / 2;
+      back = std::min(back, stops.size() - 1);
+      stops.resize(stops.size() - back);
+      rule = anyRule(random);
+    }
+    return stops.back().reach;
+  }
+
+  static Rule anyRule(std::mt19937 &random) {
+    const auto drawn = static_cast<int>(random() % 12);
+    return drawn == 0   ? Rule{Rule::Kind::smallest}
+           : drawn == 1 ? Rule{Rule::Kind::again}
+                        : Rule{Rule::Kind::byEnds, std::ldexp(1.0, 3 - drawn)};
+  }
+
+  /// Makes moves up to `until`; whether none reached above the limit.
+  bool advance(Stop &stop, size_t until, Rule rule, int64_t limit) {
+    for (; stop.next < until; ++stop.next) {
+      const Move move = moves[stop.next];
+      const int64_t reach =
+          move.isCluster ? packAround(problem.passing, clusters[move.index],
+                                      stop.living, limit, made.passing, steps)
+                         : place(move, stop.living, rule);
+      if (reach > limit)
+        return false;
+      stop.reach = std::max(stop.reach, reach);
+    }
+    return true;
+  }
+
+  int64_t place(Move move, std::vector<TimedBox> &living, Rule rule) {
+    ++steps;
+    const TimedBuffer &buffer = problem.kept[move.index];
+    const int64_t past = std::min(buffer.begin, move.nextCluster);
+    std::erase_if(living, [&](const TimedBox &box) { return box.end <= past; });
+    const int64_t offset = rule.kind == Rule::Kind::again
+                               ? chooseAgain(buffer, living)
+                               : choose(buffer, living, rule);
+    made.kept[move.index] = offset;
+    living.insert(std::upper_bound(living.begin(), living.end(), offset,
+                                   [](int64_t at, const TimedBox &box) {
+                                     return at < box.low;
+                                   }),
+                  {buffer.begin, buffer.end, offset, offset + buffer.size});
+    return offset + buffer.size + buffer.above;
+  }
+
+  /// Free bytes when a buffer begins, between two that live then: until when
+  /// these do. Nothing below the lowest bytes ever ends.
+  struct Gap {
+    int64_t low = 0, high = 0;
+    int64_t untilBelow = kNoLimit, untilAbove = kNoLimit;
+  };
+
+  /// Visits the gaps that hold the buffer, from below, until one is taken. The
+  /// last has no end.
+  static void visitGaps(const TimedBuffer &buffer,
+                        const std::vector<TimedBox> &living, auto isTaken) {
+    Gap gap;
+    for (const TimedBox &box : living) {
+      if (box.end <= buffer.begin)
+        continue;
+      gap.high = box.low;
+      gap.untilAbove = box.end;
+      if (gap.high - gap.low >= buffer.size && isTaken(gap))
+        return;
+      gap.low = box.high;
+      gap.untilBelow = box.end;
+    }
+    gap.high = gap.untilAbove = kNoLimit;
+    isTaken(gap);
+  }
+
+  int64_t choose(const TimedBuffer &buffer, const std::vector<TimedBox> &living,
+                 Rule rule) const {
+    double least = std::numeric_limits<double>::max();
+    int64_t chosen = 0;
+    const double wasteWeight = rule.wasteWeight * momentsPerByte;
+    visitGaps(buffer, living, [&](const Gap &gap) {
+      auto consider = [&](int64_t offset, double cost) {
+        if (cost < least) {
+          least = cost;
+          chosen = offset;
+        }
+      };
+      if (gap.high == kNoLimit) {
+        consider(gap.low, std::numeric_limits<double>::max() / 2);
+        return true;
+      }
+      const auto waste = static_cast<double>(gap.high - gap.low - buffer.size);
+      if (rule.kind == Rule::Kind::smallest) {
+        consider(gap.low, waste);
+        return false;
+      }
+      auto beside = [&](int64_t until) {
+        const int64_t apart = until == kNoLimit ? 0 : until - buffer.end;
+        return std::abs(static_cast<double>(apart)) + waste * wasteWeight;
+      };
+      consider(gap.low, beside(gap.untilBelow));
+      consider(gap.high - buffer.size, beside(gap.untilAbove));
+      return false;
+    });
+    return chosen;
+  }
+
+  int64_t chooseAgain(const TimedBuffer &buffer,
+                      const std::vector<TimedBox> &living) {
+    std::vector<int64_t> &before = places[buffer.size];
+    auto place = before.begin();
+    int64_t chosen = -1;
+    visitGaps(buffer, living, [&](const Gap &gap) {
+      place = std::lower_bound(place, before.end(), gap.low);
+      if (place != before.end() && *place <= gap.high - buffer.size)
+        chosen = *place;
+      return chosen != -1 || place == before.end();
+    });
+    if (chosen != -1)
+      return chosen;
+    chosen = choose(buffer, living, {Rule::Kind::smallest});
+    before.insert(std::lower_bound(before.begin(), before.end(), chosen),
+                  chosen);
+    return chosen;
+  }
+
+  TimedProblem &problem;
+  size_t placed;    ///< buffers that there are, at least kFewest
+  size_t steps = 0; ///< buffers placed so far
+  std::vector<TimedCluster> clusters;
+  std::vector<Move> moves;
+  std::map<int64_t, std::vector<int64_t>> places; ///< by size, rising
+  double momentsPerByte = 0;
+  TimedPacking made;
+};
+
 } // namespace
 
-std::vector<int64_t> packTimed(const std::vector<TimedBuffer> &buffers,
-                               const PackingJudge &judge) {
-  const Turns forwards(buffers, false);
-  auto inOrder = [&](Rule rule) {
-    return [&, rule] { return forwards.pack(rule); };
-  };
-  auto byEnds = [&](double wasteWeight) {
-    return [&, wasteWeight] { return packByEnds(buffers, wasteWeight); };
-  };
-  auto byEndsBackwards = [&](double wasteWeight) {
-    return
-        [&, wasteWeight] { return packByEndsBackwards(buffers, wasteWeight); };
-  };
-  // What helps most often comes first.
-  const std::function<std::optional<TimedPacking>()> ways[] = {
-      inOrder(Rule::smallest),
-      inOrder(Rule::againOrSmallest),
-      byEnds(1.0 / 16),
-      byEnds(1.0 / 64),
-      byEnds(1.0 / 4),
-      [&] { return Turns(buffers, true).pack(Rule::smallest); },
-      inOrder(Rule::again),
-      inOrder(Rule::lowest),
-      [&] { return packInSizeClasses(buffers); },
-      byEndsBackwards(1.0 / 4),
-      byEndsBackwards(1.0 / 16),
-      byEnds(1.0 / 256),
-      byEnds(1.0),
-      [&] { return packLargestFirst(buffers); }};
-  int64_t least = std::numeric_limits<int64_t>::max();
-  std::vector<int64_t> best;
-  size_t packed = 0;
-  for (const auto &way : ways) {
-    std::optional<TimedPacking> made = way();
-    packed += buffers.size();
-    if (made && made->height < least)
-      if (const int64_t height = judge.heightOf(*made); height < least) {
-        least = height;
-        best = std::move(made->offsets);
-      }
-    if (least <= judge.enough || packed >= kMostPacked)
-      break;
-  }
-  return best;
-}
-
-std::vector<int64_t> packTimed(const std::vector<TimedBuffer> &buffers) {
-  const int64_t bound = mostLive(buffers);
-  return packTimed(
-      buffers, {bound + bound / 256,
-                [](const TimedPacking &packing) { return packing.height; }});
+TimedPacking packTimed(TimedProblem problem) {
+  return TimePacker(problem).run();
 }
 
 } // namespace moe::optimize

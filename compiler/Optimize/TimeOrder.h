@@ -1,50 +1,54 @@
 //===- TimeOrder.h - packing of many lifetimes in time order ----*- C++ -*-===//
 //
 // The allocator of a running program, in advance: buffers take bytes when their
-// lives begin and give them back when these end. What it does depends on what
-// lives only, so that a regular program is packed regularly, and it is fast
-// enough for every microbatch of a step.
+// lives begin and give them back when these end. Unlike an allocator it knows
+// when that is, and where it runs out of bytes it goes back and tries again.
+// Fast enough for every microbatch of a step.
 //
 //===----------------------------------------------------------------------===//
 #pragma once
 
+#include "compiler/Optimize/TimedBuffer.h"
+
 #include <cstdint>
-#include <functional>
 #include <vector>
 
 namespace moe::optimize {
 
-/// Lives over [begin, end), which is not empty.
-struct TimedBuffer {
-  int64_t size = 0;
-  int64_t begin = 0;
-  int64_t end = 0;
+struct TimedProblem {
+  std::vector<TimedBuffer> kept;
+  /// Live shortly, many at a time: they go into what is left by what is kept.
+  std::vector<TimedBuffer> passing;
+  /// By moment, bytes that lie above all of these; none at moments behind. The
+  /// packer finds TimedBuffer::above by it.
+  std::vector<int64_t> above;
+  /// Bytes below all of these: a packing that comes near the bound need be no
+  /// better than a share of all.
+  int64_t below = 0;
 };
 
-/// Offsets of timed buffers, and the end of the highest.
+/// Offsets, and how high the buffers reach with what lies above them.
 struct TimedPacking {
-  int64_t height = 0;
-  std::vector<int64_t> offsets;
+  std::vector<int64_t> kept, passing;
+  int64_t reach = 0;
+  /// The most bytes that live at a time, with those above: no packing reaches
+  /// less high.
+  int64_t bound = 0;
 };
 
-/// What a packing comes to for those that ask for it.
-struct PackingJudge {
-  int64_t enough = 0; ///< what is lower is not worth another way
-  /// Not below that of the packing itself.
-  std::function<int64_t(const TimedPacking &)> heightOf;
-};
-
-/// Offsets such that those that live at the same time share no byte: the lowest
-/// of several packings, up to the first that is low enough, of many buffers
-/// only the first few. In time order or against it, where each takes the lowest
-/// free bytes, the smallest gap that holds it, or the place of one of its size
-/// that is gone; beside what ends when it does (EndOrder.h); with sizes apart
-/// (SizeClasses.h); the largest first (PackAround.h). Offsets are sums of
-/// sizes. O(n (log n + g log p)) for n buffers, g gaps and p places of a size,
-/// in time order.
-std::vector<int64_t> packTimed(const std::vector<TimedBuffer> &buffers,
-                               const PackingJudge &judge);
-/// By height: near the most bytes that live at a time is low enough.
-std::vector<int64_t> packTimed(const std::vector<TimedBuffer> &buffers);
+/// Offsets such that those that live at the same time share no byte. What is
+/// kept is placed in order of begin, each beside one that ends when it does, so
+/// that what they leave is one gap: into the gap, and to that end of it, where
+/// the two times differ least, a weight times the bytes that stay free there
+/// counted with them. Clusters of what passes follow as soon as all that is
+/// kept meanwhile has its place (PackAround.h).
+///
+/// Where that reaches higher than a limit, the last placements are taken back,
+/// few mostly and many at times, and made with another weight. Limits fall
+/// towards the bound until one is not met within some placements of each buffer
+/// (the number is fixed, so that equal problems have equal packings).
+///
+/// O(n (log n + k)) for n buffers, k of which live at a time.
+TimedPacking packTimed(TimedProblem problem);
 
 } // namespace moe::optimize

@@ -56,10 +56,11 @@ static plan::Assumption packingAssumption(const PlanDraft &draft) {
   }
   char text[32];
   snprintf(text, sizeof text, "%.2f %%", most * 100);
-  return {"packing.gap_to_bound", text,
-          "by how much the arena of rank " + std::to_string(worst) +
-              " is larger than the most bytes in use at a time, less on the "
-              "others; no packing of the same lifetimes is below that"};
+  return {
+      "packing.gap_to_bound", text,
+      "by how much the arena of rank " + std::to_string(worst) +
+          " is larger than the most bytes that have to lie apart, less on the "
+          "others; no packing of the same lifetimes is below that"};
 }
 
 /// Reports a plan that is not safe: the rule, what breaks it, and the events

@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <limits>
 #include <random>
 #include <tuple>
 
@@ -11,7 +12,10 @@ using namespace moe::optimize;
 
 namespace {
 
-bool meet(const TimedBuffer &a, const TimedBuffer &b) {
+constexpr int64_t kNoLimit = std::numeric_limits<int64_t>::max();
+
+template <typename First, typename Second>
+bool meet(const First &a, const Second &b) {
   return a.begin < b.end && b.begin < a.end;
 }
 
@@ -21,40 +25,86 @@ std::vector<TimedBuffer> randomBuffers(std::mt19937 &random, size_t count,
   for (size_t i = 0; i < count; ++i) {
     auto begin = static_cast<int64_t>(random() % 100);
     buffers.push_back({static_cast<int64_t>(random() % 6), begin,
-                       begin + 1 + static_cast<int64_t>(random()) % longest});
+                       begin + 1 + static_cast<int64_t>(random()) % longest,
+                       static_cast<int64_t>(random() % 4)});
   }
   return buffers;
 }
 
-TEST(PackAround, FillsWhatTheOthersLeave) {
-  // 10 bytes high over [0, 10), with a gap of 3 at 4 until 6.
-  const std::vector<TimedBuffer> placed = {{4, 0, 10}, {3, 6, 10}, {3, 0, 8}};
-  const std::vector<int64_t> places = {0, 4, 7};
-  EXPECT_EQ(packAround(placed, places,
-                       {{3, 0, 6},   // just fits
-                        {3, 0, 7},   // does not: above
-                        {2, 8, 10},  // where another one has gone
-                        {1, 8, 9}}), // beside the one before
-            (std::vector<int64_t>{4, 10, 7, 9}));
-  EXPECT_EQ(packAround({}, {}, {{5, 0, 1}, {0, 0, 1}}),
-            (std::vector<int64_t>{0, 0}));
-  EXPECT_TRUE(packAround(placed, places, {}).empty());
+/// Boxes that share no bytes, by rising offset.
+std::vector<TimedBox> randomBoxes(std::mt19937 &random, size_t count) {
+  std::vector<TimedBox> boxes;
+  int64_t low = 0;
+  for (size_t i = 0; i < count; ++i) {
+    low += static_cast<int64_t>(random() % 4);
+    const auto begin = static_cast<int64_t>(random() % 80);
+    const int64_t high = low + 1 + static_cast<int64_t>(random() % 5);
+    boxes.push_back(
+        {begin, begin + 1 + static_cast<int64_t>(random() % 60), low, high});
+    low = high;
+  }
+  return boxes;
 }
 
-/// Beside the definition, written down byte by byte: chains of common lives,
-/// the largest first, each to the lowest place where it meets nothing.
-TEST(PackAround, IsTheLowestPlaceOfEach) {
-  std::mt19937 random(11);
-  for (int round = 0; round < 300; ++round) {
-    const std::vector<TimedBuffer> placed =
-        randomBuffers(random, random() % 12, 60);
-    const std::vector<int64_t> places = packTimed(placed);
+/// Each buffer, in this order, at the lowest place where it meets nothing.
+std::vector<int64_t> lowestOffsets(const std::vector<TimedBuffer> &buffers,
+                                   const std::vector<uint32_t> &order,
+                                   const std::vector<TimedBox> &boxes) {
+  std::vector<int64_t> offsets(buffers.size(), 0);
+  for (size_t n = 0; n < order.size(); ++n) {
+    const TimedBuffer &buffer = buffers[order[n]];
+    auto isFree = [&](int64_t at) {
+      auto clashes = [&](const auto &other, int64_t low, int64_t high) {
+        return meet(buffer, other) && at < high && low < at + buffer.size;
+      };
+      return std::none_of(boxes.begin(), boxes.end(),
+                          [&](const TimedBox &box) {
+                            return clashes(box, box.low, box.high);
+                          }) &&
+             std::none_of(
+                 order.begin(), order.begin() + static_cast<ptrdiff_t>(n),
+                 [&](uint32_t other) {
+                   return clashes(buffers[other], offsets[other],
+                                  offsets[other] + buffers[other].size);
+                 });
+    };
+    while (!isFree(offsets[order[n]]))
+      ++offsets[order[n]];
+  }
+  return offsets;
+}
+
+int64_t reachOf(const std::vector<TimedBuffer> &buffers,
+                const std::vector<uint32_t> &members,
+                const std::vector<int64_t> &offsets) {
+  int64_t reach = 0;
+  for (uint32_t i : members)
+    reach = std::max(reach, offsets[i] + buffers[i].size + buffers[i].above);
+  return reach;
+}
+
+TEST(PackAround, FillsWhatTheOthersLeave) {
+  // 10 bytes high over [0, 10), with a gap of 3 at 4 until 6.
+  const std::vector<TimedBox> boxes = {
+      {0, 10, 0, 4}, {6, 10, 4, 7}, {0, 8, 7, 10}};
+  const std::vector<TimedBuffer> buffers = {{3, 0, 6},  // just fits
+                                            {3, 0, 7},  // does not: above
+                                            {2, 8, 10}, // where one has gone
+                                            {1, 8, 9}}; // beside that one
+  std::vector<int64_t> offsets(4);
+  size_t packed = 0;
+  for (TimedCluster &cluster : clustersOf(buffers))
+    packAround(buffers, cluster, boxes, kNoLimit, offsets, packed);
+  EXPECT_EQ(offsets, (std::vector<int64_t>{4, 10, 7, 9}));
+  EXPECT_EQ(packed, 4u);
+}
+
+TEST(PackAround, ClustersAreChainsOfCommonLives) {
+  std::mt19937 random(12);
+  for (int round = 0; round < 200; ++round) {
     const std::vector<TimedBuffer> buffers =
         randomBuffers(random, random() % 20, 1 + round % 12);
-    const std::vector<int64_t> offsets = packAround(placed, places, buffers);
-    ASSERT_EQ(offsets.size(), buffers.size());
-
-    // Chains, by repeated union.
+    // By repeated union.
     std::vector<size_t> chainOf(buffers.size());
     for (size_t i = 0; i < buffers.size(); ++i)
       chainOf[i] = i;
@@ -68,35 +118,93 @@ TEST(PackAround, IsTheLowestPlaceOfEach) {
             isChanged = true;
           }
     }
-    std::vector<size_t> order;
-    for (size_t i = 0; i < buffers.size(); ++i)
+    std::vector<std::vector<uint32_t>> chains(buffers.size());
+    for (uint32_t i = 0; i < buffers.size(); ++i)
       if (buffers[i].size > 0)
-        order.push_back(i);
-    std::sort(order.begin(), order.end(), [&](size_t a, size_t b) {
-      return std::tuple(chainOf[a], -buffers[a].size, buffers[a].begin, a) <
-             std::tuple(chainOf[b], -buffers[b].size, buffers[b].begin, b);
-    });
-    std::vector<size_t> done;
-    for (size_t i : order) {
-      auto isFree = [&](int64_t at) {
-        auto clashes = [&](const TimedBuffer &other, int64_t place) {
-          return meet(buffers[i], other) && at < place + other.size &&
-                 place < at + buffers[i].size;
-        };
-        for (size_t p = 0; p < placed.size(); ++p)
-          if (clashes(placed[p], places[p]))
-            return false;
-        return std::none_of(done.begin(), done.end(), [&](size_t other) {
-          return clashes(buffers[other], offsets[other]);
-        });
-      };
-      int64_t lowest = 0;
-      while (!isFree(lowest))
-        ++lowest;
-      EXPECT_EQ(offsets[i], lowest) << "round " << round << ", buffer " << i;
-      done.push_back(i);
+        chains[chainOf[i]].push_back(i);
+    std::erase_if(chains, [](const auto &chain) { return chain.empty(); });
+    std::vector<std::vector<uint32_t>> members;
+    int64_t before = 0;
+    for (const TimedCluster &cluster : clustersOf(buffers)) {
+      EXPECT_LE(before, cluster.begin);
+      before = cluster.end;
+      EXPECT_TRUE(std::is_sorted(
+          cluster.members.begin(), cluster.members.end(),
+          [&](uint32_t a, uint32_t b) {
+            return std::tuple(-buffers[a].size, buffers[a].begin, a) <
+                   std::tuple(-buffers[b].size, buffers[b].begin, b);
+          }));
+      members.push_back(cluster.members);
+      std::sort(members.back().begin(), members.back().end());
+      int64_t begin = kNoLimit, end = 0;
+      for (uint32_t i : cluster.members) {
+        begin = std::min(begin, buffers[i].begin);
+        end = std::max(end, buffers[i].end);
+      }
+      EXPECT_EQ(cluster.begin, begin);
+      EXPECT_EQ(cluster.end, end);
+    }
+    std::sort(members.begin(), members.end());
+    std::sort(chains.begin(), chains.end());
+    EXPECT_EQ(members, chains) << "round " << round;
+  }
+}
+
+// Beside the definition, written down byte by byte.
+TEST(PackAround, IsTheLowestPlaceOfEach) {
+  std::mt19937 random(11);
+  for (int round = 0; round < 300; ++round) {
+    const std::vector<TimedBox> boxes = randomBoxes(random, random() % 12);
+    const std::vector<TimedBuffer> buffers =
+        randomBuffers(random, random() % 20, 1 + round % 12);
+    std::vector<int64_t> offsets(buffers.size(), 0);
+    size_t packed = 0;
+    for (TimedCluster &cluster : clustersOf(buffers)) {
+      const int64_t reach =
+          packAround(buffers, cluster, boxes, kNoLimit, offsets, packed);
+      const std::vector<int64_t> lowest =
+          lowestOffsets(buffers, cluster.members, boxes);
+      for (uint32_t i : cluster.members)
+        EXPECT_EQ(offsets[i], lowest[i]) << "round " << round;
+      EXPECT_EQ(reach, reachOf(buffers, cluster.members, offsets));
     }
   }
+}
+
+// Beside all orders: where one of them keeps the limit, so does it, mostly.
+TEST(PackAround, TriesOtherOrdersForALimit) {
+  std::mt19937 random(13);
+  int missedAtFirst = 0, missed = 0, tight = 0;
+  for (int round = 0; round < 300; ++round) {
+    const std::vector<TimedBox> boxes = randomBoxes(random, random() % 6);
+    std::vector<TimedBuffer> buffers = randomBuffers(random, 6, 60);
+    for (TimedCluster cluster : clustersOf(buffers)) {
+      std::vector<uint32_t> order = cluster.members;
+      int64_t best = kNoLimit;
+      std::sort(order.begin(), order.end());
+      do
+        best = std::min(best, reachOf(buffers, order,
+                                      lowestOffsets(buffers, order, boxes)));
+      while (std::next_permutation(order.begin(), order.end()));
+      std::vector<int64_t> offsets(buffers.size(), 0);
+      missedAtFirst +=
+          reachOf(buffers, cluster.members,
+                  lowestOffsets(buffers, cluster.members, boxes)) > best;
+      size_t packed = 0;
+      const int64_t reach =
+          packAround(buffers, cluster, boxes, best, offsets, packed);
+      ++tight;
+      if (reach > best) {
+        ++missed;
+        continue;
+      }
+      EXPECT_EQ(reach, reachOf(buffers, cluster.members, offsets));
+      EXPECT_EQ(offsets, lowestOffsets(buffers, cluster.members, boxes));
+      EXPECT_LE(packed, cluster.members.size() * (kAroundTries + 1));
+    }
+  }
+  EXPECT_GE(missedAtFirst, 30);
+  EXPECT_LE(missed * 4, missedAtFirst) << "of " << tight;
 }
 
 } // namespace

@@ -15,7 +15,11 @@ namespace {
 
 SlotHeights placed(plan::Plan &plan, Reuse reuse, int64_t base) {
   Contexts contexts(plan, plan.ranks[0]);
-  return placeSlots(plan, plan.ranks[0], contexts, reuse, base);
+  return placeSlots(
+      plan, plan.ranks[0], contexts, reuse, base,
+      [](const SlotHeights &, const std::vector<int64_t> &begins) {
+        return std::vector<int64_t>(static_cast<size_t>(begins.back()), 0);
+      });
 }
 
 /// How many values lie in slots that no program hands on.

@@ -275,7 +275,7 @@ constexpr Subject kSubjects[] = {
     {"dualpipe-v", 2, 4, 4, "embedding,layers.0"},
     {"1f1b", 2, 4, 3, "", "full"},
     {"zb-h1", 2, 4, 3, "", "norm", "moe_act,core_attn"},
-    {"dualpipe-v", 2, 4, 4, "", "", "", true},
+    {"dualpipe-v", 2, 4, 4, "", "full", "", true},
 };
 
 Plan makePlan(const Subject &subject) {
