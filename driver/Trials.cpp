@@ -6,6 +6,7 @@
 #include "compiler/Cost/StageCosts.h"
 #include "compiler/Schedule/Generators.h"
 #include "compiler/Schedule/TorchCsv.h"
+#include "driver/Corrections.h"
 
 #include <algorithm>
 #include <memory>
@@ -106,6 +107,14 @@ constexpr int kMostOrders = 3;
 constexpr int kMostAccountedOrders = 8;
 /// Of those, in a row, that are no better than the best.
 constexpr int kMostMisses = 3;
+/// As many of them, whatever they are like, where the best is so much longer
+/// than without limits, as a share of that: near the least memory orders differ
+/// by half and more.
+constexpr int kMostOrdersWhereSlow = 24;
+constexpr int64_t kSlow = 8;
+/// Where such orders come back to one before: parts of the way from what its
+/// choices cost to what they do without limits.
+constexpr int64_t kParts = 4;
 
 /// What the stages of a plan cost its schedule.
 schedule::Costs costsOf(const plan::Plan &plan, int64_t transferNs) {
@@ -144,6 +153,19 @@ Result<OrderedTrial> orderBy(const Inputs &inputs, Compiler &compiler,
                       std::make_shared<const Chooser>(std::move(*made))};
 }
 
+/// What stages would cost that are so many parts on the way from the first to
+/// the second.
+std::vector<schedule::StageCosts>
+between(std::vector<schedule::StageCosts> first,
+        const std::vector<schedule::StageCosts> &second, int64_t part) {
+  for (size_t s = 0; s < first.size(); ++s)
+    for (auto field :
+         {&schedule::StageCosts::forwardNs, &schedule::StageCosts::inputGradNs,
+          &schedule::StageCosts::weightGradNs})
+      first[s].*field += (second[s].*field - first[s].*field) * part / kParts;
+  return first;
+}
+
 /// An order of steps made for stages that keep everything need not suit those
 /// that fit. Of orders each made for the choices for the one before, `best`
 /// becomes the one whose choices exceed the budget least, then the quickest.
@@ -158,18 +180,35 @@ Status findOrder(const Inputs &inputs, Compiler &compiler,
   if (!chosen)
     return chosen.error();
   auto least = valueOf(*chosen);
+  PlanBudget unlimited = budget;
+  unlimited.wholeBytes = budget.reserveBytes + kUnlimited;
+  Result<Chosen> free = chosenBy(*best.chooser, unlimited);
+  if (!free)
+    return free.error();
+  const int64_t slowNs = free->stepNs + free->stepNs / kSlow;
   const int64_t replicas = best.chooser->steps().problem.replicas();
-  std::vector<schedule::Schedule> known = {best.chooser->steps()};
-  int misses = 0;
-  for (int round = 1; round < kMostAccountedOrders; ++round) {
+  auto orderFor = [&](const std::vector<schedule::StageCosts> &stages) {
     Trial next = best.trial;
     next.costs.stages.clear();
     for (int64_t copy = 0; copy < replicas; ++copy)
-      next.costs.stages.insert(next.costs.stages.end(), chosen->stages.begin(),
-                               chosen->stages.end());
-    Result<OrderedTrial> other = orderBy(inputs, compiler, std::move(next));
-    if (!other || std::find(known.begin(), known.end(),
-                            other->chooser->steps()) != known.end())
+      next.costs.stages.insert(next.costs.stages.end(), stages.begin(),
+                               stages.end());
+    return orderBy(inputs, compiler, std::move(next));
+  };
+  std::vector<schedule::Schedule> known = {best.chooser->steps()};
+  auto isKnown = [&](const Result<OrderedTrial> &other) {
+    return other && std::find(known.begin(), known.end(),
+                              other->chooser->steps()) != known.end();
+  };
+  int misses = 0;
+  for (int round = 1; round < kMostOrdersWhereSlow; ++round) {
+    const bool isSlow = least.first == 0 && least.second > slowNs;
+    if (!isSlow && (round >= kMostAccountedOrders || misses >= kMostMisses))
+      break;
+    Result<OrderedTrial> other = orderFor(chosen->stages);
+    for (int64_t part = 1; isSlow && part < kParts && isKnown(other); ++part)
+      other = orderFor(between(chosen->stages, free->stages, part));
+    if (!other || isKnown(other))
       break;
     chosen = chosenBy(*other->chooser, budget);
     if (!chosen)
@@ -179,8 +218,8 @@ Status findOrder(const Inputs &inputs, Compiler &compiler,
       least = valueOf(*chosen);
       best = std::move(*other);
       misses = 0;
-    } else if (++misses == kMostMisses) {
-      break;
+    } else {
+      ++misses;
     }
   }
   return {};
