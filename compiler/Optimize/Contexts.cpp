@@ -1,6 +1,8 @@
 #include "compiler/Optimize/Contexts.h"
 
 #include <algorithm>
+#include <set>
+#include <utility>
 
 namespace moe::optimize {
 
@@ -29,6 +31,41 @@ size_t Contexts::indexOf(const plan::Step &step) const {
   return step.kind == plan::StepKind::run
              ? programs.at({step.stage, step.phase})
              : firstOverlap + static_cast<size_t>(step.overlap);
+}
+
+std::vector<plan::Overlap::Member> membersOf(const plan::Rank &rank,
+                                             const plan::Step &step) {
+  if (step.kind != plan::StepKind::overlap)
+    return {{step.stage, step.phase}};
+  const auto &members = rank.overlaps[step.overlap].members;
+  return {members.begin(), members.end()};
+}
+
+size_t mostHeld(const plan::Rank &rank) {
+  using Key = std::pair<int64_t, int64_t>; // stage and microbatch
+  auto forEachRun = [&](auto visit) {
+    for (size_t i = 0; i < rank.steps.size(); ++i) {
+      const plan::Step &step = rank.steps[i];
+      if (!plan::isExecution(step.kind))
+        continue;
+      const std::vector<plan::Overlap::Member> members = membersOf(rank, step);
+      for (size_t m = 0; m < members.size(); ++m)
+        visit(Key(members[m].stage,
+                  m == 0 ? step.microbatch : step.secondMicrobatch),
+              i);
+    }
+  };
+  std::map<Key, size_t> last; // step of
+  forEachRun([&](const Key &key, size_t step) { last[key] = step; });
+  std::set<Key> held;
+  size_t most = 0;
+  forEachRun([&](const Key &key, size_t step) {
+    held.insert(key);
+    most = std::max(most, held.size());
+    if (last.at(key) == step)
+      held.erase(key);
+  });
+  return most;
 }
 
 Reach reachOf(const Context &context, Reuse reuse, Sharing sharing) {

@@ -45,6 +45,14 @@ private:
   size_t firstOverlap = 0;
 };
 
+/// What a `run` or `overlap` step executes.
+std::vector<plan::Overlap::Member> membersOf(const plan::Rank &rank,
+                                             const plan::Step &step);
+
+/// How many microbatches of its stages a rank has begun with and is not done
+/// with, at most at a time.
+size_t mostHeld(const plan::Rank &rank);
+
 /// From when on bytes are in use that an op writes, and until when those that
 /// it uses last, for each position of a context: so that of two buffers whose
 /// lifetimes do not meet one is done with before the other begins, whatever

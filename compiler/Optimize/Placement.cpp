@@ -47,18 +47,10 @@ private:
     return kind == plan::StepKind::load || kind == plan::StepKind::receive;
   }
 
-  /// What a step executes.
-  std::vector<plan::Overlap::Member> membersOf(const plan::Step &step) const {
-    if (step.kind != plan::StepKind::overlap)
-      return {{step.stage, step.phase}};
-    const auto &members = rank.overlaps[step.overlap].members;
-    return {members.begin(), members.end()};
-  }
-
   /// The inputs of the programs that a step executes.
   std::vector<Named> inputsOf(const plan::Step &step) const {
     std::vector<Named> inputs;
-    for (const plan::Overlap::Member &member : membersOf(step))
+    for (const plan::Overlap::Member &member : membersOf(rank, step))
       for (const plan::Program &program : plan.stages[member.stage].programs)
         if (program.phase == member.phase)
           for (plan::ValueIndex input : program.inputs)
@@ -72,7 +64,7 @@ private:
   /// there sooner.
   void moveFromSlots() {
     constexpr size_t mostMoved = 256;
-    if (holdsSeveral())
+    if (mostHeld(rank) > 1)
       return;
     std::set<Named> arriving;
     for (const plan::Step &step : rank.steps)
@@ -90,35 +82,6 @@ private:
     if (moved.size() <= mostMoved)
       for (plan::Value *value : moved)
         value->placement = plan::Placement::fixed;
-  }
-
-  /// Whether a stage begins with a microbatch before another one is done with
-  /// on this rank.
-  bool holdsSeveral() const {
-    using Key = std::pair<int64_t, int64_t>; // stage and microbatch
-    std::map<Key, size_t> last;              // step of
-    auto forEachRun = [&](auto visit) {
-      for (size_t i = 0; i < rank.steps.size(); ++i) {
-        const plan::Step &step = rank.steps[i];
-        if (!plan::isExecution(step.kind))
-          continue;
-        const std::vector<plan::Overlap::Member> members = membersOf(step);
-        for (size_t m = 0; m < members.size(); ++m)
-          visit(Key(members[m].stage,
-                    m == 0 ? step.microbatch : step.secondMicrobatch),
-                i);
-      }
-    };
-    forEachRun([&](const Key &key, size_t step) { last[key] = step; });
-    std::set<Key> held;
-    bool isSeveral = false;
-    forEachRun([&](const Key &key, size_t step) {
-      held.insert(key);
-      isSeveral |= held.size() > 1;
-      if (last.at(key) == step)
-        held.erase(key);
-    });
-    return isSeveral;
   }
 
   /// Where the input of a microbatch arrives before that of another one has

@@ -16,10 +16,10 @@
 namespace moe::optimize {
 namespace {
 
-constexpr SlotShares kFine = {1024, 512};
-/// Where there would be more than kMostInstances.
-constexpr SlotShares kCoarse = {32, 64};
-constexpr size_t kMostInstances = 150'000;
+/// The first that is not too much work.
+constexpr SlotShares kFinest[] = {{1024, 512}, {128, 256}, {32, 64}};
+/// Instances that are kept, times those that live at a time.
+constexpr double kMostWork = 40e6;
 /// In slots of one layout there is nothing to gain from small ones.
 constexpr SlotShares kStacked = {16, 256};
 
@@ -36,8 +36,11 @@ public:
     } else {
       // Where ops wait for bytes, those outside slots are free again sooner.
       const bool hasPassing = reuse == Reuse::withoutWaits;
-      if (group(kFine, hasPassing) > kMostInstances)
-        group(kCoarse, hasPassing);
+      for (SlotShares shares : kFinest) {
+        group(shares, hasPassing);
+        if (work() <= kMostWork)
+          break;
+      }
     }
     findEvents();
     if (slotBytes > 0)
@@ -64,18 +67,29 @@ public:
 private:
   using Key = std::pair<int64_t, int64_t>; ///< stage and microbatch
 
-  /// Forms the groups of all stages; returns how many instances they have.
-  size_t group(SlotShares shares, bool hasPassing) {
-    size_t count = 0;
+  /// Forms the groups of all stages.
+  void group(SlotShares shares, bool hasPassing) {
     for (int64_t index : rank.stages) {
       plan::Stage &stage = plan.stages[index];
       std::vector<SlotGroup> &own = groups[index];
       own = formGroups(stage, shares);
       if (hasPassing)
         addPassing(stage, own, shares);
-      count += own.size() * static_cast<size_t>(microbatchesOf(index));
     }
-    return count;
+  }
+
+  /// What it takes to pack the groups.
+  double work() const {
+    double kept = 0, microbatches = 0;
+    for (const auto &[stage, own] : groups) {
+      const auto count = static_cast<double>(microbatchesOf(stage));
+      microbatches += count;
+      kept += count * static_cast<double>(std::count_if(
+                          own.begin(), own.end(), [](const SlotGroup &group) {
+                            return !group.isPassing && !group.isOnHost;
+                          }));
+    }
+    return kept * kept / microbatches * static_cast<double>(mostHeld(rank));
   }
 
   int64_t microbatchesOf(int64_t stage) const {

@@ -1,6 +1,7 @@
 #include "compiler/Optimize/TimeOrder.h"
 
 #include "compiler/Optimize/PackAround.h"
+#include "compiler/Optimize/SizeClasses.h"
 
 #include <algorithm>
 #include <bit>
@@ -8,6 +9,7 @@
 #include <cstddef>
 #include <limits>
 #include <map>
+#include <optional>
 #include <random>
 #include <tuple>
 #include <utility>
@@ -20,7 +22,7 @@ constexpr int64_t kNoLimit = std::numeric_limits<int64_t>::max();
 constexpr int64_t kEnoughShare = 256;
 /// For one limit, and for all: buffers placed, by buffer that there is, but
 /// never fewer than for kFewest of them.
-constexpr size_t kPlacedForLimit = 3, kPlaced = 8, kFewest = 4096;
+constexpr size_t kPlacedForLimit = 4, kPlaced = 12, kFewest = 4096;
 /// After how many moves the packer can go on from there again, as a share of
 /// all.
 constexpr size_t kStops = 512;
@@ -97,15 +99,14 @@ struct Rule {
     /// Where one of its size lay before, as low as possible, or else the
     /// smallest.
     again,
+    /// The one that holds its place where sizes lie apart (SizeClasses.h).
+    apart,
   };
   Kind kind = Kind::byEnds;
   /// Of the bytes that stay free, against the time between two ends: a byte
   /// weighs as much as a moment does on average.
   double wasteWeight = 0;
 };
-
-constexpr Rule kFirstRules[] = {{Rule::Kind::byEnds, 1.0 / 16},
-                                {Rule::Kind::again}};
 
 class TimePacker {
 public:
@@ -129,7 +130,13 @@ public:
     TimedPacking best;
     best.reach = kNoLimit;
     Rule first;
-    for (Rule rule : kFirstRules) {
+    std::vector<Rule> rules = {{Rule::Kind::byEnds, 1.0 / 16},
+                               {Rule::Kind::again}};
+    if (std::optional<ClassPacking> classes = packInSizeClasses(problem.kept)) {
+      apart = std::move(classes->offsets);
+      rules.push_back({Rule::Kind::apart});
+    }
+    for (Rule rule : rules) {
       if (const int64_t reach = search(kNoLimit, rule); reach < best.reach) {
         best = made;
         best.reach = reach;
@@ -260,7 +267,8 @@ private:
     const TimedBuffer &buffer = problem.kept[move.index];
     const int64_t past = std::min(buffer.begin, move.nextCluster);
     std::erase_if(living, [&](const TimedBox &box) { return box.end <= past; });
-    const int64_t offset = rule.kind == Rule::Kind::again
+    const int64_t offset = rule.kind == Rule::Kind::apart ? apart[move.index]
+                           : rule.kind == Rule::Kind::again
                                ? chooseAgain(buffer, living)
                                : choose(buffer, living, rule);
     made.kept[move.index] = offset;
@@ -355,6 +363,7 @@ private:
   std::vector<TimedCluster> clusters;
   std::vector<Move> moves;
   std::map<int64_t, std::vector<int64_t>> places; ///< by size, rising
+  std::vector<int64_t> apart; ///< offsets of what is kept with sizes apart
   double momentsPerByte = 0;
   TimedPacking made;
 };

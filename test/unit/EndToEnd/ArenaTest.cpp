@@ -58,6 +58,7 @@ INSTANTIATE_TEST_SUITE_P(
                     Case{"mixtral-8x7b", 4, 8, 32, 44},
                     // Microbatches of two stages lie among each other.
                     Case{"deepseek-v3", 16, 64, 64, 90, "dualpipe-v"},
+                    Case{"deepseek-v3", 16, 64, 256, 65, "interleaved"},
                     Case{"qwen3-30b-a3b", 4, 8, 64, 46, "dualpipe-v"},
                     Case{"qwen3-30b-a3b", 4, 8, 64, 42, "v-half"},
                     Case{"qwen3-30b-a3b", 4, 8, 64, 46, "zb-v"}),

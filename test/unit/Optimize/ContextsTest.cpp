@@ -1,8 +1,13 @@
 #include "compiler/Optimize/Contexts.h"
 
+#include "RandomRank.h"
+
 #include <gtest/gtest.h>
 
+#include <algorithm>
+#include <map>
 #include <random>
+#include <set>
 
 using namespace moe;
 using namespace moe::optimize;
@@ -66,6 +71,40 @@ TEST(Reach, LifetimesThatDoNotMeetAreOrderedOnAllStreams) {
   }
   EXPECT_GT(shared, 5000);
   EXPECT_GT(across, 100);
+}
+
+// By the first step and the last one of each microbatch of each stage.
+TEST(Contexts, MostHeldIsThatOfAllSteps) {
+  std::mt19937 random(8);
+  std::set<size_t> seen;
+  for (int round = 0; round < 60; ++round) {
+    const plan::Plan made = test::randomRank(random);
+    const plan::Rank &rank = made.ranks[0];
+    std::map<std::pair<int64_t, int64_t>, std::pair<size_t, size_t>> spans;
+    for (size_t i = 0; i < rank.steps.size(); ++i) {
+      const plan::Step &step = rank.steps[i];
+      if (!plan::isExecution(step.kind))
+        continue;
+      auto span = [&](int64_t stage, int64_t microbatch) {
+        spans.try_emplace({stage, microbatch}, i, i).first->second.second = i;
+      };
+      const std::vector<plan::Overlap::Member> members = membersOf(rank, step);
+      span(members[0].stage, step.microbatch);
+      if (step.kind == plan::StepKind::overlap)
+        span(members[1].stage, step.secondMicrobatch);
+      EXPECT_EQ(members.size(), step.kind == plan::StepKind::overlap ? 2u : 1u);
+    }
+    size_t most = 0;
+    for (size_t i = 0; i < rank.steps.size(); ++i) {
+      size_t held = 0;
+      for (const auto &[key, span] : spans)
+        held += span.first <= i && i <= span.second;
+      most = std::max(most, held);
+    }
+    EXPECT_EQ(mostHeld(rank), most) << "round " << round;
+    seen.insert(most);
+  }
+  EXPECT_GE(seen.size(), 3u);
 }
 
 } // namespace

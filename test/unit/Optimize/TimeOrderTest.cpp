@@ -166,6 +166,26 @@ TEST(TimeOrder, LayersThatAreHandedOver) {
   EXPECT_EQ(height, bound);
 }
 
+TEST(TimeOrder, SizesThatComeAndGoApart) {
+  // Every size lives most at the same moment: apart from each other they reach
+  // the bound, mixed they hinder each other at other times.
+  std::mt19937 random(43);
+  std::vector<TimedBuffer> buffers;
+  for (int64_t size : {708, 652, 592, 560, 514, 320, 56}) {
+    for (int64_t i = 0; i < 200; ++i) {
+      auto begin = static_cast<int64_t>(random() % 1000);
+      buffers.push_back(
+          {size, begin, begin + 1 + static_cast<int64_t>(random() % 60)});
+    }
+    for (int64_t i = 0; i < 8; ++i)
+      buffers.push_back({size, 480 + i, 501 + i});
+    for (int64_t i = 0; i < 5; ++i)
+      buffers.push_back({size, 500, 501});
+  }
+  auto [height, bound] = pack(buffers);
+  EXPECT_EQ(height, bound);
+}
+
 // Three that stay, the last one not as long, and between them two gaps. There
 // is so much below that the first packing is enough.
 TEST(TimeOrder, WhatEndsTogetherLiesTogether) {
