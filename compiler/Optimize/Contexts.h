@@ -45,6 +45,11 @@ private:
   size_t firstOverlap = 0;
 };
 
+/// Whether a step brings a value into its place from elsewhere.
+constexpr bool isArrival(plan::StepKind kind) {
+  return kind == plan::StepKind::load || kind == plan::StepKind::receive;
+}
+
 /// What a `run` or `overlap` step executes.
 std::vector<plan::Overlap::Member> membersOf(const plan::Rank &rank,
                                              const plan::Step &step);

@@ -7,13 +7,6 @@
 #include <utility>
 
 namespace moe::optimize {
-namespace {
-
-bool isArrival(plan::StepKind kind) {
-  return kind == plan::StepKind::load || kind == plan::StepKind::receive;
-}
-
-} // namespace
 
 OutsideSlots::OutsideSlots(plan::Plan &plan, const plan::Rank &rank,
                            const Contexts &contexts, Reuse reuse)

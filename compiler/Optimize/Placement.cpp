@@ -43,10 +43,6 @@ public:
 private:
   using Named = std::pair<int64_t, plan::ValueIndex>; ///< stage and value
 
-  static bool isArrival(plan::StepKind kind) {
-    return kind == plan::StepKind::load || kind == plan::StepKind::receive;
-  }
-
   /// The inputs of the programs that a step executes.
   std::vector<Named> inputsOf(const plan::Step &step) const {
     std::vector<Named> inputs;
@@ -145,8 +141,8 @@ private:
   /// Slots, and above them what is outside.
   Arena placeValues(const Contexts &contexts, int64_t base) {
     std::optional<OutsideSlots> outside;
-    std::vector<int64_t>
-        depths; // for slots that reach as high as lives in them
+    // For slots that reach as high as lives in them, which were asked for.
+    std::vector<int64_t> depths;
     SlotHeights slots = placeSlots(
         plan, rank, contexts, reuse, base,
         [&](const SlotHeights &live, const std::vector<int64_t> &begins) {

@@ -16,10 +16,10 @@ struct SlotHeights {
   std::vector<std::vector<int64_t>> liveInContext;
 };
 
-/// Says for each moment of the steps how many bytes lie above all slots, of
-/// these to begin with only what lives is known. Asked when it is settled which
-/// values are in slots. `begins`: the first moment of each step, and the end of
-/// the last one.
+/// Says for each moment of the steps how many bytes lie above all slots, which
+/// reach, as far as is known then, as high as what lives in them. Asked once it
+/// is settled which values are in slots, and not where these have one layout.
+/// `begins`: the first moment of each step, and the end of the last one.
 using BytesAbove = std::function<std::vector<int64_t>(
     const SlotHeights &live, const std::vector<int64_t> &begins)>;
 
@@ -33,10 +33,10 @@ using BytesAbove = std::function<std::vector<int64_t>(
 /// instance of every group, which lives from the op that writes its first value
 /// to the one that releases its last, so that in an overlap a layer's bytes go
 /// from one microbatch to the other while the layers around them are still in
-/// use. The instances of all stages are packed together, in several ways, of
-/// which the lowest is taken; what programs need for themselves and is large
-/// then goes where they leave room at the time. None of that makes ops wait for
-/// each other, but for copies to the host inside of slots of one layout
+/// use. The instances of all stages are packed together (TimeOrder.h) below
+/// what `above` says; what programs need for themselves and is large goes where
+/// they leave room at the time. None of that makes ops wait for each other,
+/// but for copies to the host inside of slots of one layout
 /// (SlotStack.h), which all are where a rank has one stage and whole backwards:
 /// there other values of the microbatch lie where a copy is expected to have
 /// ended. n log n in steps and groups, times the holes between groups.

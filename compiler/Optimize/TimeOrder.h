@@ -40,11 +40,12 @@ struct TimedPacking {
 /// kept is placed in order of begin, each beside one that ends when it does, so
 /// that what they leave is one gap: into the gap, and to that end of it, where
 /// the two times differ least, a weight times the bytes that stay free there
-/// counted with them. Clusters of what passes follow as soon as all that is
-/// kept meanwhile has its place (PackAround.h).
+/// counted with them; or where one of its size lay before; or, if that is
+/// lower, with sizes apart (SizeClasses.h). Clusters of what passes follow as
+/// soon as all that is kept meanwhile has its place (PackAround.h).
 ///
 /// Where that reaches higher than a limit, the last placements are taken back,
-/// few mostly and many at times, and made with another weight. Limits fall
+/// few mostly and many at times, and made by another rule. Limits fall
 /// towards the bound until one is not met within some placements of each buffer
 /// (the number is fixed, so that equal problems have equal packings).
 ///
