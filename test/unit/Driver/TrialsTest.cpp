@@ -8,18 +8,27 @@
 
 using namespace moe;
 
-// Made for stages that keep everything, the order of steps leaves no choices
-// that fit; made for such choices, it does.
-TEST(Trials, FindAnOrderOfStepsThatFits) {
+namespace {
+
+/// Everything is chosen, for `zb-v` and 32 microbatches.
+driver::PlanRequest requestOf(const char *model, int64_t pipeline,
+                              int64_t expert, int64_t gibibytes) {
   driver::PlanRequest request;
-  request.modelPath = "examples/models/deepseek-v3.json";
-  request.layout.pipeline = 16;
-  request.layout.expert = 64;
+  request.modelPath = std::string("examples/models/") + model + ".json";
+  request.layout.pipeline = pipeline;
+  request.layout.expert = expert;
   request.layout.microbatches = 32;
   request.layout.sequenceLength = 4096;
   request.schedule = "zb-v";
   request.partition = request.recompute = request.offload = "auto";
-  request.budgetBytes = int64_t{58} << 30;
+  request.budgetBytes = gibibytes << 30;
+  return request;
+}
+
+// Made for stages that keep everything, the order of steps leaves no choices
+// that fit; made for such choices, it does.
+TEST(Trials, FindAnOrderOfStepsThatFits) {
+  const driver::PlanRequest request = requestOf("deepseek-v3", 16, 64, 58);
   Result<driver::Inputs> inputs = driver::gatherInputs(request);
   ASSERT_TRUE(inputs) << inputs.error().message;
   inputs->config.mtpLayers.clear();
@@ -44,20 +53,14 @@ TEST(Trials, FindAnOrderOfStepsThatFits) {
 // The orders of steps that come first give plans that are longer by a third
 // there.
 TEST(Trials, LookLongerForAnOrderNearTheLeastMemory) {
-  driver::PlanRequest request;
-  request.modelPath = "examples/models/qwen3-30b-a3b.json";
-  request.layout.pipeline = 4;
-  request.layout.expert = 8;
-  request.layout.microbatches = 32;
-  request.layout.sequenceLength = 4096;
-  request.schedule = "zb-v";
-  request.partition = request.recompute = request.offload = "auto";
-  auto stepNs = [&](int64_t gibibytes) {
-    request.budgetBytes = gibibytes << 30;
-    Result<driver::PlanAnswer> made = driver::makePlan(request);
+  auto stepNs = [](int64_t gibibytes) {
+    Result<driver::PlanAnswer> made =
+        driver::makePlan(requestOf("qwen3-30b-a3b", 4, 8, gibibytes));
     EXPECT_TRUE(made) << made.error().message;
     EXPECT_TRUE(made && made->plan.prediction.fits);
     return made ? static_cast<double>(made->plan.prediction.stepNs) : 0;
   };
   EXPECT_LT(stepNs(37), 1.15 * stepNs(42));
 }
+
+} // namespace
