@@ -229,18 +229,21 @@ int64_t OutsideSlots::boundBeside(size_t context,
 
 /// The most bytes of these buffers that live at a time.
 int64_t OutsideSlots::mostTogether(const std::map<size_t, int> &counts) const {
-  std::vector<std::pair<int64_t, int64_t>> changes; // time, of bytes
+  PackingProblem problem;
   for (const auto &[buffer, count] : counts)
-    for (const Lifetime &life : buffers[buffer].lives)
-      if (count > 0) {
-        changes.push_back({life.begin, buffers[buffer].bytes});
-        changes.push_back({life.end, -buffers[buffer].bytes});
-      }
-  std::sort(changes.begin(), changes.end()); // at one time, ends come first
-  int64_t live = 0, most = 0;
-  for (const auto &[time, change] : changes)
-    most = std::max(most, live += change);
-  return most;
+    if (count > 0)
+      problem.buffers.push_back(lifetimesOf(buffer, 0));
+  return maxLive(problem);
+}
+
+Buffer OutsideSlots::lifetimesOf(size_t buffer, int64_t above) const {
+  const auto &[offset, bytes, lives] = buffers[buffer];
+  return {bytes,
+          lives.front().begin,
+          lives.front().end,
+          plan::kAlignment,
+          {lives.begin() + 1, lives.end()},
+          above};
 }
 
 /// How high slots reach, at most, while each buffer lives.
@@ -261,15 +264,8 @@ std::vector<int64_t> OutsideSlots::above(const SlotHeights &slots) const {
 std::vector<int64_t> OutsideSlots::pack(const SlotHeights &slots) const {
   const std::vector<int64_t> most = above(slots);
   PackingProblem problem;
-  for (size_t i = 0; i < buffers.size(); ++i) {
-    const std::vector<Lifetime> &lives = buffers[i].lives;
-    problem.buffers.push_back({buffers[i].bytes,
-                               lives.front().begin,
-                               lives.front().end,
-                               plan::kAlignment,
-                               {lives.begin() + 1, lives.end()},
-                               most[i]});
-  }
+  for (size_t i = 0; i < buffers.size(); ++i)
+    problem.buffers.push_back(lifetimesOf(i, most[i]));
   assert(problem.check().ok() && "lifetimes come from programs in order");
   std::vector<int64_t> depths = optimize::pack(problem).offsets;
   for (size_t i = 0; i < buffers.size(); ++i)

@@ -76,6 +76,7 @@ private:
   int64_t boundBeside(size_t context, const std::vector<int64_t> &liveInSlots,
                       int64_t known) const;
   int64_t mostTogether(const std::map<size_t, int> &counts) const;
+  Buffer lifetimesOf(size_t buffer, int64_t above) const;
   std::vector<int64_t> above(const SlotHeights &slots) const;
 
   plan::Plan &plan;

@@ -31,11 +31,12 @@ std::vector<TimedCluster> clustersOf(const std::vector<TimedBuffer> &buffers);
 
 /// Gives the members of a cluster `offsets` such that those that live at the
 /// same time share no byte, nor any with the `others`, which come by rising
-/// offset. One after the other takes the lowest free bytes; as long as one
-/// reaches higher, with what lies above it, than `limit`, the one that reaches
-/// highest goes first the next time, for kAroundTries times. Returns how high
-/// the lowest of these packings reaches. O(n (n + a)) for n members and a
-/// boxes, each time; `packed` counts the members in all of them.
+/// offset. One after the other takes the lowest free bytes, until one reaches
+/// higher, with what lies above it, than `limit`: that one goes first the next
+/// time, for kAroundTries times. Returns how high the last packing reaches;
+/// where that is above the limit, the offsets are of no use. O(n (n + a)) for n
+/// members and a boxes, each time; `packed` counts the members placed in all of
+/// them.
 int64_t packAround(const std::vector<TimedBuffer> &buffers,
                    TimedCluster &cluster, const std::vector<TimedBox> &others,
                    int64_t limit, std::vector<int64_t> &offsets,
