@@ -133,9 +133,14 @@ schedule::Costs costsOfCut(const std::vector<int64_t> &counts,
 
 Result<Chooser> Chooser::make(ModelOptions options,
                               const schedule::Schedule &order,
-                              int64_t transferNs, Freedom freedom) {
+                              int64_t transferNs, Freedom freedom,
+                              const Chooser *like) {
   const schedule::ScheduleProblem &steps = order.problem;
   Chooser made(std::move(options), order, transferNs, std::move(freedom));
+  made.fronts = std::make_unique<optimize::RankFronts>(like ? like->fronts.get()
+                                                            : nullptr);
+  made.exactFronts = std::make_unique<optimize::RankFronts>(
+      like ? like->exactFronts.get() : nullptr);
   optimize::PartitionProblem &base = made.base;
   for (const BlockOptions &kind : made.costs.options.kinds) {
     optimize::BlockKind &figures = base.kinds.emplace_back(kind.figures);

@@ -97,10 +97,13 @@ struct Room {
 class Chooser {
 public:
   /// Errors: blocks without options, pins that leave no cut, layers that do not
-  /// fit the stages.
+  /// fit the stages. `like`: null, or one with the same options for another
+  /// order of steps, with which it shares what is known of stages; the two are
+  /// not to be asked at the same time.
   static Result<Chooser> make(ModelOptions options,
                               const schedule::Schedule &order,
-                              int64_t transferNs, Freedom freedom);
+                              int64_t transferNs, Freedom freedom,
+                              const Chooser *like = nullptr);
 
   /// The best within the room of the ranks; where nothing fits the devices,
   /// what exceeds them least. `isEven`: with even shares of layers, whatever
@@ -205,9 +208,7 @@ private:
   Freedom freedom;
   optimize::PartitionProblem base; ///< without capacities
   /// Of `base`, and of what exact searches go through.
-  std::unique_ptr<optimize::RankFronts>
-      fronts = std::make_unique<optimize::RankFronts>(),
-      exactFronts = std::make_unique<optimize::RankFronts>();
+  std::unique_ptr<optimize::RankFronts> fronts, exactFronts;
   /// A plan is asked for its bound when it is made and when it is told of.
   mutable std::unique_ptr<const BoundOf> lastBound;
 };

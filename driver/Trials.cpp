@@ -35,7 +35,7 @@ static schedule::ScheduleProblem problemOf(const Inputs &inputs,
 }
 
 Result<Chooser> makeChooser(const Inputs &inputs, Compiler &compiler,
-                            Trial &trial) {
+                            Trial &trial, const Chooser *like) {
   const PlanRequest &request = inputs.request;
   Freedom freedom;
   freedom.techniques.recompute = request.recompute == kAuto;
@@ -89,7 +89,7 @@ Result<Chooser> makeChooser(const Inputs &inputs, Compiler &compiler,
   if (!order)
     return order.error();
   return Chooser::make(std::move(*model), *order, transferNs,
-                       std::move(freedom));
+                       std::move(freedom), like);
 }
 
 namespace {
@@ -145,8 +145,8 @@ struct OrderedTrial {
 };
 
 Result<OrderedTrial> orderBy(const Inputs &inputs, Compiler &compiler,
-                             Trial trial) {
-  Result<Chooser> made = makeChooser(inputs, compiler, trial);
+                             Trial trial, const Chooser *like) {
+  Result<Chooser> made = makeChooser(inputs, compiler, trial, like);
   if (!made)
     return made.error();
   return OrderedTrial{std::move(trial),
@@ -193,7 +193,7 @@ Status findOrder(const Inputs &inputs, Compiler &compiler,
     for (int64_t copy = 0; copy < replicas; ++copy)
       next.costs.stages.insert(next.costs.stages.end(), stages.begin(),
                                stages.end());
-    return orderBy(inputs, compiler, std::move(next));
+    return orderBy(inputs, compiler, std::move(next), best.chooser.get());
   };
   std::vector<schedule::Schedule> known = {best.chooser->steps()};
   auto isKnown = [&](const Result<OrderedTrial> &other) {
@@ -238,7 +238,7 @@ public:
                           !inputs.request.schedulePath.empty())) {}
 
   Result<PlanAnswer> run(const Trial &trial) {
-    Result<OrderedTrial> first = orderBy(inputs, compiler, trial);
+    Result<OrderedTrial> first = orderBy(inputs, compiler, trial, nullptr);
     if (!first)
       return first.error();
     if (budget.wholeBytes <= budget.reserveBytes)
@@ -259,7 +259,8 @@ public:
     for (int round = 1; round < kMostOrders; ++round) {
       Trial next = ordered.trial;
       next.costs = costsOf(answer.plan, next.costs.transferNs);
-      Result<OrderedTrial> other = orderBy(inputs, compiler, std::move(next));
+      Result<OrderedTrial> other =
+          orderBy(inputs, compiler, std::move(next), ordered.chooser.get());
       if (!other || other->chooser->steps() == ordered.chooser->steps())
         break;
       Result<Chosen> promised = chosenBy(*other->chooser, budget);

@@ -25,6 +25,15 @@ inline int64_t loadOf(const Moment &moment, size_t stage,
          (moment.running == static_cast<int64_t>(stage) ? sums.peak : 0);
 }
 
+/// All that is live at a moment, by what the stages of the rank come to.
+inline int64_t bytesAt(const Moment &moment,
+                       const std::vector<StageSums> &sums) {
+  int64_t bytes = moment.otherBytes;
+  for (size_t s = 0; s < sums.size(); ++s)
+    bytes += loadOf(moment, s, sums[s]);
+  return bytes;
+}
+
 /// Moments but those that some other moment is never smaller than.
 std::vector<Moment> binding(const std::vector<Moment> &moments);
 

@@ -135,7 +135,10 @@ PolicyProblem rankProblem(const PartitionProblem &problem,
 /// that differ in these alone.
 class RankFronts {
 public:
-  RankFronts();
+  /// `like`: of problems with the same kinds of blocks, whose ranks hold other
+  /// things at other times, say; null: there are none. What is known of stages
+  /// is shared with these from now on, not to be used at the same time.
+  explicit RankFronts(const RankFronts *like = nullptr);
   struct Entry {
     PolicyProblem problem;
     PolicyFront front;

@@ -81,7 +81,8 @@ int64_t workNs(const PartitionProblem &problem, const PolicyProblem &choice) {
 
 } // namespace
 
-RankFronts::RankFronts() : stages(std::make_shared<StageFronts>()) {}
+RankFronts::RankFronts(const RankFronts *like)
+    : stages(like ? like->stages : std::make_shared<StageFronts>()) {}
 
 std::shared_ptr<const RankFronts::Entry>
 RankFronts::of(const std::vector<int64_t> &rankAndBlocks,

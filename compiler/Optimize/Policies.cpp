@@ -190,11 +190,10 @@ PolicyOutcome evaluate(const PolicyProblem &problem, const Choices &choices) {
   }
   for (size_t m = 0; m < problem.moments.size(); ++m) {
     const Moment &moment = problem.moments[m];
-    int64_t host = 0, bytes = moment.otherBytes;
-    for (size_t s = 0; s < sums.size(); ++s) {
+    const int64_t bytes = bytesAt(moment, sums);
+    int64_t host = 0;
+    for (size_t s = 0; s < sums.size(); ++s)
       host += hostedAt(moment, s) * sums[s].host;
-      bytes += loadOf(moment, s, sums[s]);
-    }
     outcome.hostBytes = std::max(outcome.hostBytes, host);
     if (m == 0 || bytes > outcome.peakBytes) {
       outcome.peakBytes = bytes;

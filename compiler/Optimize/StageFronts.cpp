@@ -140,20 +140,25 @@ const std::vector<uint32_t> &StageFront::finished() const {
 /// keep, which have made up for a lag by then. So half of the nodes are a front
 /// of the one kind, half of the other.
 void StageFront::thin(std::vector<Node> &nodes, int64_t weight, size_t most) {
-  std::vector<Node> later = nodes;
-  keepFront(
+  std::vector<uint32_t> stay =
+      frontOf(
+          nodes,
+          [&](const Node &node) {
+            return weight * node.sums.kept + node.sums.peak;
+          },
+          [](const Node &node) { return node.sums.takenNs(); }, most / 2)
+          .numbers;
+  const FrontNumbers later = frontOf(
       nodes,
-      [&](const Node &node) {
-        return weight * node.sums.kept + node.sums.peak;
-      },
-      [](const Node &node) { return node.sums.takenNs(); }, most / 2);
-  keepFront(
-      later,
       [&](const Node &node) {
         return (weight + 1) * node.sums.kept + node.sums.ahead;
       },
       [](const Node &node) { return node.sums.extraNs; }, most / 2);
-  nodes.insert(nodes.end(), later.begin(), later.end());
+  stay.insert(stay.end(), later.numbers.begin(), later.numbers.end());
+  std::vector<Node> kept;
+  for (uint32_t number : stay)
+    kept.push_back(nodes[number]);
+  nodes = std::move(kept);
   dropDominated(nodes, {kUnlimitedBytes, kThinnedNs}, false); // equal ones, too
 }
 

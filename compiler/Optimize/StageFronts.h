@@ -10,6 +10,7 @@
 #include <algorithm>
 #include <array>
 #include <iterator>
+#include <limits>
 #include <map>
 #include <memory>
 #include <tuple>
@@ -57,37 +58,82 @@ struct StageSums {
   }
 };
 
-/// Leaves the states that are quicker than all smaller ones, by rising size. Of
-/// more than `most`, both ends (what is smallest, and what takes least time)
-/// and the largest of each of as many equal parts of the range; says whether
-/// that left some out.
+/// States of a front, by their numbers.
+struct FrontNumbers {
+  std::vector<uint32_t> numbers; ///< by rising size
+  bool isThinned = false;        ///< some were left out to have fewer
+};
+
+/// The states that are quicker than all smaller ones. Of more than `most`, both
+/// ends (what is smallest, and what takes least time) and the largest of each
+/// of as many equal parts of the range. O(n), but for what sorting those takes
+/// that are quicker than all in smaller parts of the range.
+template <typename State, typename Size, typename Time>
+FrontNumbers frontOf(const std::vector<State> &states, Size sizeOf, Time timeOf,
+                     size_t most) {
+  struct Entry {
+    int64_t size, ns;
+    uint32_t number;
+  };
+  std::vector<Entry> entries;
+  entries.reserve(states.size());
+  int64_t least = kUnlimitedBytes, largest = -kUnlimitedBytes;
+  for (const State &state : states) {
+    entries.push_back(
+        {sizeOf(state), timeOf(state), static_cast<uint32_t>(entries.size())});
+    least = std::min(least, entries.back().size);
+    largest = std::max(largest, entries.back().size);
+  }
+  // Parts of the range, of which each one's first ones rule out most behind it.
+  constexpr int64_t kParts = 512;
+  const int64_t width = (largest - least) / kParts + 1;
+  std::array<int64_t, kParts + 1> quickest; // in all parts before
+  quickest.fill(std::numeric_limits<int64_t>::max());
+  for (const Entry &entry : entries) {
+    int64_t &ns =
+        quickest[static_cast<size_t>((entry.size - least) / width + 1)];
+    ns = std::min(ns, entry.ns);
+  }
+  for (size_t part = 1; part < quickest.size(); ++part)
+    quickest[part] = std::min(quickest[part], quickest[part - 1]);
+  std::erase_if(entries, [&](const Entry &entry) {
+    return entry.ns >=
+           quickest[static_cast<size_t>((entry.size - least) / width)];
+  });
+  std::sort(
+      entries.begin(), entries.end(), [&](const Entry &a, const Entry &b) {
+        if (a.size != b.size)
+          return a.size < b.size;
+        return a.ns != b.ns ? a.ns < b.ns
+                            : states[a.number].name() < states[b.number].name();
+      });
+  std::vector<Entry> front;
+  for (const Entry &entry : entries)
+    if (front.empty() || entry.ns < front.back().ns)
+      front.push_back(entry);
+
+  const int64_t part = (front.back().size - least) /
+                           static_cast<int64_t>(std::max<size_t>(1, most - 1)) +
+                       1;
+  FrontNumbers made;
+  for (size_t i = 0; i < front.size(); ++i)
+    if (front.size() <= most || i == 0 || i + 1 == front.size() ||
+        (front[i].size - least) / part != (front[i + 1].size - least) / part)
+      made.numbers.push_back(front[i].number);
+  made.isThinned = made.numbers.size() < front.size();
+  return made;
+}
+
+/// Leaves frontOf() the states; says whether it was thinned.
 template <typename State, typename Size, typename Time>
 bool keepFront(std::vector<State> &states, Size sizeOf, Time timeOf,
                size_t most) {
-  std::sort(states.begin(), states.end(), [&](const State &a, const State &b) {
-    int64_t ofA = sizeOf(a), ofB = sizeOf(b);
-    if (ofA != ofB)
-      return ofA < ofB;
-    return timeOf(a) != timeOf(b) ? timeOf(a) < timeOf(b) : a.name() < b.name();
-  });
-  std::vector<State> front;
-  for (State &state : states)
-    if (front.empty() || timeOf(state) < timeOf(front.back()))
-      front.push_back(std::move(state));
-  states.clear();
-  int64_t least = sizeOf(front.front());
-  int64_t part = (sizeOf(front.back()) - least) /
-                     static_cast<int64_t>(std::max<size_t>(1, most - 1)) +
-                 1;
-  auto partOf = [&](size_t i) { return (sizeOf(front[i]) - least) / part; };
-  std::vector<bool> stays(front.size(), front.size() <= most);
-  for (size_t i = 0; i < front.size(); ++i)
-    if (i == 0 || i + 1 == front.size() || partOf(i) != partOf(i + 1))
-      stays[i] = true;
-  for (size_t i = 0; i < front.size(); ++i)
-    if (stays[i])
-      states.push_back(std::move(front[i]));
-  return states.size() < front.size();
+  const FrontNumbers front = frontOf(states, sizeOf, timeOf, most);
+  std::vector<State> kept;
+  for (uint32_t number : front.numbers)
+    kept.push_back(std::move(states[number]));
+  states = std::move(kept);
+  return front.isThinned;
 }
 
 /// The same in eight equal parts of what the host may hold, `capacityBytes`:

@@ -1,6 +1,6 @@
 #include "compiler/Optimize/TimeOrder.h"
 
-#include "compiler/Optimize/PackAround.h"
+#include "compiler/Optimize/FreeGaps.h"
 #include "compiler/Optimize/SizeClasses.h"
 
 #include <algorithm>
@@ -172,8 +172,8 @@ private:
   struct Stop {
     size_t next = 0; ///< move
     /// What is kept and lives at or behind the begin of the next cluster, or of
-    /// what was placed last; by rising offset.
-    std::vector<TimedBox> living;
+    /// what was placed last.
+    FreeGaps free;
     int64_t reach = 0;
   };
 
@@ -255,9 +255,10 @@ private:
     for (; stop.next < until; ++stop.next) {
       const Move move = moves[stop.next];
       const int64_t reach =
-          move.isCluster ? packAround(problem.passing, clusters[move.index],
-                                      stop.living, limit, made.passing, steps)
-                         : place(move, stop.living, rule);
+          move.isCluster
+              ? packAround(problem.passing, clusters[move.index],
+                           stop.free.boxes(), limit, made.passing, steps)
+              : place(move, stop.free, rule);
       if (reach > limit)
         return false;
       stop.reach = std::max(stop.reach, reach);
@@ -265,96 +266,65 @@ private:
     return true;
   }
 
-  int64_t place(Move move, std::vector<TimedBox> &living, Rule rule) {
+  int64_t place(Move move, FreeGaps &free, Rule rule) {
     ++steps;
     const TimedBuffer &buffer = problem.kept[move.index];
-    const int64_t past = std::min(buffer.begin, move.nextCluster);
-    std::erase_if(living, [&](const TimedBox &box) { return box.end <= past; });
+    free.forget(std::min(buffer.begin, move.nextCluster));
     const int64_t offset = rule.kind == Rule::Kind::apart ? apart[move.index]
                            : rule.kind == Rule::Kind::again
-                               ? chooseAgain(buffer, living)
-                               : choose(buffer, living, rule);
+                               ? chooseAgain(buffer, free.at(buffer.begin))
+                               : choose(buffer, free.at(buffer.begin), rule);
     made.kept[move.index] = offset;
-    living.insert(std::upper_bound(living.begin(), living.end(), offset,
-                                   [](int64_t at, const TimedBox &box) {
-                                     return at < box.low;
-                                   }),
-                  {buffer.begin, buffer.end, offset, offset + buffer.size});
+    free.insert({buffer.begin, buffer.end, offset, offset + buffer.size});
     return offset + buffer.size + buffer.above;
   }
 
-  /// Free bytes when a buffer begins, between two that live then: until when
-  /// these do. Nothing below the lowest bytes ever ends.
-  struct Gap {
-    int64_t low = 0, high = 0;
-    int64_t untilBelow = kNoLimit, untilAbove = kNoLimit;
-  };
+  using Gaps = std::vector<FreeGaps::Gap>;
 
-  /// Visits the gaps that hold the buffer, from below, until one is taken. The
-  /// last has no end.
-  static void visitGaps(const TimedBuffer &buffer,
-                        const std::vector<TimedBox> &living, auto isTaken) {
-    Gap gap;
-    for (const TimedBox &box : living) {
-      if (box.end <= buffer.begin)
-        continue;
-      gap.high = box.low;
-      gap.untilAbove = box.end;
-      if (gap.high - gap.low >= buffer.size && isTaken(gap))
-        return;
-      gap.low = box.high;
-      gap.untilBelow = box.end;
-    }
-    gap.high = gap.untilAbove = kNoLimit;
-    isTaken(gap);
-  }
-
-  int64_t choose(const TimedBuffer &buffer, const std::vector<TimedBox> &living,
-                 Rule rule) const {
+  int64_t choose(const TimedBuffer &buffer, const Gaps &gaps, Rule rule) const {
     double least = std::numeric_limits<double>::max();
-    int64_t chosen = 0;
+    int64_t chosen = gaps.back().low;
     const double wasteWeight = rule.wasteWeight * momentsPerByte;
-    visitGaps(buffer, living, [&](const Gap &gap) {
-      auto consider = [&](int64_t offset, double cost) {
-        if (cost < least) {
-          least = cost;
-          chosen = offset;
-        }
-      };
-      if (gap.high == kNoLimit) {
-        consider(gap.low, std::numeric_limits<double>::max() / 2);
-        return true;
+    auto consider = [&](int64_t offset, double cost) {
+      if (cost < least) {
+        least = cost;
+        chosen = offset;
       }
+    };
+    for (size_t i = 0; i + 1 < gaps.size();
+         ++i) { // above all where none will do
+      const FreeGaps::Gap &gap = gaps[i];
+      if (gap.high - gap.low < buffer.size)
+        continue;
       const auto waste = static_cast<double>(gap.high - gap.low - buffer.size);
       if (rule.kind == Rule::Kind::smallest) {
         consider(gap.low, waste);
-        return false;
+        continue;
       }
       auto beside = [&](int64_t until) {
-        const int64_t apart = until == kNoLimit ? 0 : until - buffer.end;
+        const int64_t apart =
+            until == FreeGaps::kNever ? 0 : until - buffer.end;
         return std::abs(static_cast<double>(apart)) + waste * wasteWeight;
       };
       consider(gap.low, beside(gap.untilBelow));
       consider(gap.high - buffer.size, beside(gap.untilAbove));
-      return false;
-    });
+    }
     return chosen;
   }
 
-  int64_t chooseAgain(const TimedBuffer &buffer,
-                      const std::vector<TimedBox> &living) {
+  int64_t chooseAgain(const TimedBuffer &buffer, const Gaps &gaps) {
     std::vector<int64_t> &before = places[buffer.size];
     auto place = before.begin();
-    int64_t chosen = -1;
-    visitGaps(buffer, living, [&](const Gap &gap) {
+    for (const FreeGaps::Gap &gap : gaps) {
+      if (gap.high - gap.low < buffer.size)
+        continue;
       place = std::lower_bound(place, before.end(), gap.low);
-      if (place != before.end() && *place <= gap.high - buffer.size)
-        chosen = *place;
-      return chosen != -1 || place == before.end();
-    });
-    if (chosen != -1)
-      return chosen;
-    chosen = choose(buffer, living, {Rule::Kind::smallest});
+      if (place == before.end())
+        break;
+      if (*place <= gap.high - buffer.size)
+        return *place;
+    }
+    const int64_t chosen = choose(buffer, gaps, {Rule::Kind::smallest});
     before.insert(std::lower_bound(before.begin(), before.end(), chosen),
                   chosen);
     return chosen;

@@ -177,5 +177,65 @@ TEST(StageFronts, HaveSomethingNoWorseThanAnyChoice) {
   }
 }
 
+struct Sized {
+  int64_t size, ns;
+  uint32_t number;
+  uint32_t name() const { return number; }
+};
+
+// The definition, of 500 random lists, many of whose states are equal in size,
+// time or both.
+TEST(FrontOf, IsWhatNothingSmallerIsAsQuickAs) {
+  Random random(11);
+  int thinned = 0;
+  for (int trial = 0; trial < 500; ++trial) {
+    std::vector<Sized> states;
+    const int64_t range = random(0, 3) == 0 ? 20 : 1'000'000;
+    for (int64_t i = random(1, 300); i > 0; --i) {
+      const int64_t size = random(-range, range);
+      states.push_back({size, random(0, 2) == 0 ? -size : random(0, range),
+                        static_cast<uint32_t>(random(0, 1 << 30))});
+    }
+    std::vector<uint32_t> front;
+    for (uint32_t i = 0; i < states.size(); ++i) {
+      const Sized &state = states[i];
+      auto isBetter = [&](const Sized &other) {
+        if (other.size != state.size)
+          return other.size < state.size && other.ns <= state.ns;
+        return std::pair(other.ns, other.number) <
+               std::pair(state.ns, state.number);
+      };
+      if (std::none_of(states.begin(), states.end(), isBetter))
+        front.push_back(i);
+    }
+    std::sort(front.begin(), front.end(), [&](uint32_t a, uint32_t b) {
+      return states[a].size < states[b].size;
+    });
+    const auto most = static_cast<size_t>(random(2, 40));
+    std::vector<uint32_t> expected = front;
+    if (front.size() > most) {
+      expected.clear();
+      const int64_t least = states[front.front()].size;
+      const int64_t part =
+          (states[front.back()].size - least) / static_cast<int64_t>(most - 1) +
+          1;
+      for (size_t i = 0; i < front.size(); ++i) {
+        auto partOf = [&](size_t at) {
+          return (states[front[at]].size - least) / part;
+        };
+        if (i == 0 || i + 1 == front.size() || partOf(i) != partOf(i + 1))
+          expected.push_back(front[i]);
+      }
+    }
+    const FrontNumbers found = frontOf(
+        states, [](const Sized &state) { return state.size; },
+        [](const Sized &state) { return state.ns; }, most);
+    EXPECT_EQ(found.numbers, expected) << "trial " << trial;
+    EXPECT_EQ(found.isThinned, expected.size() < front.size());
+    thinned += found.isThinned;
+  }
+  EXPECT_GT(thinned, 50);
+}
+
 } // namespace
 } // namespace moe::optimize
