@@ -39,7 +39,8 @@ Operation *moe::pointAhead(Operation *user, const OffloadLead &lead) {
         if (left-- == 0)
           break;
       } else if (StringRef block = blockOf(before);
-                 !llvm::is_contained(passed, block)) {
+                 // Replays may be issued ahead, in the turn of another block.
+                 !isReplay(before) && !llvm::is_contained(passed, block)) {
         if (static_cast<int64_t>(passed.size()) > lead.layers)
           break;
         passed.push_back(block);

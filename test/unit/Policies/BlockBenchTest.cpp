@@ -220,6 +220,33 @@ TEST_F(BlockBenches, RowsComeBackLateAlongTheHandle) {
   EXPECT_GT(along.backwardNs, anew.backwardNs);
 }
 
+// Of three layers whose dispatches run again, each in the turn of the one above
+// it: copies back are as early as of two.
+TEST_F(BlockBenches, ReplaysAheadDoNotMakeCopiesLate) {
+  for (const bool isSplit : {false, true}) {
+    auto figures = [&](size_t count) {
+      BlockBench some = bench(count, {.isSplit = isSplit});
+      FailureOr<BlockFigures> made =
+          some.treated([&](const BlockBench::Kept &kept) {
+            return kept.part == "moe.experts.act" ? Treatment::offload
+                   : kept.isDispatched            ? Treatment::recompute
+                                                  : Treatment::keep;
+          });
+      EXPECT_TRUE(succeeded(made));
+      return failed(made) ? BlockFigures() : *made;
+    };
+    const BlockFigures two = figures(2), three = figures(3), four = figures(4);
+    EXPECT_GT(two.hostBytes, 0);
+    EXPECT_EQ(three.backwardNs - two.backwardNs,
+              four.backwardNs - three.backwardNs);
+    EXPECT_EQ(three.weightGradNs - two.weightGradNs,
+              four.weightGradNs - three.weightGradNs);
+    const BlockFigures one = figures(1);
+    EXPECT_LE(three.backwardNs - two.backwardNs,
+              two.backwardNs - one.backwardNs);
+  }
+}
+
 TEST_F(BlockBenches, SplitBackwardsHoldPendingBytes) {
   BlockBench whole = bench(1), split = bench(1, {false, true});
   EXPECT_EQ(kept(whole).pendingBytes.front(), 0);
