@@ -6,8 +6,10 @@
 #include <charconv>
 #include <cmath>
 #include <cstdio>
+#include <iterator>
 #include <set>
 #include <string>
+#include <tuple>
 
 using namespace moe;
 
@@ -40,15 +42,20 @@ Result<int64_t> driver::parseBytes(std::string_view text) {
   return wrong(text, expected);
 }
 
-std::string driver::gibibytes(int64_t bytes) {
-  constexpr int64_t unit = int64_t{1} << 30;
+std::string driver::sizeText(int64_t bytes) {
+  static constexpr std::pair<const char *, int64_t> units[] = {
+      {"GiB", int64_t{1} << 30}, {"MiB", int64_t{1} << 20}, {"KiB", 1024}};
+  auto [name, unit] = units[0];
+  for (auto smaller = units + 1; bytes < unit && smaller != std::end(units);
+       ++smaller)
+    std::tie(name, unit) = *smaller;
   // Whole and hundredths apart, since a hundredth of 2^30 is no whole number.
   int64_t hundredths =
       bytes / unit * 100 + (bytes % unit * 100 + unit - 1) / unit;
   std::array<char, 32> text;
-  snprintf(text.data(), text.size(), "%lld.%02lld GiB",
+  snprintf(text.data(), text.size(), "%lld.%02lld %s",
            static_cast<long long>(hundredths / 100),
-           static_cast<long long>(hundredths % 100));
+           static_cast<long long>(hundredths % 100), name);
   return text.data();
 }
 

@@ -16,8 +16,9 @@ namespace moe::driver {
 /// rounded down. At least one byte, at most 2^53.
 Result<int64_t> parseBytes(std::string_view text);
 
-/// "20.53 GiB", rounded up, so that what is read again is enough.
-std::string gibibytes(int64_t bytes);
+/// "20.53 GiB", or MiB or KiB below one, rounded up, so that what is read again
+/// is enough.
+std::string sizeText(int64_t bytes);
 
 /// "pp=4,ep=8,dp=2": sizes of the parallel groups (pp, ep, dp, tp, cp), 1 where
 /// not given. The batch fields of the layout are left alone.

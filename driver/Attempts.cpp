@@ -22,7 +22,7 @@ Result<Attempt> Attempts::make(Result<Chosen> chosen, int64_t bytes) const {
     return chosen.error();
   if (onProgress)
     onProgress(drafts++, 0,
-               "drafts made for " + gibibytes(bytes + budget.reserveBytes));
+               "drafts made for " + sizeText(bytes + budget.reserveBytes));
   Result<Draft> draft = makeDraft(*chosen, bytes + budget.reserveBytes, false);
   if (!draft)
     return draft.error();

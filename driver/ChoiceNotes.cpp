@@ -59,14 +59,18 @@ void describe(const std::shared_ptr<const Chooser> &chooser, int64_t whole,
   std::vector<plan::Assumption> &list = answer.plan.assumptions;
   list.push_back({"partition", joined(chosen.layers),
                   "layers of each stage, chosen by the planner"});
-  int64_t paying = 0;
+  size_t paying = 0;
   for (const Chosen::Rank &rank : chosen.ranks)
     paying += rank.extraNs > 0;
+  // Of ranks that choose alike, one was chosen for.
+  const size_t ranks = answer.plan.ranks.size();
+  const size_t alike = ranks / chosen.ranks.size();
   list.push_back(
       {"policies.ranks_that_pay",
-       std::to_string(paying) + " of " + std::to_string(chosen.ranks.size()),
-       "ranks that compute or copy something again to fit; the others keep "
-       "everything"});
+       std::to_string(paying * alike) + " of " + std::to_string(ranks),
+       "ranks that lose time, by the planner's account, to what they compute "
+       "or copy again; the others keep everything, or what they move takes "
+       "none"});
   if (chooser->effort() == optimize::Effort::exact)
     list.push_back(
         {"policies.effort", "exact",

@@ -166,6 +166,10 @@ Result<Chooser> Chooser::make(ModelOptions options,
   base.pins = made.freedom.pins;
   base.hostBytesPerNs = made.costs.options.hostBytesPerNs;
   MOE_RETURN_IF_ERROR(base.check());
+  if (Status sums = base.checkSums(); !sums)
+    return Error{sums.error().message +
+                 ": the model on this machine takes too much time or memory "
+                 "to plan for; are all figures of --machine right?"};
   return made;
 }
 

@@ -33,8 +33,12 @@ constexpr int64_t kWorthAPromise = 400;
 /// what is known of ranks is about their blocks.
 constexpr int64_t kWorthACut = 32;
 
-/// Of a step, by what an account that says it is longer may be wrong.
-constexpr int64_t kWrongTime = 256;
+/// Where nothing fits, of a budget, by how much less is tried.
+constexpr int64_t kSmaller = 64;
+
+/// Of a step, by what an account that says it is longer may be wrong; and where
+/// programs overlap.
+constexpr int64_t kWrongTime = 256, kWrongTimeOfPairs = 24;
 
 /// Budgets with ten significant bits, by rising size; the first is 512 bytes.
 struct Step {
@@ -71,7 +75,11 @@ public:
     if (whole > 0)
       MOE_RETURN_IF_ERROR(chooser.effort() == Effort::exact
                               ? tryAllBudgets(whole, best)
-                              : tryBudget(whole, best));
+                              : tryBudget(whole, Effort::fast, best));
+    // What was tried depends on the budget: less of it may be met.
+    if (whole > 0 && !best)
+      MOE_RETURN_IF_ERROR(
+          tryBudget(whole - whole / kSmaller, Effort::fast, best));
     return best;
   }
 
@@ -127,11 +135,11 @@ private:
   };
 
   /// Depends on nothing but `whole`. Takes what fits it, if anything does.
-  Status tryBudget(int64_t whole, std::optional<Taken> &best) {
+  Status tryBudget(int64_t whole, Effort effort, std::optional<Taken> &best) {
     Trials trials;
     MOE_RETURN_IF_ERROR(tryEffort(whole, Effort::fast, trials, best));
     // What the account takes to be best need not be.
-    if (chooser.effort() == Effort::exact)
+    if (effort == Effort::exact)
       MOE_RETURN_IF_ERROR(tryEffort(whole, Effort::exact, trials, best));
     if (!trials.quickest)
       return {};
@@ -349,23 +357,42 @@ private:
         attempts.make(chooser.choose(attempts.roomOf(kUnlimited)), whole);
     if (!free)
       return free.error();
-    int64_t most = free->bytesWithoutWaits();
-    if (most <= whole && attempts.fitsHost(*free))
+    if (free->bytesWithoutWaits() <= whole && attempts.fitsHost(*free))
       MOE_RETURN_IF_ERROR(take(*free, best));
     // Beyond what needs most there is nothing else to try, nor from where on
     // the account promises nothing better.
-    const int64_t top = Step::within(std::min(whole, most) + reserve).index;
+    const int64_t most = std::min(whole, free->bytesWithoutWaits());
+    const int64_t top = Step::within(most + reserve).index;
+    // Never worse than the fast mode, whatever the budget.
+    if (!best && Step{top}.bytes() < whole + reserve)
+      MOE_RETURN_IF_ERROR(tryBudget(whole, Effort::fast, best));
+    const int64_t wrongTime =
+        schedule::overlappingPairs(chooser.steps()).empty() ? kWrongTime
+                                                            : kWrongTimeOfPairs;
     for (int64_t index = top; index >= 0; --index) {
       const int64_t bytes = Step{index}.bytes() - reserve;
       if (bytes <= 0)
         break;
-      Result<Chosen> chosen = chooser.choose(attempts.roomOf(bytes));
-      if (!chosen)
-        return chosen.error();
-      const int64_t promised = chosen->stepNs - chosen->stepNs / kWrongTime;
-      if (!chosen->fits() || (best && promised > best->accountNs))
+      // Choices that exceed a budget by the account can fit once that is
+      // corrected.
+      if (index == top) {
+        MOE_RETURN_IF_ERROR(tryBudget(bytes, Effort::exact, best));
+        continue;
+      }
+      // What is best by the objective need not have the shortest step.
+      std::optional<int64_t> promised;
+      for (Effort effort : {Effort::fast, Effort::exact}) {
+        Result<Chosen> chosen =
+            chooser.choose(attempts.roomOf(bytes), false, effort);
+        if (!chosen)
+          return chosen.error();
+        if (chosen->fits() && (!promised || chosen->stepNs < *promised))
+          promised = chosen->stepNs;
+      }
+      if (!promised ||
+          (best && *promised - *promised / wrongTime > best->accountNs))
         break;
-      MOE_RETURN_IF_ERROR(tryBudget(bytes, best));
+      MOE_RETURN_IF_ERROR(tryBudget(bytes, Effort::exact, best));
     }
     return {};
   }

@@ -141,8 +141,8 @@ int64_t leastBudgetWithShardedOptimizer(const plan::Plan &plan) {
 
 void describeLeastBudget(const PlanRequest &request, plan::Plan &plan) {
   std::vector<plan::Assumption> found;
-  found.push_back({"policies.least_budget", gibibytes(leastBudget(plan)),
-                   "the least that fits, reserve included: " +
+  found.push_back({"policies.least_budget", sizeText(leastBudget(plan)),
+                   "the least that was found to fit, reserve included: " +
                        bindingPlace(plan) + ", needs it"});
   if (request.reportsLevers) {
     const std::vector<Lever> levers = leversOf(request, plan);
@@ -163,11 +163,11 @@ void describeLeastBudget(const PlanRequest &request, plan::Plan &plan) {
     for (size_t i = 0; i < levers.size(); ++i)
       if (budgets[i] && *budgets[i] < leastBudget(plan))
         found.push_back({"policies.lever." + levers[i].name,
-                         gibibytes(*budgets[i]),
+                         sizeText(*budgets[i]),
                          "the least budget with " + levers[i].what});
     int64_t sharded = leastBudgetWithShardedOptimizer(plan);
     if (sharded < leastBudget(plan))
-      found.push_back({"policies.lever.optimizer", gibibytes(sharded),
+      found.push_back({"policies.lever.optimizer", sizeText(sharded),
                        "the least budget with the optimizer state sharded over "
                        "the ranks that hold the same parameters, by account: "
                        "such plans are not made"});

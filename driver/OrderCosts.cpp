@@ -82,8 +82,8 @@ Result<int64_t>
 OrderCosts::stepNs(const std::vector<int64_t> &counts,
                    const std::vector<schedule::StageCosts> &stages,
                    std::vector<schedule::OverlapCost> overlaps) const {
-  Result<schedule::Evaluation> step =
-      schedule::evaluate(order, stepCosts(counts, stages, std::move(overlaps)));
+  Result<schedule::Evaluation> step = schedule::evaluate(
+      order, stepCosts(counts, stages, std::move(overlaps)), &transfers);
   if (!step)
     return step.error();
   return step->makespanNs;
@@ -104,10 +104,11 @@ public:
              const std::vector<optimize::StageTimes> &longer) override {
     const schedule::Costs costs = costsOf(counts, longer);
     const Result<schedule::Evaluation> step =
-        schedule::evaluate(model.order, costs);
+        schedule::evaluate(model.order, costs, &model.transfers);
     if (!step)
       return std::numeric_limits<int64_t>::max();
-    remember(schedule::criticalPath(model.order, costs, *step));
+    remember(
+        schedule::criticalPath(model.order, costs, *step, &model.transfers));
     return step->makespanNs;
   }
 

@@ -19,9 +19,12 @@
 namespace moe::driver {
 
 struct OrderCosts {
+  /// The order must pass schedule::verify().
   OrderCosts(ModelOptions options, const schedule::Schedule &order,
              int64_t transferNs)
       : options(std::move(options)), order(order),
+        transfers(
+            schedule::transfersOf(order, schedule::insertTransfers(order))),
         pairs(schedule::overlappingPairs(order)),
         isSplit(schedule::splitsBackwards(order)), transferNs(transferNs) {}
 
@@ -54,6 +57,7 @@ struct OrderCosts {
 
   ModelOptions options;
   schedule::Schedule order;
+  schedule::Transfers transfers; ///< of the steps that plans of it have
   std::set<std::pair<int64_t, int64_t>> pairs; ///< that overlap
   bool isSplit; ///< see schedule::splitsBackwards
   int64_t transferNs;

@@ -112,6 +112,8 @@ constexpr int kMostMisses = 3;
 /// by half and more.
 constexpr int kMostOrdersWhereSlow = 24;
 constexpr int64_t kSlow = 8;
+/// Where nothing fits, of a budget, by how much less another order is for.
+constexpr int64_t kSmaller = 64;
 /// Where such orders come back to one before: parts of the way from what its
 /// choices cost to what they do without limits.
 constexpr int64_t kParts = 4;
@@ -248,6 +250,13 @@ public:
     const bool isOnlyOrder = !ordered.goesByCosts();
     Result<std::optional<PlanAnswer>> fitting =
         choose(ordered, writes && isOnlyOrder);
+    // What suits less may have room for what fits.
+    if (fitting && !*fitting && !isOnlyOrder) {
+      PlanBudget smaller = budget;
+      smaller.wholeBytes -= budget.wholeBytes / kSmaller;
+      MOE_RETURN_IF_ERROR(findOrder(inputs, compiler, smaller, ordered));
+      fitting = choose(ordered, false);
+    }
     if (!fitting)
       return fitting.error();
     if (!*fitting)

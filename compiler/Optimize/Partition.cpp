@@ -64,6 +64,21 @@ Status PartitionProblem::check() const {
   return {};
 }
 
+Status PartitionProblem::checkSums() const {
+  for (size_t stage = 0; stage < rankOf.size(); ++stage) {
+    // No cut gives the stages of a rank more than all blocks each.
+    std::vector<int64_t> counts(rankOf.size(), 0);
+    counts[stage] = std::ssize(blocks);
+    PolicyProblem largest = rankProblem(*this, counts, rankOf[stage]);
+    const std::vector<int64_t> all = *std::max_element(
+        largest.stages.begin(), largest.stages.end(),
+        [](const auto &a, const auto &b) { return a.size() < b.size(); });
+    largest.stages.assign(largest.stages.size(), all);
+    MOE_RETURN_IF_ERROR(largest.check());
+  }
+  return {};
+}
+
 namespace {
 
 Partition describe(const PartitionProblem &problem, RankCosts &costs,

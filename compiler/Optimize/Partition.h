@@ -104,6 +104,9 @@ struct PartitionProblem {
   /// Whether everything has its entries, pins rise, and there are layers for
   /// all stages.
   Status check() const;
+  /// Whether the problems of ranks pass PolicyProblem::check(), whatever the
+  /// cut. After check().
+  Status checkSums() const;
 };
 
 /// A cut and what its ranks choose.

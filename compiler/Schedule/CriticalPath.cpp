@@ -56,9 +56,9 @@ private:
 class ChainFinder {
 public:
   ChainFinder(const Schedule &schedule, const Costs &costs,
-              const Evaluation &evaluation)
+              const Evaluation &evaluation, const Transfers *transfers)
       : schedule(schedule), problem(schedule.problem), costs(costs),
-        evaluation(evaluation), counter(problem) {
+        evaluation(evaluation), transfers(transfers), counter(problem) {
     const auto instances =
         static_cast<size_t>(problem.stages() * problem.microbatches);
     forwards.resize(instances);
@@ -83,10 +83,8 @@ public:
   }
 
 private:
-  /// An action, the first one of a pair.
-  struct Place {
-    size_t rank, index;
-  };
+  /// Of a pair, the first one.
+  using Place = ActionPlace;
 
   size_t instance(int64_t stage, int64_t microbatch) const {
     return static_cast<size_t>(stage * problem.microbatches + microbatch);
@@ -135,6 +133,25 @@ private:
                  (*indices)[instance(source, action.microbatch)]};
   }
 
+  /// What made the input of an action arrive at `ns`; none: it did not then.
+  std::optional<Place> arrivalCause(Place taker, int64_t ns) {
+    const std::optional<Place> maker = makerOf(actionAt(taker));
+    if (!maker)
+      return std::nullopt;
+    if (maker->rank == taker.rank)
+      return timeOf(*maker).endNs == ns ? std::optional(firstOfPair(*maker))
+                                        : std::nullopt;
+    const size_t ended =
+        transfers ? (*transfers)[taker.rank][taker.index].postedBehind : 0;
+    const int64_t makerNs = timeOf(*maker).endNs;
+    const Place posting = {taker.rank, ended > 0 ? ended - 1 : 0};
+    const int64_t postedNs = ended > 0 ? timeOf(posting).endNs : 0;
+    if (std::max(makerNs, postedNs) + costs.transferNs != ns)
+      return std::nullopt;
+    counter.addTransfer();
+    return firstOfPair(postedNs > makerNs ? posting : *maker);
+  }
+
   /// What an action, or a pair, began behind; none: the step began with it.
   std::optional<Place> before(Place place) {
     const int64_t beginNs = timeOf(place).beginNs;
@@ -145,15 +162,13 @@ private:
     }
     const size_t end = place.index + (actionAt(place).overlapsNext ? 2 : 1);
     for (size_t i = place.index; i < end; ++i) {
-      std::optional<Place> maker = makerOf(actionAt({place.rank, i}));
-      if (!maker)
-        continue;
-      const bool isFar = maker->rank != place.rank;
-      if (timeOf(*maker).endNs + (isFar ? costs.transferNs : 0) != beginNs)
-        continue;
-      if (isFar)
-        counter.addTransfer();
-      return firstOfPair(*maker);
+      const Place own = {place.rank, i};
+      if (std::optional<Place> cause = arrivalCause(own, beginNs))
+        return cause;
+      if (transfers)
+        if (const auto &awaited = (*transfers)[own.rank][i].awaited)
+          if (std::optional<Place> cause = arrivalCause(*awaited, beginNs))
+            return cause;
     }
     assert(beginNs == 0 && "an action waits for nothing and begins late");
     return std::nullopt;
@@ -163,6 +178,7 @@ private:
   const ScheduleProblem &problem;
   const Costs &costs;
   const Evaluation &evaluation;
+  const Transfers *transfers;
   /// By stage and microbatch, which action of its rank it is.
   std::vector<size_t> forwards, backwards;
   ChainCounter counter;
@@ -183,8 +199,9 @@ int64_t ActionChain::ns(const Costs &costs) const {
 }
 
 ActionChain criticalPath(const Schedule &schedule, const Costs &costs,
-                         const Evaluation &evaluation) {
-  return ChainFinder(schedule, costs, evaluation).run();
+                         const Evaluation &evaluation,
+                         const Transfers *transfers) {
+  return ChainFinder(schedule, costs, evaluation, transfers).run();
 }
 
 ActionChain chainThrough(const Schedule &schedule, int64_t rank) {

@@ -40,10 +40,11 @@ struct ActionChain {
 };
 
 /// A longest chain of `evaluation`, which is that of the schedule with these
-/// costs: ns(costs) is its makespan. An action waits for its rank rather than
-/// for its input where both come at the same time.
+/// costs and transfers: ns(costs) is its makespan. An action waits for its rank
+/// rather than for its input where both come at the same time.
 ActionChain criticalPath(const Schedule &schedule, const Costs &costs,
-                         const Evaluation &evaluation);
+                         const Evaluation &evaluation,
+                         const Transfers *transfers = nullptr);
 
 /// Through all actions of `rank`: from the first stage on to the input of its
 /// first one, and from its last one back to the first stage with a backward.

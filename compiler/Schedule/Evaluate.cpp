@@ -3,6 +3,8 @@
 #include "compiler/Schedule/Progress.h"
 
 #include <algorithm>
+#include <map>
+#include <tuple>
 #include <utility>
 
 namespace moe::schedule {
@@ -93,8 +95,10 @@ constexpr int64_t kNotYet = -1;
 
 class Evaluator {
 public:
-  Evaluator(const Schedule &schedule, const Costs &costs)
-      : schedule(schedule), problem(schedule.problem), costs(costs) {}
+  Evaluator(const Schedule &schedule, const Costs &costs,
+            const Transfers *transfers)
+      : schedule(schedule), problem(schedule.problem), costs(costs),
+        transfers(transfers) {}
 
   Result<Evaluation> run() {
     MOE_RETURN_IF_ERROR(problem.check());
@@ -110,6 +114,7 @@ public:
       result.ranks.emplace_back().times.resize(actions.size());
     }
     freeNs.assign(schedule.ranks.size(), 0);
+    executed.assign(schedule.ranks.size(), 0);
     Status status = runToEnd(
         counts,
         [&](size_t rank, size_t index) { return tryAction(rank, index); },
@@ -150,7 +155,8 @@ private:
 
   /// When the input of an action is on its rank; kNotYet when what makes it has
   /// not run, on rank `blocker`.
-  int64_t inputNs(const Action &action, int64_t &blocker) const {
+  int64_t inputNs(size_t rank, size_t index, int64_t &blocker) const {
+    const Action &action = schedule.ranks[rank][index];
     int64_t source = action.stage;
     const std::vector<int64_t> *ends = &forwardEndNs;
     if (action.phase == Phase::forward) {
@@ -167,8 +173,45 @@ private:
     blocker = problem.rankOf(source);
     if (endNs == kNotYet)
       return kNotYet;
-    return endNs +
-           (blocker == problem.rankOf(action.stage) ? 0 : costs.transferNs);
+    if (blocker == problem.rankOf(action.stage))
+      return endNs;
+    return std::max(endNs, postedNs({rank, index})) + costs.transferNs;
+  }
+
+  /// When the receive of an action's input is posted, kNotYet before that.
+  int64_t postedNs(ActionPlace action) const {
+    if (!transfers)
+      return 0;
+    const size_t ended = (*transfers)[action.rank][action.index].postedBehind;
+    if (ended == 0)
+      return 0;
+    return ended <= executed[action.rank]
+               ? result.ranks[action.rank].times[ended - 1].endNs
+               : kNotYet;
+  }
+
+  /// When the message has arrived for which an action waits; kNotYet when its
+  /// receive is not posted, on rank `blocker`.
+  int64_t awaitedNs(size_t rank, size_t index, int64_t &blocker) const {
+    const std::optional<ActionPlace> awaited =
+        transfers ? (*transfers)[rank][index].awaited : std::nullopt;
+    if (!awaited || awaited->rank == rank)
+      return 0;
+    const int64_t posted = postedNs(*awaited);
+    blocker = static_cast<int64_t>(awaited->rank);
+    if (posted == kNotYet)
+      return kNotYet;
+    int64_t maker = -1;
+    return inputNs(awaited->rank, awaited->index, maker);
+  }
+
+  /// When all is there that an action waits for but its rank.
+  int64_t readyNs(size_t rank, size_t index, int64_t &blocker) const {
+    const int64_t input = inputNs(rank, index, blocker);
+    if (input == kNotYet)
+      return kNotYet;
+    const int64_t awaited = awaitedNs(rank, index, blocker);
+    return awaited == kNotYet ? kNotYet : std::max(input, awaited);
   }
 
   int64_t durationNs(const Action &action) const {
@@ -201,12 +244,12 @@ private:
       return -1;
     const Action &action = actions[index];
     int64_t blocker = -1;
-    int64_t beginNs = inputNs(action, blocker);
+    int64_t beginNs = readyNs(rank, index, blocker);
     if (beginNs == kNotYet)
       return blocker;
     int64_t lengthNs = durationNs(action);
     if (action.overlapsNext) {
-      int64_t secondNs = inputNs(actions[index + 1], blocker);
+      int64_t secondNs = readyNs(rank, index + 1, blocker);
       if (secondNs == kNotYet)
         return blocker;
       beginNs = std::max(beginNs, secondNs);
@@ -218,6 +261,7 @@ private:
     for (size_t i = index; i <= index + (action.overlapsNext ? 1 : 0); ++i) {
       finish(actions[i], endNs);
       result.ranks[rank].times[i] = {beginNs, endNs};
+      executed[rank] = i + 1;
     }
     result.ranks[rank].busyNs += lengthNs;
     freeNs[rank] = endNs;
@@ -283,6 +327,8 @@ private:
   const Schedule &schedule;
   const ScheduleProblem &problem;
   const Costs &costs;
+  const Transfers *transfers;
+  std::vector<size_t> executed; ///< actions of each rank
   Evaluation result;
   std::vector<int64_t> forwardEndNs, backwardEndNs; ///< by stage, microbatch
   std::vector<int64_t> freeNs;                      ///< by rank
@@ -290,8 +336,48 @@ private:
 
 } // namespace
 
-Result<Evaluation> evaluate(const Schedule &schedule, const Costs &costs) {
-  return Evaluator(schedule, costs).run();
+Transfers transfersOf(const Schedule &schedule, const StepSchedule &steps) {
+  // What messages go to: by stage, microbatch, and whether it goes forward.
+  using Message = std::tuple<int64_t, int64_t, bool>;
+  std::map<Message, ActionPlace> takers;
+  for (size_t rank = 0; rank < schedule.ranks.size(); ++rank)
+    for (size_t i = 0; i < schedule.ranks[rank].size(); ++i)
+      if (const Action &action = schedule.ranks[rank][i];
+          action.phase != Phase::weight_grad)
+        takers[{action.stage, action.microbatch,
+                action.phase == Phase::forward}] = {rank, i};
+  Transfers transfers;
+  for (const auto &actions : schedule.ranks)
+    transfers.emplace_back(actions.size());
+  for (size_t rank = 0; rank < schedule.ranks.size(); ++rank) {
+    size_t next = 0;              // action
+    std::vector<Message> awaited; // before it
+    for (const Step &step : steps.ranks[rank]) {
+      const bool isForward = step.phase == Phase::forward;
+      if (step.kind == plan::StepKind::receive) {
+        const ActionPlace taker =
+            takers.at({step.stage, step.microbatch, isForward});
+        transfers[taker.rank][taker.index].postedBehind = next;
+      } else if (step.kind == plan::StepKind::wait_send) {
+        awaited.push_back(
+            {step.stage + (isForward ? 1 : -1), step.microbatch, isForward});
+      } else if (plan::isExecution(step.kind)) {
+        const size_t end =
+            next + (step.kind == plan::StepKind::overlap ? 2 : 1);
+        // One for each of a pair, which begin together.
+        for (size_t i = 0; i < awaited.size() && next + i < end; ++i)
+          transfers[rank][next + i].awaited = takers.at(awaited[i]);
+        awaited.clear();
+        next = end;
+      }
+    }
+  }
+  return transfers;
+}
+
+Result<Evaluation> evaluate(const Schedule &schedule, const Costs &costs,
+                            const Transfers *transfers) {
+  return Evaluator(schedule, costs, transfers).run();
 }
 
 Status withinLimits(const Evaluation &evaluation, const Costs &costs) {

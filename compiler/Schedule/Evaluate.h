@@ -10,7 +10,9 @@
 
 #include "compiler/Schedule/Schedule.h"
 
+#include <cstddef>
 #include <cstdint>
+#include <optional>
 #include <vector>
 
 namespace moe::schedule {
@@ -73,6 +75,27 @@ struct Costs {
   bool operator==(const Costs &) const = default;
 };
 
+/// An action of a rank.
+struct ActionPlace {
+  size_t rank = 0, index = 0;
+  bool operator==(const ActionPlace &) const = default;
+};
+
+/// What the transfers around an action wait for.
+struct ActionTransfers {
+  /// How many of the rank's actions have ended when that of its input may
+  /// begin: receives are posted between actions.
+  size_t postedBehind = 0;
+  /// What takes the message that has to have arrived before the action begins,
+  /// which fills its buffer again; none: it waits for none.
+  std::optional<ActionPlace> awaited;
+};
+/// Of each action of each rank.
+using Transfers = std::vector<std::vector<ActionTransfers>>;
+
+/// Those of steps that run the actions of `schedule`.
+Transfers transfersOf(const Schedule &schedule, const StepSchedule &steps);
+
 struct ActionTime {
   int64_t beginNs = 0;
   int64_t endNs = 0;
@@ -103,9 +126,13 @@ struct Evaluation {
 /// input is there: the forward of the stage before, the backward (or
 /// backward_input) of the stage after, both transferNs later when they ran on
 /// another rank. A pair that overlaps begins when the inputs of both are there
-/// and ends together. Linear in the number of actions. Errors: costs that do
-/// not fit the problem, an order that cannot be executed.
-Result<Evaluation> evaluate(const Schedule &schedule, const Costs &costs);
+/// and ends together. `transfers`: of the schedule, which begin no sooner than
+/// their receives are posted, and for which actions wait that fill a buffer
+/// again; null: these are posted in time, and there are buffers for all. Linear
+/// in the number of actions. Errors: costs that do not fit the problem, an
+/// order that cannot be executed.
+Result<Evaluation> evaluate(const Schedule &schedule, const Costs &costs,
+                            const Transfers *transfers = nullptr);
 
 /// Whether every rank stays within its limit. The error names the first rank
 /// that does not, and by how much.

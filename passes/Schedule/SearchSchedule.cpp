@@ -119,7 +119,8 @@ moe::searchSchedules(ModuleOp module,
          << StringRef(schedule::name(problem.placement))
          << ": by estimates of its stages "
          << milliseconds(found->evaluation.makespanNs) << ", bubble "
-         << percent(found->evaluation.bubble) << "; no order takes less than "
+         << percent(found->evaluation.bubble)
+         << "; with the stages as they are here, no order takes less than "
          << milliseconds(found->bound.makespanNs) << " (gap "
          << percent(found->gap) << "), ";
   if (published)

@@ -13,13 +13,16 @@ TEST(ParseBytes, TakesBinaryAndDecimalUnits) {
   EXPECT_EQ(*parseBytes("1000"), 1000);
 }
 
-TEST(Gibibytes, WhatIsReadAgainIsEnough) {
-  EXPECT_EQ(gibibytes(int64_t{76} << 30), "76.00 GiB");
-  for (int64_t bytes : {int64_t{1}, int64_t{123'456'789'012},
-                        (int64_t{76} << 30) + 1, (int64_t{1} << 53) - 1}) {
-    const int64_t again = *parseBytes(gibibytes(bytes));
+TEST(SizeText, WhatIsReadAgainIsEnough) {
+  EXPECT_EQ(sizeText(int64_t{76} << 30), "76.00 GiB");
+  EXPECT_EQ(sizeText((int64_t{9} << 20) + 1), "9.01 MiB");
+  EXPECT_EQ(sizeText(1), "0.01 KiB");
+  for (int64_t bytes : {int64_t{1}, int64_t{1'048'575}, int64_t{98'765'432},
+                        int64_t{123'456'789'012}, (int64_t{76} << 30) + 1,
+                        (int64_t{1} << 53) - 1}) {
+    const int64_t again = *parseBytes(sizeText(bytes));
     EXPECT_GE(again, bytes);
-    EXPECT_LT(again - bytes, (int64_t{1} << 30) / 100 + 1);
+    EXPECT_LE(again - bytes, std::max(bytes, int64_t{1024}) / 100 + 1);
   }
 }
 

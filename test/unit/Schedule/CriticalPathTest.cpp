@@ -59,7 +59,10 @@ private:
   std::mt19937 random;
 };
 
-TEST(CriticalPath, IsAsLongAsItsStepAndNoLongerThanOthers) {
+// As the definition has them, and with the transfers that steps have.
+class Chains : public testing::TestWithParam<bool> {};
+
+TEST_P(Chains, AreAsLongAsTheirStepsAndNoLongerThanOthers) {
   RandomCosts random(29);
   int pairs = 0, transfers = 0;
   for (const GeneratorInfo &info : generators())
@@ -69,16 +72,19 @@ TEST(CriticalPath, IsAsLongAsItsStepAndNoLongerThanOthers) {
       Result<Schedule> schedule = generate(info.name, problem);
       if (!schedule)
         continue;
+      const Transfers all = transfersOf(*schedule, insertTransfers(*schedule));
+      const Transfers *known = GetParam() ? &all : nullptr;
       const Costs costs = random.costsOf(*schedule);
-      const Result<Evaluation> step = evaluate(*schedule, costs);
+      const Result<Evaluation> step = evaluate(*schedule, costs, known);
       ASSERT_TRUE(step.ok()) << info.name;
-      const ActionChain chain = criticalPath(*schedule, costs, *step);
+      EXPECT_GE(step->makespanNs, evaluate(*schedule, costs)->makespanNs);
+      const ActionChain chain = criticalPath(*schedule, costs, *step, known);
       EXPECT_EQ(chain.ns(costs), step->makespanNs) << info.name;
       pairs += !chain.pairs.empty();
       transfers += chain.transfers > 0;
       for (int other = 0; other < 10; ++other) {
         const Costs others = random.costsOf(*schedule);
-        const int64_t stepNs = evaluate(*schedule, others)->makespanNs;
+        const int64_t stepNs = evaluate(*schedule, others, known)->makespanNs;
         EXPECT_LE(chain.ns(others), stepNs) << info.name;
         for (int64_t rank = 0; rank < problem.ranks; ++rank)
           EXPECT_LE(chainThrough(*schedule, rank).ns(others), stepNs)
@@ -88,5 +94,7 @@ TEST(CriticalPath, IsAsLongAsItsStepAndNoLongerThanOthers) {
   EXPECT_GT(pairs, 10);
   EXPECT_GT(transfers, 50);
 }
+
+INSTANTIATE_TEST_SUITE_P(Transfers, Chains, testing::Bool());
 
 } // namespace

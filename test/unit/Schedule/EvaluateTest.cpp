@@ -127,6 +127,110 @@ TEST(Evaluate, TheStepIsTheLongestPath) {
     }
 }
 
+/// When the last action ends, straight from the steps: receives and sends post
+/// and return, runs wait for what is on its way to them, and a message is there
+/// a transfer after both sides posted it.
+int64_t longestSteps(const StepSchedule &steps, const Costs &costs) {
+  const ScheduleProblem &problem = steps.problem;
+  // Of messages, by whether they go forward, the stage and the microbatch that
+  // they are for: when they are posted.
+  using Message = std::tuple<bool, int64_t, int64_t>;
+  std::map<Message, int64_t> sent, received;
+  auto arrival = [&](const Message &message) {
+    const int64_t source =
+        std::get<1>(message) + (std::get<0>(message) ? -1 : 1);
+    const bool isNear =
+        problem.rankOf(source) == problem.rankOf(std::get<1>(message));
+    return std::max(sent[message], received[message]) +
+           (isNear ? 0 : costs.transferNs);
+  };
+  int64_t latest = 0, before = -1;
+  // Times rise from round to round until all wait for what they have to.
+  for (int64_t sum = 0; sum != before; latest = 0) {
+    before = std::exchange(sum, 0);
+    for (const std::vector<Step> &ofRank : steps.ranks) {
+      int64_t now = 0;
+      for (const Step &step : ofRank) {
+        const bool forward = step.phase == Phase::forward;
+        const Message own = {forward, step.stage, step.microbatch};
+        const Message next = {forward, step.stage + (forward ? 1 : -1),
+                              step.microbatch};
+        auto begin = [&](Phase phase, const Message &input) {
+          if (phase != Phase::weight_grad && received.contains(input))
+            now = std::max(now, arrival(input));
+        };
+        const StageCosts &stage =
+            costs.stages[static_cast<size_t>(std::max<int64_t>(0, step.stage))];
+        switch (step.kind) {
+        case plan::StepKind::receive:
+          received[own] = now;
+          break;
+        case plan::StepKind::send:
+          sent[next] = now;
+          break;
+        case plan::StepKind::wait_send:
+          now = std::max(now, arrival(next));
+          break;
+        case plan::StepKind::overlap:
+          begin(step.phase, own);
+          begin(step.second.phase, {step.second.phase == Phase::forward,
+                                    step.second.stage, step.second.microbatch});
+          now += costs.pairNs(step.stage, step.second.stage,
+                              step.second.phase == Phase::backward);
+          break;
+        case plan::StepKind::run:
+          begin(step.phase, own);
+          now += forward                               ? stage.forwardNs
+                 : step.phase == Phase::backward_input ? stage.inputGradNs
+                 : step.phase == Phase::weight_grad
+                     ? stage.weightGradNs
+                     : stage.inputGradNs + stage.weightGradNs;
+          break;
+        default:
+          continue;
+        }
+        if (plan::isExecution(step.kind))
+          latest = std::max(latest, now);
+        sum += now;
+      }
+    }
+    if (sum == before)
+      return latest;
+  }
+  return latest;
+}
+
+TEST(Evaluate, TransfersBeginWhenBothSidesPostedThem) {
+  std::mt19937 random(23);
+  int longer = 0, steps = 0;
+  for (const GeneratorInfo &info : generators())
+    for (int round = 0; round < 12; ++round) {
+      const auto ranks = static_cast<int64_t>(2 + 2 * (random() % 2));
+      const ScheduleProblem problem{
+          ranks, 2 * ranks * static_cast<int64_t>(1 + random() % 3),
+          info.stagesPerRank, info.placement};
+      Result<Schedule> schedule = generate(info.name, problem);
+      if (!schedule)
+        continue;
+      Costs costs = Costs::uniform(problem);
+      costs.transferNs = static_cast<int64_t>(random() % 500);
+      for (StageCosts &stage : costs.stages) {
+        stage.forwardNs = static_cast<int64_t>(1 + random() % 2000);
+        stage.inputGradNs = static_cast<int64_t>(1 + random() % 2000);
+        stage.weightGradNs = static_cast<int64_t>(1 + random() % 2000);
+      }
+      const StepSchedule all = insertTransfers(*schedule);
+      const Transfers transfers = transfersOf(*schedule, all);
+      const int64_t withTransfers =
+          evaluate(*schedule, costs, &transfers)->makespanNs;
+      EXPECT_EQ(withTransfers, longestSteps(all, costs)) << info.name;
+      longer += withTransfers > evaluate(*schedule, costs)->makespanNs;
+      ++steps;
+    }
+  EXPECT_GT(steps, 100);
+  EXPECT_GT(longer, 50);
+}
+
 /// What a rank holds while the action at `now` runs, straight from the words of
 /// StageCosts: looks for the actions of every microbatch anew.
 int64_t heldWhile(const std::vector<Action> &actions, size_t now,
