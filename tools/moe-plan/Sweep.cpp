@@ -5,9 +5,9 @@
 #include "compiler/Export/Summary.h"
 #include "compiler/Export/Sweep.h"
 #include "driver/Arguments.h"
-#include "support/Files.h"
 #include "support/Parallel.h"
 #include "tools/Validators.h"
+#include "tools/moe-plan/InputFiles.h"
 #include "tools/moe-plan/Progress.h"
 
 #include <iostream>
@@ -168,14 +168,17 @@ report::SweepPoint planOne(const driver::PlanRequest &request) {
 } // namespace
 
 Status moe::runSweep(const SweepOptions &options,
-                     const driver::PlanRequest &base) {
-  MOE_RETURN_IF_ERROR(
-      checkOutputs({{"--json", options.json}, {"--report", options.report}},
-                   {{"--model", base.modelPath}, {"--machine", base.machine}}));
+                     const driver::PlanRequest &base,
+                     const std::string &config) {
   Result<std::vector<driver::PlanRequest>> requests =
       combinations(options, base);
   if (!requests)
     return requests.error();
+  std::vector<NamedFile> inputs = inputFilesOf(base, config);
+  for (const driver::PlanRequest &request : *requests)
+    inputs.push_back({"--schedules", request.schedule});
+  MOE_RETURN_IF_ERROR(checkOutputs(
+      {{"--json", options.json}, {"--report", options.report}}, inputs));
   std::vector<report::SweepPoint> points(requests->size());
   {
     Progress progress;

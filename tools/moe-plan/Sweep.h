@@ -22,9 +22,10 @@ struct SweepOptions {
 /// Adds the subcommand to moe-plan.
 CLI::App *declareSweep(CLI::App &app, SweepOptions &options);
 
-/// Plans `base` with every combination, prints the table and writes what was
-/// asked for. Combinations without a plan are listed with the reason; an error
-/// if none has one.
-Status runSweep(const SweepOptions &options, const driver::PlanRequest &base);
+/// Plans `base`, which was read with the help of the file `config`, with every
+/// combination, prints the table and writes what was asked for. Combinations
+/// without a plan are listed with the reason; an error if none has one.
+Status runSweep(const SweepOptions &options, const driver::PlanRequest &base,
+                const std::string &config);
 
 } // namespace moe

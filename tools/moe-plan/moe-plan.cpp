@@ -10,6 +10,7 @@
 #include "support/Files.h"
 #include "tools/Validators.h"
 #include "tools/moe-plan/Completion.h"
+#include "tools/moe-plan/InputFiles.h"
 #include "tools/moe-plan/Progress.h"
 #include "tools/moe-plan/Simulate.h"
 #include "tools/moe-plan/Sweep.h"
@@ -47,6 +48,7 @@ struct Options {
   driver::PlanRequest request;
   std::string layout = "pp=1";
   std::string budget, capacity = "1.25", dtype = "bf16", output, shown;
+  std::string config;    ///< the file that options were read from, if any
   std::string compared;  ///< with `shown`
   std::string explained; ///< a value of `shown`
   std::vector<std::string> recompute, offload;
@@ -253,15 +255,11 @@ int makePlan(Options &options) {
   driver::PlanRequest &request = options.request;
   if (Status complete = completeRequest(options); !complete)
     return fail(complete.error());
-  std::vector<NamedFile> inputs = {{"--model", request.modelPath},
-                                   {"--machine", request.machine},
-                                   {"--profile", request.profile},
-                                   {"--schedule", request.schedule}};
   if (Status distinct =
           checkOutputs({{"--output", options.output},
                         {"--emit-ir", request.irPath},
                         {"--emit-schedule", request.schedulePath}},
-                       inputs);
+                       inputFilesOf(request, options.config));
       !distinct)
     return fail(distinct.error());
 
@@ -383,7 +381,8 @@ int run(int argc, char **argv) {
   CLI::App *completion = app.add_subcommand(
       "completion", "Print a script that completes moe-plan's options in bash: "
                     "eval \"$(moe-plan completion)\"");
-  app.set_config("--config", "", "Read options from a TOML file", false);
+  CLI::Option *config =
+      app.set_config("--config", "", "Read options from a TOML file", false);
   app.get_formatter()->column_width(34);
   try {
     app.parse(argc, argv);
@@ -391,6 +390,8 @@ int run(int argc, char **argv) {
     int code = app.exit(error);
     return code == 0 ? success : badInput;
   }
+  if (config->count() > 0)
+    options.config = config->as<std::string>();
   if (schedules->parsed())
     return listSchedules();
   if (completion->parsed()) {
@@ -404,7 +405,7 @@ int run(int argc, char **argv) {
   if (sweep->parsed()) {
     Status done = completeRequest(options);
     if (done)
-      done = runSweep(swept, options.request);
+      done = runSweep(swept, options.request, options.config);
     return done ? success : fail(done.error());
   }
   if (simulation->parsed()) {
