@@ -10,6 +10,7 @@
 #include "support/Files.h"
 #include "tools/Validators.h"
 #include "tools/moe-plan/Completion.h"
+#include "tools/moe-plan/ConfigFile.h"
 #include "tools/moe-plan/InputFiles.h"
 #include "tools/moe-plan/Progress.h"
 #include "tools/moe-plan/Simulate.h"
@@ -18,6 +19,7 @@
 
 #include <cstdio>
 #include <iostream>
+#include <memory>
 #include <optional>
 
 using namespace moe;
@@ -383,6 +385,7 @@ int run(int argc, char **argv) {
                     "eval \"$(moe-plan completion)\"");
   CLI::Option *config =
       app.set_config("--config", "", "Read options from a TOML file", false);
+  app.config_formatter(std::make_shared<ConfigFile>(app));
   app.get_formatter()->column_width(34);
   try {
     app.parse(argc, argv);
