@@ -10,15 +10,17 @@
 
 namespace moe::driver {
 
+Status checkRequest(const PlanRequest &request) {
+  Result<Inputs> inputs = readInputs(request);
+  return inputs ? Status() : inputs.error();
+}
+
 Result<PlanAnswer> makePlan(const PlanRequest &request) {
   Result<Inputs> inputs = gatherInputs(request);
   if (!inputs)
     return inputs.error();
   model::ModelConfig &config = inputs->config;
   std::vector<std::string> notes = config.notes;
-  if (request.mtp && config.mtpLayers.empty())
-    return Error{"--mtp on: the configuration has no multi-token prediction "
-                 "modules (num_nextn_predict_layers)"};
   if (!request.mtp && !config.mtpLayers.empty()) {
     notes.push_back(
         "the configuration has " + std::to_string(config.mtpLayers.size()) +

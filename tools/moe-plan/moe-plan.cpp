@@ -4,6 +4,7 @@
 #include "compiler/Export/Explain.h"
 #include "compiler/Export/Summary.h"
 #include "compiler/Export/Table.h"
+#include "compiler/Optimize/PolicyText.h"
 #include "compiler/Schedule/Generators.h"
 #include "driver/Arguments.h"
 #include "driver/Driver.h"
@@ -146,7 +147,7 @@ void declareInputs(CLI::App &app, Options &options) {
                  "Layers before the one that needs it at which a value is "
                  "copied back from the host; 0: that one; --offload auto "
                  "chooses between that and this")
-      ->check(CLI::Range(0, 1000))
+      ->check(CLI::Range(int64_t{0}, policy::kMostLead))
       ->capture_default_str();
   app.add_option_function<std::string>(
          "--effort",
