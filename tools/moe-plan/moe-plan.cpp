@@ -343,11 +343,13 @@ int listSchedules() {
 }
 
 int run(int argc, char **argv) {
-  CLI::App app("Plans the memory of a mixture-of-experts training run: what "
-               "lies where on every pipeline rank, and whether it fits.\n"
-               "Exit status: 0 the plan fits; 2 bad input; 3 the plan does not "
-               "fit the budget; of verify, 1 the plan is not proven.\n",
-               "moe-plan");
+  CLI::App app(
+      "Plans the memory of a mixture-of-experts training run: what "
+      "lies where on every pipeline rank, and whether it fits.\n"
+      "Exit status: 0 the plan fits; 2 bad input; 3 the plan does not "
+      "fit the budget, of sweep no plan fits; of verify, 1 the plan is "
+      "not proven.\n",
+      "moe-plan");
   app.set_version_flag("--version", kGenerator);
   Options options;
   declareInputs(app, options);
@@ -407,10 +409,14 @@ int run(int argc, char **argv) {
   if (comparison->parsed())
     return comparePlans(options);
   if (sweep->parsed()) {
-    Status done = completeRequest(options);
-    if (done)
-      done = runSweep(swept, options.request, options.config);
-    return done ? success : fail(done.error());
+    if (Status ready = checkAlternatives(app, *sweep); !ready)
+      return fail(ready.error());
+    if (Status complete = completeRequest(options); !complete)
+      return fail(complete.error());
+    Result<bool> fits = runSweep(swept, options.request, options.config);
+    if (!fits)
+      return fail(fits.error());
+    return *fits ? success : doesNotFit;
   }
   if (simulation->parsed()) {
     Status done = runSimulate(simulated);
