@@ -141,9 +141,9 @@ Result<plan::Layout> driver::withMicrobatchSize(plan::Layout layout,
     return Error{"'" + std::string(text) + "' is no number of sequences from " +
                  "1 to " + std::to_string(kMostMicrobatchSize)};
   if (sequences % size != 0)
-    return Error{std::to_string(sequences) +
-                 " sequences are not a whole number of microbatches of " +
-                 std::to_string(size)};
+    return Error{
+        counted(sequences, "sequence") + (sequences == 1 ? " is" : " are") +
+        " not a whole number of microbatches of " + std::to_string(size)};
   if (sequences / size > kMostMicrobatches)
     return Error{std::to_string(sequences) + " sequences are more than " +
                  std::to_string(kMostMicrobatches) + " microbatches of " +

@@ -5,6 +5,7 @@
 #include "driver/Compile.h"
 #include "driver/Levers.h"
 #include "driver/Trials.h"
+#include "support/Words.h"
 
 #include <utility>
 
@@ -22,10 +23,11 @@ Result<PlanAnswer> makePlan(const PlanRequest &request) {
   model::ModelConfig &config = inputs->config;
   std::vector<std::string> notes = config.notes;
   if (!request.mtp && !config.mtpLayers.empty()) {
-    notes.push_back(
-        "the configuration has " + std::to_string(config.mtpLayers.size()) +
-        " multi-token prediction module(s), which the plan leaves out; --mtp "
-        "on plans them");
+    notes.push_back("the configuration has " +
+                    counted(static_cast<int64_t>(config.mtpLayers.size()),
+                            "multi-token prediction module") +
+                    ", which the plan leaves out; --mtp on plans " +
+                    (config.mtpLayers.size() == 1 ? "it" : "them"));
     config.mtpLayers.clear();
   }
 

@@ -6,9 +6,11 @@
 
 namespace moe {
 
-/// "rank" of 1, "ranks" of any other number.
+/// "rank" of 1, "ranks" of any other number; "microbatches", too.
 inline std::string plural(int64_t count, const std::string &noun) {
-  return count == 1 ? noun : noun + "s";
+  if (count == 1)
+    return noun;
+  return noun + (noun.ends_with("ch") ? "es" : "s");
 }
 
 /// "1 rank", "4 ranks".

@@ -4,6 +4,7 @@
 #include "compiler/Export/Summary.h"
 #include "compiler/Export/Table.h"
 #include "compiler/Export/Treatments.h"
+#include "support/Words.h"
 
 #include <algorithm>
 #include <map>
@@ -166,14 +167,14 @@ std::string tell(const plan::Plan &plan, int64_t stageIndex,
   if (decision) {
     line(text, std::string(name(decision->action)),
          "spares " + formatBytes(decision->bytes) + " for each of " +
-             std::to_string(inFlight) + " microbatches in flight, " +
+             counted(inFlight, "microbatch") + " in flight, " +
              formatBytes(decision->bytes * inFlight) + " of the rank; takes " +
              formatNanoseconds(decision->timeNs) +
              " a microbatch; because: " + decision->reason);
   } else if (plan::isKept(stage, valueIndex)) {
     line(text, "kept",
          "from forward to backward, once for each of at most " +
-             std::to_string(inFlight) + " microbatches in flight: " +
+             counted(inFlight, "microbatch") + " in flight: " +
              formatBytes(value.bytes * inFlight) + " of the rank");
     addAlternatives(text, plan, stage, value, uses, inFlight);
   } else {

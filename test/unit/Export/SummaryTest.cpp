@@ -181,6 +181,9 @@ TEST(Summary, APlanThatDoesNotFitSaysWhereAndByHowMuch) {
   EXPECT_THAT(text, HasSubstr("rank 0 by 12.80 GiB, rank 1 by 5.90 GiB"));
   EXPECT_THAT(text, HasSubstr("-12.80G"));
   EXPECT_THAT(text, Not(HasSubstr("Fits:")));
+  plan.machine.budgetBytes =
+      plan.machine.reserveBytes + plan.ranks[1].arenaBytes;
+  EXPECT_THAT(summarize(plan), HasSubstr("1 of 4 ranks exceeds the budget"));
 }
 
 TEST(Summary, ReductionsAndUnusedClasses) {
