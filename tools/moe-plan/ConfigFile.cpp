@@ -49,7 +49,8 @@ private:
   }
   /// What a value has that needs no quotes, such as 1f1b, 0.5 or pp=4.
   static bool isOfWord(char c) {
-    return isOfKey(c) || c == '=' || c == '@' || c == '+' || c == '/';
+    return isOfKey(c) || c == '=' || c == '@' || c == ':' || c == '+' ||
+           c == '/';
   }
 
   bool take(char c) {
