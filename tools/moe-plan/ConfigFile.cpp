@@ -162,16 +162,16 @@ private:
 };
 
 /// The subcommand called `name`, or null.
-const CLI::App *findCommand(const CLI::App &app, const std::string &name) {
-  for (const CLI::App *command : app.get_subcommands({}))
+CLI::App *findCommand(CLI::App &app, const std::string &name) {
+  for (CLI::App *command : app.get_subcommands({}))
     if (command->get_name() == name)
       return command;
   return nullptr;
 }
 
 /// The option that an entry is about.
-Result<const CLI::Option *> optionOf(const CLI::App &app, const Entry &entry) {
-  const CLI::App *command = &app;
+Result<CLI::Option *> optionOf(CLI::App &app, const Entry &entry) {
+  CLI::App *command = &app;
   if (!entry.section.empty()) {
     command = findCommand(app, entry.section);
     if (!command)
@@ -180,7 +180,7 @@ Result<const CLI::Option *> optionOf(const CLI::App &app, const Entry &entry) {
       return Error{entry.name() + ": is for moe-plan " + entry.section +
                    ", which is not what runs"};
   }
-  const CLI::Option *option = command->get_option_no_throw("--" + entry.key);
+  CLI::Option *option = command->get_option_no_throw("--" + entry.key);
   if (!option && entry.key.size() == 1)
     option = command->get_option_no_throw("-" + entry.key);
   if (!option)
@@ -190,6 +190,21 @@ Result<const CLI::Option *> optionOf(const CLI::App &app, const Entry &entry) {
   if (!option->get_configurable())
     return Error{entry.name() + ": is for the command line only"};
   return option;
+}
+
+/// Gives the option its values, unless the command line did. Throws what CLI11
+/// finds wrong with them.
+void apply(CLI::Option &option, const Entry &entry) {
+  if (!option.empty())
+    return;
+  const bool isFlag = option.get_expected_min() == 0;
+  if (isFlag && entry.values.size() > 1)
+    throw CLI::ArgumentMismatch(entry.name() + ": takes one value");
+  if (isFlag)
+    option.add_result(option.get_flag_value(entry.key, entry.values.front()));
+  else
+    option.add_result(entry.values);
+  option.run_callback();
 }
 
 } // namespace
@@ -203,24 +218,23 @@ ConfigFile::from_config(std::istream &input) const {
   if (!entries)
     throw CLI::ConfigError(place + entries.error().message);
 
-  std::vector<CLI::ConfigItem> items;
   std::map<const CLI::Option *, size_t> lines;
-  for (Entry &entry : *entries) {
+  for (const Entry &entry : *entries) {
     const std::string at = place + std::to_string(entry.line) + ": ";
-    Result<const CLI::Option *> option = optionOf(app, entry);
+    Result<CLI::Option *> option = optionOf(app, entry);
     if (!option)
       throw CLI::ConfigError(at + option.error().message);
     auto [known, isNew] = lines.emplace(*option, entry.line);
     if (!isNew)
       throw CLI::ConfigError(at + entry.name() + ": is given twice, first in " +
                              "line " + std::to_string(known->second));
-    items.emplace_back();
-    if (!entry.section.empty())
-      items.back().parents = {entry.section};
-    items.back().name = std::move(entry.key);
-    items.back().inputs = std::move(entry.values);
+    try {
+      apply(**option, entry);
+    } catch (const CLI::ParseError &error) {
+      throw CLI::ConfigError(at + error.what());
+    }
   }
-  return items;
+  return {}; // nothing is left for CLI11 to do
 }
 
 } // namespace moe
