@@ -18,7 +18,7 @@ namespace {
 /// room for the experts that a token is sent to.
 constexpr int64_t kMostTokens = int64_t(1) << 26;
 
-/// Numbers of ranks next to `ranks` that divide `experts`: "4 and 8 do".
+/// What divides `experts` next to `ranks`, which does not: "4 and 8 do".
 std::string divisorsNear(int64_t experts, int64_t ranks) {
   int64_t below = std::min(ranks, experts), above = ranks;
   while (experts % below != 0)
@@ -42,8 +42,9 @@ Status checkExpertRanks(int64_t ranks,
   return {};
 }
 
-Status checkLayout(const plan::Layout &layout,
+Status checkLayout(const PlanRequest &request,
                    const model::ModelConfig &config) {
+  const plan::Layout &layout = request.layout;
   if (layout.microbatchSize > kMostTokens / layout.sequenceLength)
     return Error{"a microbatch of " + std::to_string(layout.microbatchSize) +
                  " x " + std::to_string(layout.sequenceLength) +
@@ -58,7 +59,8 @@ Status checkLayout(const plan::Layout &layout,
                    ": must be 1; this parallelism is "
                    "not supported"};
   MOE_RETURN_IF_ERROR(checkExpertRanks(layout.expert, config.layers));
-  return checkExpertRanks(layout.expert, config.mtpLayers);
+  return request.mtp ? checkExpertRanks(layout.expert, config.mtpLayers)
+                     : Status();
 }
 
 Status checkSchedule(const PlanRequest &request) {
@@ -90,8 +92,7 @@ Status checkChoices(const std::string &option, const std::string &list,
   for (const policy::Choice &choice : *choices)
     if (choice.name == kAuto)
       return Error{option + ": auto stands alone, since it decides about every "
-                            "value; leave out "
-                            "auto, or the rest of the list"};
+                            "value; leave out auto, or the rest of the list"};
   return {};
 }
 
@@ -212,7 +213,7 @@ Result<Inputs> gatherInputs(const PlanRequest &request) {
   Result<Inputs> inputs = readInputs(request);
   if (!inputs)
     return inputs.error();
-  MOE_RETURN_IF_ERROR(checkLayout(request.layout, inputs->config));
+  MOE_RETURN_IF_ERROR(checkLayout(request, inputs->config));
   if (request.groupSize &&
       request.schedule.find("interleaved") == std::string::npos)
     return Error{"--group-size is for interleaved schedules, not for " +
