@@ -2,7 +2,11 @@
 
 #include "driver/Arguments.h"
 
+#include "support/Words.h"
+
+#include <algorithm>
 #include <array>
+#include <cctype>
 #include <charconv>
 #include <cmath>
 #include <cstdio>
@@ -15,6 +19,25 @@ using namespace moe;
 
 static Error wrong(std::string_view text, std::string_view expected) {
   return {"'" + std::string(text) + "': expected " + std::string(expected)};
+}
+
+/// The items of a comma list.
+static std::vector<std::string_view> items(std::string_view text) {
+  std::vector<std::string_view> list;
+  while (true) {
+    size_t comma = text.find(',');
+    list.push_back(text.substr(0, comma));
+    if (comma == std::string_view::npos)
+      return list;
+    text.remove_prefix(comma + 1);
+  }
+}
+
+static bool equalsInAnyCase(std::string_view a, std::string_view b) {
+  return std::equal(a.begin(), a.end(), b.begin(), b.end(),
+                    [](unsigned char c, unsigned char d) {
+                      return std::tolower(c) == std::tolower(d);
+                    });
 }
 
 Result<int64_t> driver::parseBytes(std::string_view text) {
@@ -33,10 +56,15 @@ Result<int64_t> driver::parseBytes(std::string_view text) {
   while (!unit.empty() && unit.front() == ' ')
     unit.remove_prefix(1);
   for (auto [name, factor] : units)
-    if (unit == name) {
+    if (equalsInAnyCase(unit, name)) {
       double bytes = number * factor;
       if (bytes < 1 || bytes > 0x1p53)
         return wrong(text, expected);
+      // Nobody plans for that little, and many forget the unit.
+      if (name.empty() && bytes < 0x1p20)
+        return Error{"'" + std::string(text) + "' has no unit; is " +
+                     std::string(text) + "GiB meant? If bytes are, write " +
+                     std::string(text) + "B"};
       return static_cast<int64_t>(bytes);
     }
   return wrong(text, expected);
@@ -70,11 +98,7 @@ Result<plan::Layout> driver::parseLayout(std::string_view text) {
                                                    {"tp", &layout.tensor},
                                                    {"cp", &layout.context}};
   std::set<std::string_view> seen;
-  for (std::string_view rest = text; !rest.empty();) {
-    size_t comma = rest.find(',');
-    std::string_view entry = rest.substr(0, comma);
-    rest = comma == std::string_view::npos ? std::string_view()
-                                           : rest.substr(comma + 1);
+  for (std::string_view entry : items(text)) {
     size_t equals = entry.find('=');
     std::string_view key = entry.substr(0, equals);
     int64_t *size = nullptr;
@@ -105,18 +129,6 @@ Result<double> driver::parseCapacityFactor(std::string_view text) {
   return factor;
 }
 
-/// The items of a comma list.
-static std::vector<std::string_view> items(std::string_view text) {
-  std::vector<std::string_view> list;
-  while (true) {
-    size_t comma = text.find(',');
-    list.push_back(text.substr(0, comma));
-    if (comma == std::string_view::npos)
-      return list;
-    text.remove_prefix(comma + 1);
-  }
-}
-
 /// The whole of `text` as a number of at most a million.
 static bool readNumber(std::string_view text, int64_t &number) {
   auto [end, failure] =
@@ -136,9 +148,9 @@ Result<plan::Layout> driver::withMicrobatchSize(plan::Layout layout,
     return Error{"'" + std::string(text) + "' is no number of sequences from " +
                  "1 to " + std::to_string(kMostMicrobatchSize)};
   if (sequences % size != 0)
-    return Error{std::to_string(sequences) +
-                 " sequences are not a whole number of microbatches of " +
-                 std::to_string(size)};
+    return Error{
+        counted(sequences, "sequence") + (sequences == 1 ? " is" : " are") +
+        " not a whole number of microbatches of " + std::to_string(size)};
   if (sequences / size > kMostMicrobatches)
     return Error{std::to_string(sequences) + " sequences are more than " +
                  std::to_string(kMostMicrobatches) + " microbatches of " +
@@ -184,4 +196,48 @@ Result<std::vector<driver::Pin>> driver::parsePins(std::string_view text) {
         return wrong(text, expected);
   }
   return pins;
+}
+
+/// "layers.0-2=stage1".
+static std::string print(const driver::Pin &pin) {
+  return "layers." + std::to_string(pin.first) +
+         (pin.last == pin.first ? "" : "-" + std::to_string(pin.last)) +
+         "=stage" + std::to_string(pin.stage);
+}
+
+Status driver::checkPins(std::vector<Pin> pins, int64_t layers,
+                         int64_t stages) {
+  std::sort(pins.begin(), pins.end(),
+            [](const Pin &a, const Pin &b) { return a.first < b.first; });
+  for (const Pin &pin : pins) {
+    if (pin.last >= layers)
+      return Error{print(pin) + ": the model has layers 0 to " +
+                   std::to_string(layers - 1)};
+    if (pin.stage >= stages)
+      return Error{print(pin) + ": there are stages 0 to " +
+                   std::to_string(stages - 1)};
+  }
+  // Every stage needs a layer of its own: between two pins, before the first
+  // one and behind the last one.
+  for (size_t i = 0; i <= pins.size(); ++i) {
+    const Pin before = i == 0 ? Pin{-1, -1, -1} : pins[i - 1];
+    const Pin after = i == pins.size() ? Pin{layers, layers, stages} : pins[i];
+    if (after.stage < before.stage)
+      return Error{print(before) + " and " + print(after) +
+                   ": later layers cannot lie on earlier stages"};
+    if (after.stage - before.stage <= after.first - before.last)
+      continue;
+    const std::string pinned = i == 0 ? print(after)
+                               : i == pins.size()
+                                   ? print(before)
+                                   : print(before) + " and " + print(after);
+    return Error{pinned + ": " +
+                 counted(after.first - before.last - 1, "layer") + " for the " +
+                 counted(after.stage - before.stage - 1, "stage") +
+                 (i == 0             ? " before"
+                  : i == pins.size() ? " behind"
+                                     : " between") +
+                 ", each of which needs one"};
+  }
+  return {};
 }

@@ -11,9 +11,10 @@
 
 namespace moe::driver {
 
-/// "76GiB", "80GB", "512MiB", "1000": a number with an optional binary (KiB,
-/// MiB, GiB, TiB) or decimal (KB, MB, GB, TB) unit, as bytes. Fractions are
-/// rounded down. At least one byte, at most 2^53.
+/// "76GiB", "80gb", "512MiB", "1000B": a number with a binary (KiB, MiB, GiB,
+/// TiB) or decimal (KB, MB, GB, TB) unit in any case, as bytes. Fractions are
+/// rounded down. At least one byte, at most 2^53; without a unit, at least 1
+/// MiB.
 Result<int64_t> parseBytes(std::string_view text);
 
 /// "20.53 GiB", or MiB or KiB below one, rounded up, so that what is read again
@@ -21,7 +22,7 @@ Result<int64_t> parseBytes(std::string_view text);
 std::string sizeText(int64_t bytes);
 
 /// "pp=4,ep=8,dp=2": sizes of the parallel groups (pp, ep, dp, tp, cp), 1 where
-/// not given. The batch fields of the layout are left alone.
+/// not given; at least one is. The batch fields of the layout are left alone.
 Result<plan::Layout> parseLayout(std::string_view text);
 
 /// The most that is taken of microbatches, and of sequences of each.
@@ -44,6 +45,10 @@ struct Pin {
 };
 /// "layers.0-2=stage0,layers.7=stage2": no layer twice.
 Result<std::vector<Pin>> parsePins(std::string_view text);
+/// Whether so many layers can lie on so many stages, in their order and at
+/// least one on each, with those of `pins` where they have to. Errors name the
+/// pin.
+Status checkPins(std::vector<Pin> pins, int64_t layers, int64_t stages);
 
 /// A capacity factor: "max" (as 0) or a number of at least 1.
 Result<double> parseCapacityFactor(std::string_view text);

@@ -4,6 +4,7 @@
 
 #include "compiler/Schedule/Generators.h"
 #include "compiler/Schedule/Holdings.h"
+#include "support/Words.h"
 
 #include <algorithm>
 #include <map>
@@ -92,8 +93,9 @@ Result<std::vector<int64_t>> countsOf(const std::vector<int64_t> &layers,
   // Blocks that are no layers go with the layer behind them, or the last.
   std::vector<int64_t> counts(static_cast<size_t>(stages), 0);
   if (layers.size() != counts.size())
-    return Error{"--partition: " + std::to_string(layers.size()) +
-                 " stages are given, there are " +
+    return Error{"--partition: " +
+                 counted(static_cast<int64_t>(layers.size()), "stage") +
+                 (layers.size() == 1 ? " is" : " are") + " given, there are " +
                  std::to_string(counts.size())};
   size_t stage = 0;
   int64_t left = layers.front();

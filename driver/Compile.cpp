@@ -11,13 +11,13 @@
 #include "compiler/Schedule/TorchCsv.h"
 #include "passes/Passes.h"
 #include "runtime/Plan/Checks.h"
+#include "support/Files.h"
 #include "support/Parallel.h"
 
 #include "mlir/IR/Builders.h"
 #include "mlir/IR/Verifier.h"
 #include "mlir/Pass/PassManager.h"
-#include "mlir/Support/FileUtilities.h"
-#include "llvm/Support/ToolOutputFile.h"
+#include "llvm/Support/raw_ostream.h"
 
 #include <map>
 #include <optional>
@@ -106,31 +106,12 @@ std::vector<plan::Assumption> trainingAssumptions(const PlanRequest &request) {
   return assumptions;
 }
 
-/// Calls `print` with the stream of the file `path`.
-Status writeFile(const std::string &path,
-                 llvm::function_ref<void(llvm::raw_ostream &)> print) {
-  std::string message;
-  std::unique_ptr<llvm::ToolOutputFile> file = openOutputFile(path, &message);
-  if (!file)
-    return Error{message};
-  llvm::raw_fd_ostream &stream = file->os();
-  print(stream);
-  stream.flush();
-  if (stream.has_error()) {
-    Error error{path + ": cannot write: " + stream.error().message()};
-    // Else the stream's destructor ends the process.
-    stream.clear_error();
-    return error;
-  }
-  file->keep();
-  return {};
-}
-
 Status writeIr(ModuleOp module, const std::string &path) {
-  return writeFile(path, [&](llvm::raw_ostream &stream) {
-    // With locations: they carry the names of ops.
-    module.print(stream, OpPrintingFlags().enableDebugInfo());
-  });
+  std::string text;
+  llvm::raw_string_ostream stream(text);
+  // With locations: they carry the names of ops.
+  module.print(stream, OpPrintingFlags().enableDebugInfo());
+  return writeFile(path, text);
 }
 
 /// What the ranks of `module` run, in order.
@@ -153,8 +134,7 @@ Status writeSchedule(ModuleOp module, const PlanRequest &request) {
       order, *schedule::parseTorchCsvFormat(request.scheduleFormat));
   if (!text)
     return text.error();
-  return writeFile(request.schedulePath,
-                   [&](llvm::raw_ostream &stream) { stream << *text; });
+  return writeFile(request.schedulePath, *text);
 }
 
 /// As pipe-build-schedule takes them; none: there are no stages.

@@ -5,10 +5,16 @@
 #include "driver/Compile.h"
 #include "driver/Levers.h"
 #include "driver/Trials.h"
+#include "support/Words.h"
 
 #include <utility>
 
 namespace moe::driver {
+
+Status checkRequest(const PlanRequest &request) {
+  Result<Inputs> inputs = readInputs(request);
+  return inputs ? Status() : inputs.error();
+}
 
 Result<PlanAnswer> makePlan(const PlanRequest &request) {
   Result<Inputs> inputs = gatherInputs(request);
@@ -16,14 +22,12 @@ Result<PlanAnswer> makePlan(const PlanRequest &request) {
     return inputs.error();
   model::ModelConfig &config = inputs->config;
   std::vector<std::string> notes = config.notes;
-  if (request.mtp && config.mtpLayers.empty())
-    return Error{"--mtp on: the configuration has no multi-token prediction "
-                 "modules (num_nextn_predict_layers)"};
   if (!request.mtp && !config.mtpLayers.empty()) {
-    notes.push_back(
-        "the configuration has " + std::to_string(config.mtpLayers.size()) +
-        " multi-token prediction module(s), which the plan leaves out; --mtp "
-        "on plans them");
+    notes.push_back("the configuration has " +
+                    counted(static_cast<int64_t>(config.mtpLayers.size()),
+                            "multi-token prediction module") +
+                    ", which the plan leaves out; --mtp on plans " +
+                    (config.mtpLayers.size() == 1 ? "it" : "them"));
     config.mtpLayers.clear();
   }
 

@@ -100,6 +100,11 @@ struct PlanAnswer {
   std::function<plan::Assumption()> findGap = nullptr;
 };
 
+/// An error if no plan could be made of the request whatever its layout: a file
+/// that is not there, a schedule that nobody knows, a list that is none. Takes
+/// no longer than reading the files.
+Status checkRequest(const PlanRequest &request);
+
 /// Makes the plan. Errors name the field, option or op and what was expected.
 /// With the schedule "auto", plans are made of what the search finds and of
 /// every published schedule that keeps one copy of the model; the best of those

@@ -7,6 +7,9 @@
 #include "compiler/Schedule/Generators.h"
 #include "compiler/Schedule/TorchCsv.h"
 
+#include <algorithm>
+#include <variant>
+
 namespace moe::driver {
 
 namespace {
@@ -15,7 +18,33 @@ namespace {
 /// room for the experts that a token is sent to.
 constexpr int64_t kMostTokens = int64_t(1) << 26;
 
-Status checkLayout(const plan::Layout &layout) {
+/// What divides `experts` next to `ranks`, which does not: "4 and 8 do".
+std::string divisorsNear(int64_t experts, int64_t ranks) {
+  int64_t below = std::min(ranks, experts), above = ranks;
+  while (experts % below != 0)
+    --below;
+  while (above < experts && experts % above != 0)
+    ++above;
+  return above > experts
+             ? std::to_string(below) + " does"
+             : std::to_string(below) + " and " + std::to_string(above) + " do";
+}
+
+Status checkExpertRanks(int64_t ranks,
+                        const std::vector<model::Layer> &layers) {
+  for (const model::Layer &layer : layers)
+    if (const auto *experts = std::get_if<model::Experts>(&layer.ffn);
+        experts && experts->count % ranks != 0)
+      return Error{"--layout ep=" + std::to_string(ranks) +
+                   ": has to divide the " + std::to_string(experts->count) +
+                   " experts of a layer, as " +
+                   divisorsNear(experts->count, ranks)};
+  return {};
+}
+
+Status checkLayout(const PlanRequest &request,
+                   const model::ModelConfig &config) {
+  const plan::Layout &layout = request.layout;
   if (layout.microbatchSize > kMostTokens / layout.sequenceLength)
     return Error{"a microbatch of " + std::to_string(layout.microbatchSize) +
                  " x " + std::to_string(layout.sequenceLength) +
@@ -29,7 +58,9 @@ Status checkLayout(const plan::Layout &layout) {
                    std::to_string(size) +
                    ": must be 1; this parallelism is "
                    "not supported"};
-  return {};
+  MOE_RETURN_IF_ERROR(checkExpertRanks(layout.expert, config.layers));
+  return request.mtp ? checkExpertRanks(layout.expert, config.mtpLayers)
+                     : Status();
 }
 
 Status checkSchedule(const PlanRequest &request) {
@@ -48,19 +79,27 @@ Status checkSchedule(const PlanRequest &request) {
       !schedule::parseTorchCsvFormat(request.scheduleFormat))
     return Error{"unknown format of a schedule '" + request.scheduleFormat +
                  "'; known: compute_only, compute_comms"};
-  if (request.groupSize && name.find("interleaved") == std::string::npos)
-    return Error{"--group-size is for interleaved schedules, not for " + name};
+  return {};
+}
+
+/// Reads a list of --recompute or --offload, which is not left to the planner.
+Status checkChoices(const std::string &option, const std::string &list,
+                    policy::Leads leads) {
+  Result<std::vector<policy::Choice>> choices =
+      policy::parseChoices(list, leads);
+  if (!choices)
+    return Error{option + ": " + choices.error().message};
+  for (const policy::Choice &choice : *choices)
+    if (choice.name == kAuto)
+      return Error{option + ": auto stands alone, since it decides about every "
+                            "value; leave out auto, or the rest of the list"};
   return {};
 }
 
 Status checkOffload(const PlanRequest &request) {
   if (request.offload.empty() || request.offload == kAuto)
     return {};
-  Result<std::vector<policy::Choice>> choices =
-      policy::parseChoices(request.offload, policy::Leads::taken);
-  if (!choices)
-    return Error{"--offload: " + choices.error().message};
-  return {};
+  return checkChoices("--offload", request.offload, policy::Leads::taken);
 }
 
 Status checkOverwrite(const PlanRequest &request) {
@@ -86,11 +125,7 @@ Status checkRecompute(const PlanRequest &request) {
                    "needs --recompute"};
     return {};
   }
-  Result<std::vector<policy::Choice>> choices =
-      policy::parseChoices(request.recompute);
-  if (!choices)
-    return Error{"--recompute: " + choices.error().message};
-  return {};
+  return checkChoices("--recompute", request.recompute, policy::Leads::refused);
 }
 
 /// Stages and placement of the schedule in a file, unless the request says.
@@ -131,10 +166,19 @@ Status readPartition(Inputs &inputs) {
   return {};
 }
 
+Result<model::ModelConfig> readModel(const PlanRequest &request) {
+  Result<model::ModelConfig> config = model::readHfConfig(request.modelPath);
+  if (config && !request.reductions.empty())
+    config = model::reduce(*config, request.reductions);
+  if (config && request.mtp && config->mtpLayers.empty())
+    return Error{"--mtp on: the configuration has no multi-token prediction "
+                 "modules (num_nextn_predict_layers)"};
+  return config;
+}
+
 } // namespace
 
-Result<Inputs> gatherInputs(const PlanRequest &request) {
-  MOE_RETURN_IF_ERROR(checkLayout(request.layout));
+Result<Inputs> readInputs(const PlanRequest &request) {
   MOE_RETURN_IF_ERROR(checkSchedule(request));
   MOE_RETURN_IF_ERROR(checkRecompute(request));
   MOE_RETURN_IF_ERROR(checkOffload(request));
@@ -154,21 +198,28 @@ Result<Inputs> gatherInputs(const PlanRequest &request) {
     if (!machine)
       return machine.error();
   }
-  Result<model::ModelConfig> config = model::readHfConfig(request.modelPath);
+  Result<model::ModelConfig> config = readModel(request);
   if (!config)
     return config.error();
-  if (!request.reductions.empty()) {
-    config = model::reduce(*config, request.reductions);
-    if (!config)
-      return config.error();
-  }
   int64_t budget =
       request.budgetBytes ? request.budgetBytes : machine->memoryBytes;
   Inputs inputs{request, std::move(*machine),   std::move(*config), budget, {},
                 {},      request.stagesPerRank, request.placement};
   MOE_RETURN_IF_ERROR(readPartition(inputs));
+  return inputs;
+}
+
+Result<Inputs> gatherInputs(const PlanRequest &request) {
+  Result<Inputs> inputs = readInputs(request);
+  if (!inputs)
+    return inputs.error();
+  MOE_RETURN_IF_ERROR(checkLayout(request, inputs->config));
+  if (request.groupSize &&
+      request.schedule.find("interleaved") == std::string::npos)
+    return Error{"--group-size is for interleaved schedules, not for " +
+                 request.schedule};
   if (isCsv(request.schedule))
-    MOE_RETURN_IF_ERROR(readStructure(inputs));
+    MOE_RETURN_IF_ERROR(readStructure(*inputs));
   return inputs;
 }
 

@@ -42,8 +42,11 @@ struct Inputs {
   std::string placement;
 };
 
-/// Reads what the request names, and checks all of it that can be checked
-/// before the model is built. Errors name the option, file or field.
+/// Reads what the request names, and checks all of it that layout and kind of
+/// schedule have no part in. Errors name the option, file or field.
+Result<Inputs> readInputs(const PlanRequest &request);
+
+/// The same, and checks whatever else can be checked before the model is built.
 Result<Inputs> gatherInputs(const PlanRequest &request);
 
 } // namespace moe::driver

@@ -65,6 +65,11 @@ Result<Chooser> makeChooser(const Inputs &inputs, Compiler &compiler,
   Result<ModelOptions> model = compiler.options(freedom.techniques);
   if (!model)
     return model.error();
+  if (Status possible = checkPins(
+          inputs.pins, static_cast<int64_t>(inputs.config.layers.size()),
+          problem.stagesPerReplica());
+      !possible)
+    return Error{"--pin " + possible.error().message};
   Result<std::vector<int64_t>> pins = pinBlocks(inputs.pins, *model);
   if (!pins)
     return pins.error();

@@ -78,6 +78,28 @@ fs::path identity(const std::string &path) {
   return code ? whole : canonical;
 }
 
+/// As far as can be told without touching anything.
+Status checkWritable(const NamedFile &output) {
+  const std::string what = std::string(output.option) + ": " + output.path;
+  if (output.path == "-")
+    return Error{what + ": would be a file of that name; name another one, or "
+                        "a device such as /dev/stdout"};
+  std::error_code code;
+  if (fs::is_directory(output.path, code))
+    return Error{what + ": is a folder; name a file in it"};
+  if (isSpecial(output.path))
+    return ::access(output.path.c_str(), W_OK) == 0
+               ? Status()
+               : systemError(what, "write", errno);
+  fs::path folder = followLinks(output.path).parent_path();
+  if (folder.empty())
+    folder = ".";
+  // The dot is an error below what is no folder.
+  if (::access((folder / ".").c_str(), W_OK | X_OK) != 0)
+    return systemError(what, ("write into " + folder.string()).c_str(), errno);
+  return {};
+}
+
 } // namespace
 
 Result<std::string> readFile(const std::string &path, size_t mostBytes) {
@@ -140,6 +162,9 @@ Status checkOutputs(const std::vector<NamedFile> &outputs,
       taken.emplace_back(identity(input.path), input.option);
   }
   for (const NamedFile &output : outputs) {
+    if (output.path.empty())
+      continue;
+    MOE_RETURN_IF_ERROR(checkWritable(output));
     fs::path file = identity(output.path);
     if (file.empty())
       continue;

@@ -26,8 +26,10 @@ struct NamedFile {
   const std::string &path;
 };
 
-/// An error if two of `outputs` are the same file, or one of them is one of
-/// `inputs`. Devices and pipes do not count: nothing is lost there.
+/// To be asked before long work: an error if one of `outputs` cannot be
+/// written, as far as can be told without creating anything; if two of them are
+/// the same file; or if one of them is one of `inputs`. Devices and pipes may
+/// be named twice: nothing is lost there.
 Status checkOutputs(const std::vector<NamedFile> &outputs,
                     const std::vector<NamedFile> &inputs);
 

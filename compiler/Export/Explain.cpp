@@ -3,6 +3,8 @@
 #include "compiler/Export/Phrases.h"
 #include "compiler/Export/Summary.h"
 #include "compiler/Export/Table.h"
+#include "compiler/Export/Treatments.h"
+#include "support/Words.h"
 
 #include <algorithm>
 #include <map>
@@ -16,18 +18,6 @@ constexpr size_t kWidth = 110;
 /// Values that are told in full; of more, the rest is counted.
 constexpr size_t kMostValues = 8;
 using Align = Table::Align;
-
-/// "moe.experts.act" of "layers.3.moe.experts.act".
-std::string_view partOf(std::string_view name) {
-  for (std::string_view prefix : {"layers.", "mtp."}) {
-    if (!name.starts_with(prefix))
-      continue;
-    size_t dot = name.find('.', prefix.size());
-    if (dot != std::string_view::npos)
-      return name.substr(dot + 1);
-  }
-  return name;
-}
 
 /// The most microbatches that hold something of a stage at once: those between
 /// their forward and the end of their last backward.
@@ -177,14 +167,14 @@ std::string tell(const plan::Plan &plan, int64_t stageIndex,
   if (decision) {
     line(text, std::string(name(decision->action)),
          "spares " + formatBytes(decision->bytes) + " for each of " +
-             std::to_string(inFlight) + " microbatches in flight, " +
+             counted(inFlight, "microbatch") + " in flight, " +
              formatBytes(decision->bytes * inFlight) + " of the rank; takes " +
              formatNanoseconds(decision->timeNs) +
              " a microbatch; because: " + decision->reason);
   } else if (plan::isKept(stage, valueIndex)) {
     line(text, "kept",
          "from forward to backward, once for each of at most " +
-             std::to_string(inFlight) + " microbatches in flight: " +
+             counted(inFlight, "microbatch") + " in flight: " +
              formatBytes(value.bytes * inFlight) + " of the rank");
     addAlternatives(text, plan, stage, value, uses, inFlight);
   } else {
@@ -193,47 +183,165 @@ std::string tell(const plan::Plan &plan, int64_t stageIndex,
   return text;
 }
 
+/// The figures of a stage for one microbatch: a row of the table.
+std::vector<std::string> figuresOf(const plan::Plan &plan, size_t index) {
+  const plan::Stage &stage = plan.stages[index];
+  const int64_t inFlight =
+      mostInFlight(plan, plan.ranks[stage.rank], static_cast<int64_t>(index));
+  int64_t kept = 0;
+  for (size_t v = 0; v < stage.values.size(); ++v)
+    if (plan::isKept(stage, static_cast<plan::ValueIndex>(v)) &&
+        !stage.values[v].isOnHost())
+      kept += stage.values[v].bytes;
+  std::map<plan::Action, int64_t> bytes;
+  int64_t timeNs = 0;
+  for (const plan::Decision &decision : plan.decisions) {
+    if (decision.stage != static_cast<int64_t>(index))
+      continue;
+    bytes[decision.action] += decision.bytes;
+    timeNs += decision.timeNs;
+  }
+  const int64_t recomputed = bytes[plan::Action::recompute],
+                offloaded = bytes[plan::Action::offload];
+  return {stage.name,
+          std::to_string(stage.rank),
+          std::to_string(inFlight),
+          formatBytes(kept),
+          formatBytes(recomputed),
+          formatBytes(offloaded),
+          formatBytes((recomputed + offloaded) * inFlight),
+          formatNanoseconds(timeNs)};
+}
+
+/// "norm (layers 3-5)" for the values of a treatment: layers where others of
+/// the stage treat the same value otherwise. Results of one op are one item
+/// where they are of the same layers.
+std::vector<std::string> itemsOf(const std::vector<Treated> &treated,
+                                 std::string_view treatment) {
+  std::vector<std::string_view> parts; // in the order of the stage
+  std::map<std::string_view, std::vector<std::string>> blocks;
+  std::set<std::string_view> differ;
+  for (const Treated &value : treated) {
+    const std::string_view part = partOf(value.name);
+    if (value.treatment != treatment) {
+      differ.insert(part);
+      continue;
+    }
+    std::vector<std::string> &list = blocks[part];
+    if (list.empty())
+      parts.push_back(part);
+    list.emplace_back(blockOf(value.name));
+  }
+  using Key = std::pair<std::string_view, std::string>; // op and layers
+  std::vector<Key> keys;
+  std::map<Key, std::vector<std::string_view>> groups;
+  for (std::string_view part : parts) {
+    const Key key{part.substr(0, part.find(':')),
+                  differ.contains(part) ? " (" + placesOf(blocks[part]) + ")"
+                                        : ""};
+    if (groups[key].empty())
+      keys.push_back(key);
+    groups[key].push_back(part);
+  }
+  std::vector<std::string> items;
+  for (const Key &key : keys)
+    items.push_back(joinOutputs(groups[key]) + key.second);
+  return items;
+}
+
+/// A line for each treatment that there is, wrapped between values.
+std::string valuesOf(const plan::Plan &plan, size_t stage) {
+  constexpr size_t width = 100;
+  const std::vector<Treated> treated = treatedOf(plan, stage);
+  if (std::all_of(treated.begin(), treated.end(), [](const Treated &value) {
+        return value.treatment == plan::name(plan::Action::keep);
+      }))
+    return "      everything is kept\n";
+  std::string text;
+  for (plan::Action action :
+       {plan::Action::keep, plan::Action::recompute, plan::Action::offload}) {
+    const std::vector<std::string> items = itemsOf(treated, plan::name(action));
+    std::string head = "      " + std::string(plan::name(action));
+    head.resize(17, ' ');
+    for (const std::string &line : wrapList(items, width - head.size())) {
+      text += head + line + "\n";
+      head.assign(head.size(), ' ');
+    }
+  }
+  return text;
+}
+
+/// How many characters two names begin alike with.
+size_t commonPrefix(std::string_view a, std::string_view b) {
+  return static_cast<size_t>(
+      std::mismatch(a.begin(), a.end(), b.begin(), b.end()).first - a.begin());
+}
+
+/// Names of values that somebody may have meant by `name`, which is none: of
+/// the same block, if it names one, or alike; the likeliest first.
+std::vector<std::string> namesLike(const plan::Plan &plan,
+                                   std::string_view name) {
+  const std::string_view block = blockOf(name);
+  std::set<std::pair<size_t, size_t>> ranked; // by what differs, then in order
+  std::vector<std::string> names;
+  std::set<std::string_view> seen;
+  for (size_t s = 0; s < plan.stages.size(); ++s)
+    for (const Treated &value : treatedOf(plan, s)) {
+      const std::string_view other =
+          block.empty() ? partOf(value.name) : value.name;
+      const size_t common = commonPrefix(name, other);
+      const bool isLike = block.empty()
+                              ? other.find(name) != std::string_view::npos ||
+                                    2 * common > name.size()
+                              : blockOf(other) == block;
+      if (!isLike || !seen.insert(other).second)
+        continue;
+      ranked.emplace(name.size() - common, names.size());
+      names.emplace_back(other);
+    }
+  std::vector<std::string> sorted;
+  for (auto [differs, index] : ranked)
+    sorted.push_back(names[index]);
+  return sorted;
+}
+
+/// Blocks that have the value that `name` says of a block that has none.
+std::vector<std::string> blocksWithPartOf(const plan::Plan &plan,
+                                          std::string_view name) {
+  std::vector<std::string> blocks;
+  for (size_t s = 0; s < plan.stages.size(); ++s)
+    for (const Treated &value : treatedOf(plan, s))
+      if (!blockOf(value.name).empty() && partOf(value.name) == partOf(name))
+        blocks.emplace_back(blockOf(value.name));
+  return blocks;
+}
+
+/// The end of an error about `name`.
+std::string nearNames(const plan::Plan &plan, std::string_view name) {
+  if (std::vector<std::string> blocks = blocksWithPartOf(plan, name);
+      !blocks.empty())
+    return "; " + std::string(partOf(name)) + " is there for " +
+           placesOf(blocks);
+  const std::vector<std::string> names = namesLike(plan, name);
+  std::string text;
+  for (size_t i = 0; i < std::min(names.size(), kMostValues); ++i)
+    text += (i == 0 ? "; similar: " : ", ") + names[i];
+  if (names.size() > kMostValues)
+    text += ", and " + std::to_string(names.size() - kMostValues) + " more";
+  return text;
+}
+
 } // namespace
 
 std::string explain(const plan::Plan &plan) {
   Table table;
-  for (const char *heading : {"stage", "rank", "in flight"})
-    table.addColumn(heading, Align::right);
   for (const char *heading :
-       {"kept", "recomputed", "offloaded", "spares the rank", "takes"})
+       {"stage", "rank", "in flight", "kept", "recomputed", "offloaded",
+        "spares the rank", "takes"})
     table.addColumn(heading, Align::right);
-  table.addColumn("what", Align::left);
   for (size_t s = 0; s < plan.stages.size(); ++s) {
-    const plan::Stage &stage = plan.stages[s];
-    int64_t inFlight =
-        mostInFlight(plan, plan.ranks[stage.rank], static_cast<int64_t>(s));
-    int64_t kept = 0;
-    for (size_t v = 0; v < stage.values.size(); ++v)
-      if (plan::isKept(stage, static_cast<plan::ValueIndex>(v)) &&
-          !stage.values[v].isOnHost())
-        kept += stage.values[v].bytes;
-    std::map<plan::Action, int64_t> bytes;
-    std::set<std::string> what;
-    int64_t timeNs = 0;
-    for (const plan::Decision &decision : plan.decisions) {
-      if (decision.stage != static_cast<int64_t>(s))
-        continue;
-      bytes[decision.action] += decision.bytes;
-      timeNs += decision.timeNs;
-      what.insert(std::string(name(decision.action)) + " " +
-                  std::string(partOf(stage.values[decision.value].name)));
-    }
-    int64_t spared =
-        bytes[plan::Action::recompute] + bytes[plan::Action::offload];
-    std::string list;
-    for (const std::string &item : what)
-      list += (list.empty() ? "" : ", ") + item;
-    table.addRow({stage.name, std::to_string(stage.rank),
-                  std::to_string(inFlight), formatBytes(kept),
-                  formatBytes(bytes[plan::Action::recompute]),
-                  formatBytes(bytes[plan::Action::offload]),
-                  formatBytes(spared * inFlight), formatNanoseconds(timeNs),
-                  list.empty() ? "everything is kept" : list});
+    table.addRow(figuresOf(plan, s));
+    table.addBelow(valuesOf(plan, s));
   }
   return "For each microbatch in flight: what is kept on the device, and what "
          "is recomputed or offloaded instead\n" +
@@ -243,7 +351,6 @@ std::string explain(const plan::Plan &plan) {
 Result<std::string> explain(const plan::Plan &plan, std::string_view name) {
   std::string text;
   size_t told = 0;
-  std::set<std::string> like;
   for (size_t s = 0; s < plan.stages.size(); ++s) {
     const std::vector<plan::Value> &values = plan.stages[s].values;
     for (size_t v = 0; v < values.size(); ++v) {
@@ -251,11 +358,8 @@ Result<std::string> explain(const plan::Plan &plan, std::string_view name) {
       // ":rows" and the like need not be given.
       std::string_view op = part.substr(0, part.find(':'));
       if (values[v].name != name && part != name && op != name &&
-          values[v].name.substr(0, values[v].name.find(':')) != name) {
-        if (part.find(name) != std::string_view::npos)
-          like.insert(std::string(part));
+          values[v].name.substr(0, values[v].name.find(':')) != name)
         continue;
-      }
       if (++told <= kMostValues)
         text += tell(plan, static_cast<int64_t>(s),
                      static_cast<plan::ValueIndex>(v));
@@ -266,13 +370,8 @@ Result<std::string> explain(const plan::Plan &plan, std::string_view name) {
             " more of this name; name one with its layer\n";
   if (told > 0)
     return text;
-  std::string message =
-      "no value of the plan is called '" + std::string(name) + "'";
-  size_t count = 0;
-  for (const std::string &other : like)
-    if (count++ < kMostValues)
-      message += (count == 1 ? "; similar: " : ", ") + other;
-  return Error{message};
+  return Error{"no value of the plan is called '" + std::string(name) + "'" +
+               nearNames(plan, name)};
 }
 
 } // namespace moe::report

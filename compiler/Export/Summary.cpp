@@ -2,6 +2,7 @@
 
 #include "compiler/Export/Phrases.h"
 #include "compiler/Export/Table.h"
+#include "support/Words.h"
 
 #include <algorithm>
 #include <array>
@@ -63,7 +64,8 @@ std::string header(const plan::Plan &plan) {
   table.addColumn("", Align::left);
   table.addColumn("", Align::left);
   table.addRow({"model", model.name + " (" + model.architecture + "), " +
-                             formatCount(model.layers) + " layers, hidden " +
+                             formatCount(model.layers) + " " +
+                             plural(model.layers, "layer") + ", hidden " +
                              formatCount(model.hidden) + ", vocabulary " +
                              formatCount(model.vocabulary)});
   table.addRow({"", formatCount(model.totalParameters) + " parameters, " +
@@ -83,9 +85,9 @@ std::string header(const plan::Plan &plan) {
                      ", dp=" + std::to_string(layout.data) +
                      ", tp=" + std::to_string(layout.tensor) +
                      ", cp=" + std::to_string(layout.context) + ": " +
-                     formatCount(devices) +
-                     (devices == 1 ? " device; " : " devices; ") +
-                     formatCount(layout.microbatches) + " microbatches of " +
+                     formatCount(devices) + " " + plural(devices, "device") +
+                     "; " + formatCount(layout.microbatches) + " " +
+                     plural(layout.microbatches, "microbatch") + " of " +
                      formatCount(layout.microbatchSize) + " x " +
                      formatCount(layout.sequenceLength) + " tokens on each"});
   table.addRow({"schedule",
@@ -195,8 +197,9 @@ std::string verdict(const plan::Plan &plan) {
   std::string text;
   if (count > 0)
     text = "DOES NOT FIT: " + std::to_string(count) + " of " +
-           std::to_string(plan.ranks.size()) + " ranks exceed the budget of " +
-           budget + ": " + over;
+           counted(static_cast<int64_t>(plan.ranks.size()), "rank") +
+           (count == 1 ? " exceeds" : " exceed") + " the budget of " + budget +
+           ": " + over;
   else if (tightest)
     text = "Fits: every rank stays within " + budget + "; the tightest, rank " +
            std::to_string(tightest->rank) + ", has " +

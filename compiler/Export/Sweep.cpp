@@ -207,6 +207,7 @@ svg { width: 100%; height: auto; } text { fill: var(--ink); font-size: 12px; }
 .beyond { fill: none; stroke: var(--beyond); stroke-width: 2; }
 table { border-collapse: collapse; width: 100%; font-variant-numeric: tabular-nums; }
 th, td { text-align: left; padding: .25rem .6rem; border-bottom: 1px solid var(--grid); }
+td:not(:last-child) { white-space: nowrap; }
 tr.front-row td { font-weight: 600; }
 )";
 

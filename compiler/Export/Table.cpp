@@ -5,23 +5,49 @@
 
 namespace moe::report {
 
-std::vector<std::string> wrap(const std::string &text, size_t width) {
-  std::vector<std::string> lines;
-  std::string line;
-  size_t begin = 0;
-  while (begin < text.size()) {
-    size_t end = std::min(text.find(' ', begin), text.size());
-    std::string word = text.substr(begin, end - begin);
-    begin = end + 1;
-    if (!line.empty() && line.size() + 1 + word.size() > width) {
-      lines.push_back(line);
-      line.clear();
-    }
-    line += (line.empty() ? "" : " ") + word;
+/// Fills lines of at most `width` characters with `pieces`, which bring the
+/// spaces between them along; a longer piece gets a line of its own.
+static std::vector<std::string> fill(const std::vector<std::string> &pieces,
+                                     size_t width) {
+  auto lengthOf = [](const std::string &text) {
+    return text.find_last_not_of(' ') + 1;
+  };
+  std::vector<std::string> lines(1);
+  for (const std::string &piece : pieces) {
+    if (!lines.back().empty() && lines.back().size() + lengthOf(piece) > width)
+      lines.emplace_back();
+    lines.back() += piece;
   }
-  if (!line.empty() || lines.empty())
-    lines.push_back(line);
+  for (std::string &line : lines)
+    line.erase(lengthOf(line));
   return lines;
+}
+
+std::vector<std::string> wrap(const std::string &text, size_t width) {
+  std::vector<std::string> pieces;
+  for (size_t begin = 0; begin < text.size();) {
+    size_t end = std::min(text.find(' ', begin), text.size());
+    // A word too long for any line, such as a list of targets, breaks behind
+    // commas.
+    for (bool isLong = end - begin > width; isLong;) {
+      size_t next = text.find(',', begin) + 1;
+      if (next == 0 || next >= end)
+        break;
+      pieces.push_back(text.substr(begin, next - begin));
+      begin = next;
+    }
+    pieces.push_back(text.substr(begin, end - begin) + " ");
+    begin = end + 1;
+  }
+  return fill(pieces, width);
+}
+
+std::vector<std::string> wrapList(const std::vector<std::string> &items,
+                                  size_t width) {
+  std::vector<std::string> pieces;
+  for (const std::string &item : items)
+    pieces.push_back(item + (&item == &items.back() ? "" : ", "));
+  return items.empty() ? std::vector<std::string>() : fill(pieces, width);
 }
 
 void Table::addColumn(std::string heading, Align align) {
@@ -31,6 +57,12 @@ void Table::addColumn(std::string heading, Align align) {
 void Table::addRow(std::vector<std::string> cells) {
   assert(cells.size() == columns.size());
   rows.push_back(std::move(cells));
+  below.emplace_back();
+}
+
+void Table::addBelow(std::string lines) {
+  assert(!rows.empty());
+  below.back() += lines;
 }
 
 std::string Table::print(size_t indent, size_t width) const {
@@ -78,8 +110,10 @@ std::string Table::print(size_t indent, size_t width) const {
   }
   if (anyHeading)
     emit(headings);
-  for (const auto &row : rows)
-    emit(row);
+  for (size_t r = 0; r < rows.size(); ++r) {
+    emit(rows[r]);
+    text += below[r];
+  }
   return text;
 }
 

@@ -121,6 +121,9 @@ Result<int64_t> parseLead(std::string_view item, std::string_view text,
   if (!lead)
     return wrong(item, "'" + std::string(text) +
                            "' is no lead; one is leadN, of N layers");
+  if (*lead > kMostLead)
+    return wrong(item, "a lead is of at most " + std::to_string(kMostLead) +
+                           " layers");
   return *lead;
 }
 

@@ -62,6 +62,9 @@ struct Choice {
 /// The choice as it is written.
 std::string print(const Choice &choice);
 
+/// The most layers ahead that are taken as a lead.
+inline constexpr int64_t kMostLead = 1000;
+
 /// Whether choices may have a lead.
 enum class Leads : uint8_t { refused, taken };
 

@@ -8,6 +8,7 @@
 #include "passes/Recompute/InsertRecompute.h"
 #include "passes/Releases/StorageUses.h"
 #include "runtime/Plan/Plan.h"
+#include "support/Words.h"
 
 #include "mlir/IR/Builders.h"
 #include "llvm/ADT/MapVector.h"
@@ -172,10 +173,13 @@ public:
   /// On values that stay.
   void remark() {
     for (const auto &[reason, names] : stay)
-      stage->emitRemark() << "offload: " << names.size()
-                          << " value(s) of stage " << stage.getSymName()
-                          << " stay on the device: " << reason
-                          << "; the first is '" << names.front() << "'";
+      stage->emitRemark() << "offload: "
+                          << counted(static_cast<int64_t>(names.size()),
+                                     "value")
+                          << " of stage " << stage.getSymName()
+                          << (names.size() == 1 ? " stays" : " stay")
+                          << " on the device: " << reason << "; the first is '"
+                          << names.front() << "'";
   }
 
 private:

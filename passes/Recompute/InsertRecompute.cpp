@@ -6,6 +6,7 @@
 #include "passes/Policies/Targets.h"
 #include "passes/Recompute/ReplayRewriter.h"
 #include "runtime/Plan/Plan.h"
+#include "support/Words.h"
 
 #include "mlir/IR/Builders.h"
 
@@ -141,8 +142,9 @@ LogicalResult moe::insertRecompute(ModuleOp module,
     insertReplays(stage, replays);
   }
   if (additions.values)
-    module.emitRemark() << "recompute: " << additions.values
-                        << " value(s) become kept that replays need and that "
+    module.emitRemark() << "recompute: " << counted(additions.values, "value")
+                        << (additions.values == 1 ? " becomes" : " become")
+                        << " kept that replays need and that "
                            "cannot be, or are hardly worth being, made again, "
                         << additions.bytes << " bytes a microbatch over all "
                         << "stages; the first is '" << additions.first << "'";

@@ -6,6 +6,7 @@
 #include "passes/Passes.h"
 #include "passes/Schedule/ScheduleCosts.h"
 #include "passes/Schedule/SearchSchedule.h"
+#include "support/Words.h"
 
 namespace moe {
 #define GEN_PASS_DEF_BUILDSCHEDULE
@@ -56,8 +57,8 @@ struct BuildSchedule : public moe::impl::BuildScheduleBase<BuildSchedule> {
     if (own.stagesPerRank != problem.stagesPerRank ||
         own.placement != problem.placement)
       return module.emitError()
-             << csv << " is for " << own.stagesPerRank
-             << " stage(s) a rank, placement "
+             << csv << " is for " << counted(own.stagesPerRank, "stage")
+             << " a rank, placement "
              << StringRef(schedule::name(own.placement)) << ", not for "
              << problem.stagesPerRank << ", placement "
              << StringRef(schedule::name(problem.placement));

@@ -6,6 +6,7 @@
 #include "passes/Partition/PartitionStages.h"
 #include "passes/Passes.h"
 #include "passes/Schedule/ScheduleCosts.h"
+#include "support/Words.h"
 
 namespace moe {
 #define GEN_PASS_DEF_SEARCHSCHEDULE
@@ -115,7 +116,8 @@ moe::searchSchedules(ModuleOp module,
   remark << "schedule auto: "
          << (found->origin == "search" ? std::string("an order of its own")
                                        : found->origin)
-         << " with " << problem.stagesPerRank << " stage(s) a rank, placement "
+         << " with " << counted(problem.stagesPerRank, "stage")
+         << " a rank, placement "
          << StringRef(schedule::name(problem.placement))
          << ": by estimates of its stages "
          << milliseconds(found->evaluation.makespanNs) << ", bubble "

@@ -485,6 +485,9 @@ void Reader::read(const json::Node &node, const Path &path, Rank &out) {
 
 void Reader::read(const json::Node &node, const Path &path, Plan &out) {
   ObjectReader object(*this, diagnosis, node, path);
+  // Most of what is no plan is no plan of another version.
+  if (!failed() && !object.has("format"))
+    diagnosis.fail(path, "is no plan (no key \"format\")");
   std::string format;
   object.member("format", format);
   if (!failed() && format != "moe-plan")

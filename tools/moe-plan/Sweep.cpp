@@ -2,15 +2,18 @@
 
 #include "tools/moe-plan/Sweep.h"
 
+#include "compiler/Cost/Machine.h"
 #include "compiler/Export/Summary.h"
 #include "compiler/Export/Sweep.h"
 #include "driver/Arguments.h"
-#include "support/Files.h"
 #include "support/Parallel.h"
 #include "tools/Validators.h"
+#include "tools/moe-plan/InputFiles.h"
 #include "tools/moe-plan/Progress.h"
 
+#include <algorithm>
 #include <iostream>
+#include <set>
 #include <vector>
 
 using namespace moe;
@@ -67,6 +70,9 @@ CLI::App *moe::declareSweep(CLI::App &app, SweepOptions &options) {
                    "Where to write a page with the plot")
       ->type_name("FILE")
       ->check(notEmpty());
+  sweep->footer(
+      "Exit status: 0 a plan fits; 2 bad input, or no combination has "
+      "a plan; 3 no plan fits its budget.");
   return sweep;
 }
 
@@ -165,30 +171,79 @@ report::SweepPoint planOne(const driver::PlanRequest &request) {
   return point;
 }
 
+/// What is wrong with all combinations is told once, before any is planned.
+Status checkRequests(const std::vector<driver::PlanRequest> &requests) {
+  std::set<std::string> schedules;
+  for (const driver::PlanRequest &request : requests)
+    if (schedules.insert(request.schedule).second)
+      MOE_RETURN_IF_ERROR(driver::checkRequest(request));
+  return {};
+}
+
+std::vector<report::SweepPoint>
+planAll(const std::vector<driver::PlanRequest> &requests, size_t jobs) {
+  std::vector<report::SweepPoint> points(requests.size());
+  Progress progress;
+  auto report = [&](size_t done) {
+    progress.show(done, points.size(), "combinations planned");
+  };
+  report(0);
+  inParallel(
+      points.size(), jobs,
+      [&](size_t number) { points[number] = planOne(requests[number]); },
+      report);
+  return points;
+}
+
+bool isWithoutPlan(const report::SweepPoint &point) {
+  return !point.error.empty();
+}
+
+bool isFitting(const report::SweepPoint &point) {
+  return point.error.empty() && point.fits;
+}
+
 } // namespace
 
-Status moe::runSweep(const SweepOptions &options,
-                     const driver::PlanRequest &base) {
-  MOE_RETURN_IF_ERROR(
-      checkOutputs({{"--json", options.json}, {"--report", options.report}},
-                   {{"--model", base.modelPath}, {"--machine", base.machine}}));
+Status moe::checkAlternatives(const CLI::App &app, const CLI::App &sweep) {
+  for (auto [one, list] :
+       {std::pair("--budget", "--budgets"), std::pair("--layout", "--layouts"),
+        std::pair("--schedule", "--schedules")})
+    if (sweep.count(list) > 0 && app.count(one) + sweep.count(one) > 0)
+      return Error{std::string(list) + " excludes " + one +
+                   ": the list is all that is planned for"};
+  return {};
+}
+
+Result<bool> moe::runSweep(const SweepOptions &options,
+                           driver::PlanRequest base,
+                           const std::string &config) {
+  Result<cost::Machine> machine =
+      cost::loadMachine(base.machine, cost::machineDirectories());
+  if (!machine)
+    return machine.error();
+  // Points without a plan tell of a budget as well.
+  if (base.budgetBytes == 0)
+    base.budgetBytes = machine->memoryBytes;
   Result<std::vector<driver::PlanRequest>> requests =
       combinations(options, base);
   if (!requests)
     return requests.error();
-  std::vector<report::SweepPoint> points(requests->size());
-  {
-    Progress progress;
-    auto report = [&](size_t done) {
-      progress.show(done, points.size(), "combinations planned");
-    };
-    report(0);
-    inParallel(
-        points.size(),
-        jobsOrDefault(options.jobs > 0 ? options.jobs : base.jobs),
-        [&](size_t number) { points[number] = planOne((*requests)[number]); },
-        report);
-  }
+  std::vector<NamedFile> inputs = inputFilesOf(base, config);
+  for (const driver::PlanRequest &request : *requests)
+    inputs.push_back({"--schedules", request.schedule});
+  MOE_RETURN_IF_ERROR(checkOutputs(
+      {{"--json", options.json}, {"--report", options.report}}, inputs));
+  MOE_RETURN_IF_ERROR(checkRequests(*requests));
+
+  std::vector<report::SweepPoint> points = planAll(
+      *requests, jobsOrDefault(options.jobs > 0 ? options.jobs : base.jobs));
+  const std::string &firstError = points.front().error;
+  if (!firstError.empty() && std::all_of(points.begin(), points.end(),
+                                         [&](const report::SweepPoint &point) {
+                                           return point.error == firstError;
+                                         }))
+    return Error{"no combination has a plan: " + firstError};
   inheritFromSmallerBudgets(points);
   report::markFront(points);
   std::cout << report::printSweep(points);
@@ -198,8 +253,7 @@ Status moe::runSweep(const SweepOptions &options,
     MOE_RETURN_IF_ERROR(writeFile(
         options.report, report::sweepPage(points, "Plans of " + base.modelPath +
                                                       " on " + base.machine)));
-  for (const report::SweepPoint &point : points)
-    if (point.error.empty())
-      return {};
-  return Error{"no combination has a plan; the first: " + points.front().error};
+  if (std::all_of(points.begin(), points.end(), isWithoutPlan))
+    return Error{"no combination has a plan; the first: " + firstError};
+  return std::any_of(points.begin(), points.end(), isFitting);
 }

@@ -22,9 +22,15 @@ struct SweepOptions {
 /// Adds the subcommand to moe-plan.
 CLI::App *declareSweep(CLI::App &app, SweepOptions &options);
 
-/// Plans `base` with every combination, prints the table and writes what was
-/// asked for. Combinations without a plan are listed with the reason; an error
-/// if none has one.
-Status runSweep(const SweepOptions &options, const driver::PlanRequest &base);
+/// Whether of a list (--budgets) and its one value (--budget) both were given,
+/// the latter perhaps to the program itself, `app`: an error.
+Status checkAlternatives(const CLI::App &app, const CLI::App &sweep);
+
+/// Plans `base`, which was read with the help of the file `config`, with every
+/// combination, prints the table and writes what was asked for; says whether
+/// any plan fits. Combinations without a plan are listed with the reason. An
+/// error where none has one, or before anything is planned, where none can.
+Result<bool> runSweep(const SweepOptions &options, driver::PlanRequest base,
+                      const std::string &config);
 
 } // namespace moe

@@ -4,12 +4,15 @@
 #include "compiler/Export/Explain.h"
 #include "compiler/Export/Summary.h"
 #include "compiler/Export/Table.h"
+#include "compiler/Optimize/PolicyText.h"
 #include "compiler/Schedule/Generators.h"
 #include "driver/Arguments.h"
 #include "driver/Driver.h"
 #include "support/Files.h"
 #include "tools/Validators.h"
 #include "tools/moe-plan/Completion.h"
+#include "tools/moe-plan/ConfigFile.h"
+#include "tools/moe-plan/InputFiles.h"
 #include "tools/moe-plan/Progress.h"
 #include "tools/moe-plan/Simulate.h"
 #include "tools/moe-plan/Sweep.h"
@@ -17,6 +20,7 @@
 
 #include <cstdio>
 #include <iostream>
+#include <memory>
 #include <optional>
 
 using namespace moe;
@@ -47,6 +51,7 @@ struct Options {
   driver::PlanRequest request;
   std::string layout = "pp=1";
   std::string budget, capacity = "1.25", dtype = "bf16", output, shown;
+  std::string config;    ///< the file that options were read from, if any
   std::string compared;  ///< with `shown`
   std::string explained; ///< a value of `shown`
   std::vector<std::string> recompute, offload;
@@ -142,7 +147,7 @@ void declareInputs(CLI::App &app, Options &options) {
                  "Layers before the one that needs it at which a value is "
                  "copied back from the host; 0: that one; --offload auto "
                  "chooses between that and this")
-      ->check(CLI::Range(0, 1000))
+      ->check(CLI::Range(int64_t{0}, policy::kMostLead))
       ->capture_default_str();
   app.add_option_function<std::string>(
          "--effort",
@@ -253,15 +258,11 @@ int makePlan(Options &options) {
   driver::PlanRequest &request = options.request;
   if (Status complete = completeRequest(options); !complete)
     return fail(complete.error());
-  std::vector<NamedFile> inputs = {{"--model", request.modelPath},
-                                   {"--machine", request.machine},
-                                   {"--profile", request.profile},
-                                   {"--schedule", request.schedule}};
   if (Status distinct =
           checkOutputs({{"--output", options.output},
                         {"--emit-ir", request.irPath},
                         {"--emit-schedule", request.schedulePath}},
-                       inputs);
+                       inputFilesOf(request, options.config));
       !distinct)
     return fail(distinct.error());
 
@@ -342,11 +343,13 @@ int listSchedules() {
 }
 
 int run(int argc, char **argv) {
-  CLI::App app("Plans the memory of a mixture-of-experts training run: what "
-               "lies where on every pipeline rank, and whether it fits.\n"
-               "Exit status: 0 the plan fits; 2 bad input; 3 the plan does not "
-               "fit the budget; of verify, 1 the plan is not proven.\n",
-               "moe-plan");
+  CLI::App app(
+      "Plans the memory of a mixture-of-experts training run: what "
+      "lies where on every pipeline rank, and whether it fits.\n"
+      "Exit status: 0 the plan fits; 2 bad input; 3 the plan does not "
+      "fit the budget, of sweep no plan fits; of verify, 1 the plan is "
+      "not proven.\n",
+      "moe-plan");
   app.set_version_flag("--version", kGenerator);
   Options options;
   declareInputs(app, options);
@@ -383,7 +386,9 @@ int run(int argc, char **argv) {
   CLI::App *completion = app.add_subcommand(
       "completion", "Print a script that completes moe-plan's options in bash: "
                     "eval \"$(moe-plan completion)\"");
-  app.set_config("--config", "", "Read options from a TOML file", false);
+  CLI::Option *config =
+      app.set_config("--config", "", "Read options from a TOML file", false);
+  app.config_formatter(std::make_shared<ConfigFile>(app));
   app.get_formatter()->column_width(34);
   try {
     app.parse(argc, argv);
@@ -391,6 +396,8 @@ int run(int argc, char **argv) {
     int code = app.exit(error);
     return code == 0 ? success : badInput;
   }
+  if (config->count() > 0)
+    options.config = config->as<std::string>();
   if (schedules->parsed())
     return listSchedules();
   if (completion->parsed()) {
@@ -402,10 +409,14 @@ int run(int argc, char **argv) {
   if (comparison->parsed())
     return comparePlans(options);
   if (sweep->parsed()) {
-    Status done = completeRequest(options);
-    if (done)
-      done = runSweep(swept, options.request);
-    return done ? success : fail(done.error());
+    if (Status ready = checkAlternatives(app, *sweep); !ready)
+      return fail(ready.error());
+    if (Status complete = completeRequest(options); !complete)
+      return fail(complete.error());
+    Result<bool> fits = runSweep(swept, options.request, options.config);
+    if (!fits)
+      return fail(fits.error());
+    return *fits ? success : doesNotFit;
   }
   if (simulation->parsed()) {
     Status done = runSimulate(simulated);

@@ -2,6 +2,7 @@
 
 #include "runtime/Exec/Run.h"
 #include "support/Files.h"
+#include "support/Words.h"
 #include "tools/Validators.h"
 
 #include <nlohmann/json.hpp>
@@ -223,9 +224,10 @@ int train(const exec::Binding &binding, Arguments &arguments) {
     return fail(kFailed, report.error().message);
   if (log.is_open() && !log.flush())
     return fail(kFailed, "cannot write '" + arguments.log + "'");
-  std::printf("%zu ranks: live bytes were as planned at every op, and so was "
-              "every peak\n",
-              report->peaks.size());
+  std::printf(
+      "%s: live bytes were as planned at every op, and so was "
+      "every peak\n",
+      counted(static_cast<int64_t>(report->peaks.size()), "rank").c_str());
   return kDone;
 }
 
@@ -258,8 +260,8 @@ int run(int argc, char **argv) {
   if (!binding)
     return fail(kBadInput, binding.error().message);
   if (arguments.dryRun) {
-    std::printf("%s: %lld ranks can execute it\n", arguments.plan.c_str(),
-                static_cast<long long>(binding->topology().size()));
+    std::printf("%s: %s can execute it\n", arguments.plan.c_str(),
+                counted(binding->topology().size(), "rank").c_str());
     return kDone;
   }
   if (arguments.data.empty())

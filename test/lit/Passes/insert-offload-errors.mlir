@@ -14,7 +14,7 @@
 // The last rank turns around at once: there is no time to be away.
 module {
   moe.parameter @w : tensor<4x4xf32> dense #moe.initializer<normal, 0.02>
-  // expected-remark @below {{offload: 1 value(s) of stage s0 stay on the device: backward follows forward at once, and needs it before it would be back; the first is 'layers.0.c'}}
+  // expected-remark @below {{offload: 1 value of stage s0 stays on the device: backward follows forward at once, and needs it before it would be back; the first is 'layers.0.c'}}
   pipe.stage @s0 rank 0 blocks [] inputs ["hidden"] outputs ["hidden"] forward {
   ^bb0(%x: tensor<4x4xf32>):
     %c = moe.linear %x, @w : (tensor<4x4xf32>) -> tensor<4x4xf32> loc("layers.0.c")

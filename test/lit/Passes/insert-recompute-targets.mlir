@@ -24,7 +24,7 @@
 
 // REDEFINE: %{targets} = mla_up_proj
 // RUN: %{plan} 2>&1 | FileCheck %s --check-prefix=UP
-// UP:        remark: recompute: 2 value(s) become kept that replays need and that cannot be, or are hardly worth being, made again, {{[0-9]+}} bytes a microbatch over all stages; the first is 'layers.0.attention.k_rope'
+// UP:        remark: recompute: 2 values become kept that replays need and that cannot be, or are hardly worth being, made again, {{[0-9]+}} bytes a microbatch over all stages; the first is 'layers.0.attention.k_rope'
 // UP:        pipe.decisions = [
 // UP-SAME:     recompute "layers.0.attention.q_down_norm" bytes 256 ops["layers.0.attention.q_down_norm.replay"]
 // UP-SAME:     recompute "layers.0.attention.q_rope" bytes {{[0-9]+}} ops["layers.0.attention.q_rope.replay", "layers.0.attention.q_up.replay"]

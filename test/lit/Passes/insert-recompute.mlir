@@ -151,7 +151,7 @@ pipe.stage @s0 rank 0 blocks ["layers.0"] inputs ["hidden"] outputs ["hidden"] f
 !handle = !moe.handle<tokens = 8, top_k = 2, experts = 4>
 moe.parameter @up : tensor<4x16x16xbf16> expert #moe.initializer<normal, 0.02>
 
-// NEW: remark: recompute: 2 value(s) become kept {{.*}} the first is 'layers.0.moe.route:probabilities'
+// NEW: remark: recompute: 2 values become kept {{.*}} the first is 'layers.0.moe.route:probabilities'
 // NEW: pipe.decisions = [#pipe.decision<recompute "layers.0.moe.dispatch:rows" bytes 512 ops["layers.0.moe.dispatch.replay"] reason "routed_experts">, #pipe.decision<recompute "layers.0.moe.dispatch:counts" {{.*}}>, #pipe.decision<recompute "layers.0.moe.dispatch:handle" {{.*}}>, #pipe.decision<keep "layers.0.moe.route:probabilities" bytes -256 ops[] reason "replays need it">, #pipe.decision<keep "layers.0.moe.route:experts" bytes -256 ops[] reason "replays need it">]
 // NEW: } backward {
 // NEW-NEXT: ^bb0(%[[D:.*]]: tensor<8x16xbf16>, %[[X:.*]]: tensor<8x16xbf16>, %[[P:.*]]: tensor<8x2xf32>, %[[E:.*]]: tensor<8x2xi32>):

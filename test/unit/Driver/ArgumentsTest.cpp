@@ -10,7 +10,21 @@ TEST(ParseBytes, TakesBinaryAndDecimalUnits) {
   EXPECT_EQ(*parseBytes("76GiB"), int64_t(76) << 30);
   EXPECT_EQ(*parseBytes("80GB"), 80'000'000'000);
   EXPECT_EQ(*parseBytes("1.5 MiB"), 3 << 19);
-  EXPECT_EQ(*parseBytes("1000"), 1000);
+  EXPECT_EQ(*parseBytes("1000B"), 1000);
+  EXPECT_EQ(*parseBytes("1048576"), 1 << 20);
+}
+
+TEST(ParseBytes, TakesUnitsInAnyCase) {
+  EXPECT_EQ(*parseBytes("76gib"), int64_t(76) << 30);
+  EXPECT_EQ(*parseBytes("2 TIB"), int64_t(2) << 40);
+  EXPECT_EQ(*parseBytes("80gb"), 80'000'000'000);
+}
+
+TEST(ParseBytes, AsksForTheUnitOfWhatIsTooLittle) {
+  for (const char *text : {"76", "0.5", "1048575"})
+    EXPECT_FALSE(parseBytes(text)) << text;
+  EXPECT_NE(parseBytes("76").error().message.find("is 76GiB meant?"),
+            std::string::npos);
 }
 
 TEST(SizeText, WhatIsReadAgainIsEnough) {
@@ -44,8 +58,9 @@ TEST(ParseLayout, FillsWhatIsGiven) {
 }
 
 TEST(ParseLayout, RefusesUnknownRepeatedAndBadEntries) {
-  for (const char *text : {"pp", "pp=", "pp=0", "pp=-1", "pp=2,pp=2", "xx=2",
-                           "pp=2x", "pp=2,,ep=2", "pp=99999999999999999999"}) {
+  for (const char *text :
+       {"", "pp=2,", ",pp=2", "pp", "pp=", "pp=0", "pp=-1", "pp=2,pp=2", "xx=2",
+        "pp=2x", "pp=2,,ep=2", "pp=99999999999999999999"}) {
     auto layout = parseLayout(text);
     ASSERT_FALSE(layout) << text;
     EXPECT_NE(layout.error().message.find("pp=4,ep=8,dp=1"), std::string::npos);
@@ -100,4 +115,34 @@ TEST(ParsePins, TakesLayersAndStages) {
     EXPECT_NE(pins.error().message.find("layers.0-2=stage0"),
               std::string::npos);
   }
+}
+
+TEST(CheckPins, LetsThroughWhatLeavesALayerForEveryStage) {
+  EXPECT_TRUE(checkPins({}, 8, 4));
+  EXPECT_TRUE(checkPins({{0, 2, 0}, {7, 7, 3}}, 8, 4));
+  EXPECT_TRUE(checkPins({{7, 7, 3}, {3, 3, 1}}, 8, 4)); // in any order
+  EXPECT_TRUE(checkPins({{3, 3, 3}}, 8, 4));
+  EXPECT_TRUE(checkPins({{2, 3, 1}, {4, 6, 1}}, 8, 2));
+}
+
+TEST(CheckPins, NamesThePinsAtFault) {
+  auto errorOf = [](std::vector<Pin> pins) {
+    moe::Status status = checkPins(std::move(pins), 8, 4);
+    return status ? "" : status.error().message;
+  };
+  EXPECT_EQ(errorOf({{7, 8, 3}}),
+            "layers.7-8=stage3: the model has layers 0 to 7");
+  EXPECT_EQ(errorOf({{0, 2, 9}}), "layers.0-2=stage9: there are stages 0 to 3");
+  EXPECT_EQ(errorOf({{6, 6, 1}, {5, 5, 2}}),
+            "layers.5=stage2 and layers.6=stage1: later layers cannot lie on "
+            "earlier stages");
+  EXPECT_EQ(errorOf({{2, 2, 3}}),
+            "layers.2=stage3: 2 layers for the 3 stages before, each of which "
+            "needs one");
+  EXPECT_EQ(errorOf({{6, 6, 0}}),
+            "layers.6=stage0: 1 layer for the 3 stages behind, each of which "
+            "needs one");
+  EXPECT_EQ(errorOf({{3, 3, 0}, {4, 4, 2}}),
+            "layers.3=stage0 and layers.4=stage2: 0 layers for the 1 stage "
+            "between, each of which needs one");
 }

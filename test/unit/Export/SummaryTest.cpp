@@ -53,6 +53,16 @@ TEST(Table, WrapsAtSpaces) {
   EXPECT_THAT(wrap("", 5), ElementsAre(""));
 }
 
+TEST(Table, WrapsLongListsBehindCommas) {
+  EXPECT_THAT(wrap("a norm,act,qkv,x,mlp b", 9),
+              ElementsAre("a norm,", "act,qkv,", "x,mlp b"));
+  EXPECT_THAT(wrap("norm,incomprehensible,act", 6),
+              ElementsAre("norm,", "incomprehensible,", "act"));
+  EXPECT_THAT(wrapList({"a (1, 2)", "b", "c (3, 4)"}, 12),
+              ElementsAre("a (1, 2), b,", "c (3, 4)"));
+  EXPECT_THAT(wrapList({}, 11), ElementsAre());
+}
+
 TEST(Table, AlignsAndDropsTrailingSpaces) {
   Table table;
   table.addColumn("rank", Table::Align::right);
@@ -146,7 +156,12 @@ TEST(Summary, SaysWhatMatters) {
 }
 
 TEST(Summary, LinesStayWithinTheWidth) {
-  std::istringstream lines(summarize(makePlan()));
+  plan::Plan plan = makePlan();
+  std::string targets = "norm@layers.0";
+  for (int layer = 1; layer < 48; ++layer)
+    targets += ",norm@layers." + std::to_string(layer);
+  plan.assumptions.push_back({"recompute", targets, "option --recompute"});
+  std::istringstream lines(summarize(plan));
   for (std::string line; std::getline(lines, line);) {
     EXPECT_LE(line.size(), 110u) << line;
     if (!line.empty())
@@ -166,6 +181,9 @@ TEST(Summary, APlanThatDoesNotFitSaysWhereAndByHowMuch) {
   EXPECT_THAT(text, HasSubstr("rank 0 by 12.80 GiB, rank 1 by 5.90 GiB"));
   EXPECT_THAT(text, HasSubstr("-12.80G"));
   EXPECT_THAT(text, Not(HasSubstr("Fits:")));
+  plan.machine.budgetBytes =
+      plan.machine.reserveBytes + plan.ranks[1].arenaBytes;
+  EXPECT_THAT(summarize(plan), HasSubstr("1 of 4 ranks exceeds the budget"));
 }
 
 TEST(Summary, ReductionsAndUnusedClasses) {

@@ -10,7 +10,7 @@ namespace {
 
 const Case kTinyCases[] = {
     // Missing keys.
-    {"/format", removeIt, "", "$", "missing key \"format\""},
+    {"/format", removeIt, "", "$", "is no plan (no key \"format\")"},
     {"/version", removeIt, "", "$", "missing key \"version\""},
     {"/ranks", removeIt, "", "$", "missing key \"ranks\""},
     {"/model/layers", removeIt, "", "$.model", "missing key \"layers\""},

@@ -103,7 +103,7 @@ TEST_F(PlanFile, ErrorsNameTheFile) {
   EXPECT_THAT(read(folder).error().message, HasSubstr("cannot read"));
   std::ofstream(path) << "{}";
   EXPECT_THAT(read(path).error().message,
-              StartsWith(path + ": $: missing key \"format\""));
+              StartsWith(path + ": $: is no plan (no key \"format\")"));
 }
 
 } // namespace

@@ -1,0 +1,14 @@
+//===- WordsTest.cpp - numbers and nouns ----------------------------------===//
+
+#include "support/Words.h"
+
+#include <gtest/gtest.h>
+
+using namespace moe;
+
+TEST(Words, OneIsNoPlural) {
+  EXPECT_EQ(counted(1, "rank"), "1 rank");
+  EXPECT_EQ(counted(0, "rank"), "0 ranks");
+  EXPECT_EQ(counted(2, "microbatch"), "2 microbatches");
+  EXPECT_EQ(plural(1, "microbatch"), "microbatch");
+}
