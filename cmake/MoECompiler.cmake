@@ -10,6 +10,7 @@ set(LLVM_LIBRARY_OUTPUT_INTDIR ${PROJECT_BINARY_DIR}/lib)
 set(LLVM_DEFAULT_EXTERNAL_LIT ${LLVM_TOOLS_BINARY_DIR}/lit)
 set(MLIR_BINARY_DIR ${PROJECT_BINARY_DIR}) # mlir-doc writes docs/ below it
 find_package(Python3 REQUIRED COMPONENTS Interpreter)
+find_package(tomlplusplus 3.3 REQUIRED) # header only
 list(APPEND CMAKE_MODULE_PATH ${MLIR_CMAKE_DIR} ${LLVM_CMAKE_DIR})
 separate_arguments(LLVM_DEFINITIONS_LIST NATIVE_COMMAND ${LLVM_DEFINITIONS})
 include(TableGen)

@@ -4,9 +4,14 @@
 
 #include "support/Result.h"
 
-#include <iterator>
+#define TOML_ENABLE_FORMATTERS 0
+#include <toml++/toml.h>
+
+#include <algorithm>
+#include <array>
+#include <charconv>
 #include <map>
-#include <string_view>
+#include <utility>
 
 namespace moe {
 
@@ -23,143 +28,69 @@ struct Entry {
   }
 };
 
-/// Takes the text apart. What keys mean is none of its business.
-class Reader {
-public:
-  explicit Reader(std::string_view text) : rest(text) {}
+/// A value as the command line would have it.
+Result<std::string> textOf(const toml::node &value) {
+  if (const auto *text = value.as_string())
+    return text->get();
+  if (const auto *number = value.as_integer())
+    return std::to_string(number->get());
+  if (const auto *isOn = value.as_boolean())
+    return std::string(isOn->get() ? "true" : "false");
+  if (const auto *number = value.as_floating_point()) {
+    std::array<char, 64> digits;
+    const auto written = std::to_chars(
+        digits.data(), digits.data() + digits.size(), number->get());
+    return std::string(digits.data(), written.ptr);
+  }
+  return Error{"takes a text, a number, true or false, or a list of such"};
+}
 
-  /// An error begins with the line, and has no name of the file.
-  Result<std::vector<Entry>> run() {
-    std::vector<Entry> entries;
-    for (skipBlank(true); !rest.empty(); skipBlank(true)) {
-      Status status =
-          take('[') ? readSection() : readEntry(entries.emplace_back());
-      if (status)
-        status = readEndOfLine();
-      if (!status)
-        return Error{std::to_string(line) + ": " + status.error().message};
+/// The entries of a table, and of those in it. An error begins with the line.
+Status addEntries(const toml::table &table, const std::string &section,
+                  std::vector<Entry> &entries) {
+  for (const auto &[key, value] : table) {
+    Entry entry{section, std::string(key.str()), {}, key.source().begin.line};
+    if (const toml::table *inner = value.as_table(); inner) {
+      MOE_RETURN_IF_ERROR(addEntries(*inner, entry.name(), entries));
+      continue;
     }
-    return entries;
-  }
-
-private:
-  static bool isOfKey(char c) {
-    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') ||
-           (c >= '0' && c <= '9') || c == '-' || c == '_' || c == '.';
-  }
-  /// What a value has that needs no quotes, such as 1f1b, 0.5 or pp=4.
-  static bool isOfWord(char c) {
-    return isOfKey(c) || c == '=' || c == '@' || c == ':' || c == '+' ||
-           c == '/';
-  }
-
-  bool take(char c) {
-    if (rest.empty() || rest.front() != c)
-      return false;
-    rest.remove_prefix(1);
-    return true;
-  }
-
-  std::string takeWhile(bool (*belongs)(char)) {
-    size_t end = 0;
-    while (end < rest.size() && belongs(rest[end]))
-      ++end;
-    std::string taken(rest.substr(0, end));
-    rest.remove_prefix(end);
-    return taken;
-  }
-
-  /// Spaces and comments, and where told so, the ends of lines as well.
-  void skipBlank(bool passesLines) {
-    while (!rest.empty()) {
-      char c = rest.front();
-      if (c == '#')
-        takeWhile([](char each) { return each != '\n'; });
-      else if (c == ' ' || c == '\t' || c == '\r' || (c == '\n' && passesLines))
-        rest.remove_prefix(1);
-      else
-        return;
-      line += c == '\n';
-    }
-  }
-
-  Status readEndOfLine() {
-    skipBlank(false);
-    if (rest.empty() || rest.front() == '\n')
+    auto add = [&](const toml::node &each) -> Status {
+      Result<std::string> text = textOf(each);
+      if (!text)
+        return Error{std::to_string(entry.line) + ": " + entry.name() + ": " +
+                     text.error().message};
+      entry.values.push_back(std::move(*text));
       return {};
-    return Error{"'" + std::string(rest.substr(0, rest.find('\n'))) +
-                 "' is too much; a text with spaces or commas stands in "
-                 "quotes, a list in brackets"};
-  }
-
-  Status readSection() {
-    skipBlank(false);
-    section = takeWhile(isOfKey);
-    skipBlank(false);
-    if (section.empty() || !take(']'))
-      return Error{"expected a section such as [sweep]"};
-    return {};
-  }
-
-  Status readEntry(Entry &entry) {
-    entry.line = line;
-    entry.section = section;
-    entry.key = takeWhile(isOfKey);
-    skipBlank(false);
-    if (entry.key.empty() || !take('='))
-      return Error{"expected an option as in budget = \"76GiB\""};
-    if (size_t dot = entry.key.find('.');
-        section.empty() && dot != std::string::npos) {
-      entry.section = entry.key.substr(0, dot);
-      entry.key.erase(0, dot + 1);
+    };
+    if (const toml::array *list = value.as_array()) {
+      for (const toml::node &each : *list)
+        MOE_RETURN_IF_ERROR(add(each));
+      if (list->empty())
+        return Error{std::to_string(entry.line) + ": " + entry.name() +
+                     ": the list is empty"};
+    } else {
+      MOE_RETURN_IF_ERROR(add(value));
     }
-    skipBlank(false);
-    return take('[') ? readList(entry) : readValue(entry);
+    entries.push_back(std::move(entry));
   }
+  return {};
+}
 
-  Status readList(Entry &entry) {
-    for (skipBlank(true); !take(']'); skipBlank(true)) {
-      MOE_RETURN_IF_ERROR(readValue(entry));
-      skipBlank(true);
-      if (!take(',') && !rest.starts_with(']'))
-        return Error{entry.name() + ": expected ',' or ']'"};
-    }
-    if (entry.values.empty())
-      return Error{entry.name() + ": the list is empty"};
-    return {};
+/// What the file says, in its order. An error begins with the line, and has no
+/// name of the file.
+Result<std::vector<Entry>> readEntries(std::istream &input) {
+  std::vector<Entry> entries;
+  try {
+    MOE_RETURN_IF_ERROR(addEntries(toml::parse(input), "", entries));
+  } catch (const toml::parse_error &error) {
+    return Error{std::to_string(error.source().begin.line) +
+                 ": is no TOML: " + std::string(error.description())};
   }
-
-  Status readValue(Entry &entry) {
-    for (char quote : {'"', '\''})
-      if (take(quote))
-        return readText(entry, quote);
-    std::string word = takeWhile(isOfWord);
-    if (word.empty())
-      return Error{entry.name() + ": expected a value such as \"76GiB\" or 8"};
-    entry.values.push_back(std::move(word));
-    return {};
-  }
-
-  Status readText(Entry &entry, char quote) {
-    std::string text;
-    while (!take(quote)) {
-      if (rest.empty() || rest.front() == '\n')
-        return Error{entry.name() + ": the text has no end"};
-      // Of escapes only those that quoted text cannot do without.
-      if (quote == '"' && take('\\') && rest.find_first_of("\\\"") != 0)
-        return Error{entry.name() + ": '\\' stands before '\"' and '\\' only; "
-                                    "in single quotes it stands for itself"};
-      text += rest.front();
-      rest.remove_prefix(1);
-    }
-    entry.values.push_back(std::move(text));
-    return {};
-  }
-
-  std::string_view rest;
-  size_t line = 1;
-  std::string section;
-};
+  std::sort(entries.begin(), entries.end(), [](const Entry &a, const Entry &b) {
+    return std::pair(a.line, a.name()) < std::pair(b.line, b.name());
+  });
+  return entries;
+}
 
 /// The subcommand called `name`, or null.
 CLI::App *findCommand(CLI::App &app, const std::string &name) {
@@ -213,8 +144,7 @@ std::vector<CLI::ConfigItem>
 ConfigFile::from_config(std::istream &input) const {
   const std::string place =
       "--config: " + app.get_config_ptr()->as<std::string>() + ":";
-  std::string text((std::istreambuf_iterator<char>(input)), {});
-  Result<std::vector<Entry>> entries = Reader(text).run();
+  Result<std::vector<Entry>> entries = readEntries(input);
   if (!entries)
     throw CLI::ConfigError(place + entries.error().message);
 

@@ -5,15 +5,12 @@
 
 namespace moe {
 
-/// Reads the file of --config for CLI11, whose own reader passes over what it
-/// does not understand: unknown keys, keys given twice, files of another kind.
-/// Here these are errors that name the file, the line and the key, thrown as
-/// CLI11 wants them; so are values that an option does not take, for which
-/// options get theirs here.
-///
-/// The file has `key = value`, by the options' long names, and the same below
-/// [sweep] for that command. A value is a text in quotes, a bare word, or a
-/// list of such in brackets; '#' begins a comment.
+/// Reads the file of --config, which is TOML, for CLI11, whose own reader
+/// passes over what it does not understand: unknown keys, keys given twice,
+/// files of another kind. Here these are errors that name the file, the line
+/// and the key, thrown as CLI11 wants them; so are values that an option does
+/// not take, for which options get theirs here. Keys are the long names of
+/// options; those of sweep stand below [sweep].
 class ConfigFile : public CLI::Config {
 public:
   explicit ConfigFile(CLI::App &app) : app(app) {}
