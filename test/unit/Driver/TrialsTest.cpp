@@ -6,6 +6,8 @@
 
 #include <gtest/gtest.h>
 
+#include <limits>
+
 using namespace moe;
 
 namespace {
@@ -61,6 +63,43 @@ TEST(Trials, LookLongerForAnOrderNearTheLeastMemory) {
     return made ? static_cast<double>(made->plan.prediction.stepNs) : 0;
   };
   EXPECT_LT(stepNs(37), 1.15 * stepNs(42));
+}
+
+// Whatever the budget: exact plans are made for round ones, the fast one for
+// this; and where the account is wrong about what fits, too.
+TEST(Trials, ExactIsNeverSlowerThanFast) {
+  for (double gibibytes : {16.9, 16.875, 17.3}) {
+    driver::PlanRequest request = requestOf("olmoe-1b-7b", 4, 4, 1);
+    request.schedule = "1f1b";
+    request.layout.microbatches = 16;
+    request.budgetBytes = static_cast<int64_t>(gibibytes * 0x1p30);
+    Result<driver::PlanAnswer> fast = driver::makePlan(request);
+    request.isExact = true;
+    Result<driver::PlanAnswer> exact = driver::makePlan(request);
+    ASSERT_TRUE(fast && exact);
+    EXPECT_TRUE(fast->plan.prediction.fits) << gibibytes;
+    EXPECT_TRUE(exact->plan.prediction.fits) << gibibytes;
+    EXPECT_LE(exact->plan.prediction.stepNs, fast->plan.prediction.stepNs)
+        << gibibytes;
+  }
+}
+
+// Where programs overlap, the account is wrong by some percent, and what it
+// takes to be best need not have the shortest step.
+TEST(Trials, ExactIsMonotoneWherePairsOverlap) {
+  int64_t before = std::numeric_limits<int64_t>::max();
+  for (double gibibytes : {16.75, 17.0, 17.75, 18.0}) {
+    driver::PlanRequest request = requestOf("olmoe-1b-7b", 4, 4, 1);
+    request.reductions = "layers=8";
+    request.schedule = "dualpipe-v";
+    request.layout.microbatches = 8;
+    request.budgetBytes = static_cast<int64_t>(gibibytes * 0x1p30);
+    request.isExact = true;
+    Result<driver::PlanAnswer> made = driver::makePlan(request);
+    ASSERT_TRUE(made) << made.error().message;
+    EXPECT_LE(made->plan.prediction.stepNs, before) << gibibytes;
+    before = made->plan.prediction.stepNs;
+  }
 }
 
 } // namespace

@@ -34,6 +34,43 @@ TEST(RankFronts, GiveWhatFreshOnesGive) {
   }
 }
 
+// What is known of stages does not depend on what ranks hold at which time.
+TEST(RankFronts, ShareStagesWithThoseOfOtherMoments) {
+  Random random(43);
+  for (int trial = 0; trial < 40; ++trial) {
+    const PartitionProblem first = randomProblem(random, trial % 2 == 1);
+    PartitionProblem second = first;
+    for (std::vector<RankMoment> &moments : second.moments)
+      for (RankMoment &moment : moments)
+        for (int64_t &held : moment.held)
+          held = std::max<int64_t>(0, held + random(-1, 1));
+    RankFronts fronts;
+    partition(first, Effort::fast, &fronts);
+    RankFronts shared(&fronts);
+    std::optional<Partition> found = partition(second, Effort::fast, &shared);
+    std::optional<Partition> fresh = partition(second);
+    ASSERT_TRUE(found && fresh);
+    EXPECT_EQ(found->counts, fresh->counts) << "trial " << trial;
+    EXPECT_EQ(found->choices, fresh->choices) << "trial " << trial;
+    EXPECT_EQ(found->peakBytes, fresh->peakBytes) << "trial " << trial;
+  }
+}
+
+// What no sum over layers and microbatches can hold is told of before anything
+// adds it up, on whatever stage it lies.
+TEST(PartitionProblem, TellsOfSumsThatAreTooLarge) {
+  Random random(47);
+  for (const bool isV : {false, true}) {
+    PartitionProblem problem = randomProblem(random, isV);
+    EXPECT_TRUE(problem.checkSums().ok());
+    problem.kinds.back().options.front().extraNs = int64_t{1} << 61;
+    EXPECT_TRUE(problem.check().ok());
+    ASSERT_FALSE(problem.checkSums().ok());
+    EXPECT_THAT(problem.checkSums().error().message,
+                testing::HasSubstr("exceed 2^62"));
+  }
+}
+
 class AgainstAllCuts : public testing::TestWithParam<int> {};
 
 TEST_P(AgainstAllCuts, TheBestIsFound) {
