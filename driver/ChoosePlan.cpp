@@ -33,8 +33,9 @@ constexpr int64_t kWorthAPromise = 400;
 /// what is known of ranks is about their blocks.
 constexpr int64_t kWorthACut = 32;
 
-/// Where nothing fits, of a budget, by how much less is tried.
-constexpr int64_t kSmaller = 64;
+/// Where nothing fits, of a budget, by how much less is tried, and by how much
+/// some draft may exceed it at most.
+constexpr int64_t kSmaller = 64, kNearlyMet = 32;
 
 /// Of a step, by what an account that says it is longer may be wrong; and where
 /// programs overlap.
@@ -76,8 +77,9 @@ public:
       MOE_RETURN_IF_ERROR(chooser.effort() == Effort::exact
                               ? tryAllBudgets(whole, best)
                               : tryBudget(whole, Effort::fast, best));
-    // What was tried depends on the budget: less of it may be met.
-    if (whole > 0 && !best)
+    // What was tried depends on the budget: where it was nearly met, less of it
+    // may be.
+    if (whole > 0 && !best && leastBytes <= whole + whole / kNearlyMet)
       MOE_RETURN_IF_ERROR(
           tryBudget(whole - whole / kSmaller, Effort::fast, best));
     return best;
@@ -236,6 +238,7 @@ private:
         trials.all.push_back(made);
       }
       tried.push_back(made);
+      leastBytes = std::min(leastBytes, made->arenaBytes());
       ++drafts;
       fitting.note(made->chosen, made->draft, whole, host);
       const bool choosesAgain = corrections.correct(made->chosen, made->draft);
@@ -401,6 +404,7 @@ private:
   const Attempts &attempts;
   int64_t reserve;
   const int64_t host = attempts.hostBytes(); ///< of each rank
+  int64_t leastBytes = kUnlimited; ///< of the largest rank, of all drafts
   /// Choices, and with waits what they were laid out for.
   std::map<std::tuple<std::vector<int64_t>, std::string, std::string, int64_t>,
            int64_t>
