@@ -11,6 +11,16 @@
 
 namespace moe::driver {
 
+std::optional<schedule::Transfers>
+OrderCosts::transfersOf(const schedule::Schedule &order) {
+  schedule::Transfers found =
+      schedule::transfersOf(order, schedule::insertTransfers(order));
+  const schedule::Costs any = schedule::Costs::uniform(order.problem);
+  if (!schedule::evaluate(order, any, &found))
+    return std::nullopt;
+  return found;
+}
+
 schedule::StageCosts OrderCosts::costsOfBlocks(int64_t begin, int64_t end,
                                                bool withLayers) const {
   schedule::StageCosts cost;
@@ -83,7 +93,7 @@ OrderCosts::stepNs(const std::vector<int64_t> &counts,
                    const std::vector<schedule::StageCosts> &stages,
                    std::vector<schedule::OverlapCost> overlaps) const {
   Result<schedule::Evaluation> step = schedule::evaluate(
-      order, stepCosts(counts, stages, std::move(overlaps)), &transfers);
+      order, stepCosts(counts, stages, std::move(overlaps)), knownTransfers());
   if (!step)
     return step.error();
   return step->makespanNs;
@@ -104,11 +114,11 @@ public:
              const std::vector<optimize::StageTimes> &longer) override {
     const schedule::Costs costs = costsOf(counts, longer);
     const Result<schedule::Evaluation> step =
-        schedule::evaluate(model.order, costs, &model.transfers);
+        schedule::evaluate(model.order, costs, model.knownTransfers());
     if (!step)
       return std::numeric_limits<int64_t>::max();
-    remember(
-        schedule::criticalPath(model.order, costs, *step, &model.transfers));
+    remember(schedule::criticalPath(model.order, costs, *step,
+                                    model.knownTransfers()));
     return step->makespanNs;
   }
 

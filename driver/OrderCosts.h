@@ -12,6 +12,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <set>
 #include <utility>
 #include <vector>
@@ -23,9 +24,7 @@ struct OrderCosts {
   OrderCosts(ModelOptions options, const schedule::Schedule &order,
              int64_t transferNs)
       : options(std::move(options)), order(order),
-        transfers(
-            schedule::transfersOf(order, schedule::insertTransfers(order))),
-        pairs(schedule::overlappingPairs(order)),
+        transfers(transfersOf(order)), pairs(schedule::overlappingPairs(order)),
         isSplit(schedule::splitsBackwards(order)), transferNs(transferNs) {}
 
   /// A stage with these blocks, without policies; of those that are no layers
@@ -57,10 +56,20 @@ struct OrderCosts {
 
   ModelOptions options;
   schedule::Schedule order;
-  schedule::Transfers transfers; ///< of the steps that plans of it have
+  /// Of the steps that plans of it have; none: these lack buffers, which is
+  /// told of where they are made.
+  std::optional<schedule::Transfers> transfers;
   std::set<std::pair<int64_t, int64_t>> pairs; ///< that overlap
   bool isSplit; ///< see schedule::splitsBackwards
   int64_t transferNs;
+
+  const schedule::Transfers *knownTransfers() const {
+    return transfers ? &*transfers : nullptr;
+  }
+
+private:
+  static std::optional<schedule::Transfers>
+  transfersOf(const schedule::Schedule &order);
 };
 
 /// Steps of cuts, for optimize::partition and leastStepNs, with the chains of

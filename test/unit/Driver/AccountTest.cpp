@@ -65,6 +65,14 @@ protected:
     return most;
   }
 
+  Result<Draft> draftOf(const Chosen &chosen) {
+    Result<Draft> draft = compiler->draft(
+        trial, {chosen.layers, chosen.recompute, chosen.offload},
+        inputs->budgetBytes, false);
+    EXPECT_TRUE(draft) << draft.error().message;
+    return draft;
+  }
+
   struct Errors {
     double ofTime, ofBytes; ///< parts of what the draft takes
   };
@@ -87,10 +95,7 @@ protected:
     EXPECT_TRUE(chosen) << chosen.error().message;
     if (!chosen)
       return errors;
-    Result<Draft> draft = compiler->draft(
-        trial, {chosen->layers, chosen->recompute, chosen->offload},
-        inputs->budgetBytes, false);
-    EXPECT_TRUE(draft) << draft.error().message;
+    Result<Draft> draft = draftOf(*chosen);
     if (!draft)
       return errors;
     const std::vector<int64_t> ns = chooser->rankNs(draft->stages);
@@ -212,10 +217,8 @@ TEST_P(Steps, AreAsLongAsSimulated) {
         static_cast<size_t>(counts[stage]), 0);
   Result<Chosen> chosen = chooser->with(counts, choices);
   ASSERT_TRUE(chosen) << chosen.error().message;
-  Result<Draft> draft = compiler->draft(
-      trial, {chosen->layers, chosen->recompute, chosen->offload},
-      inputs->budgetBytes, false);
-  ASSERT_TRUE(draft) << draft.error().message;
+  Result<Draft> draft = draftOf(*chosen);
+  ASSERT_TRUE(draft);
   Result<int64_t> step =
       chooser->stepNs(counts, draft->stages, draft->overlaps);
   ASSERT_TRUE(step) << step.error().message;
