@@ -232,6 +232,10 @@ struct Draft {
 /// finish() writes the files that were asked for besides the plan.
 using MakeDraft = std::function<Result<Draft>(const Chosen &, int64_t, bool)>;
 
+/// Where nothing fits, of a budget, by how much less is tried: what is tried
+/// depends on it, and what meets less fits.
+inline constexpr int64_t kSmaller = 64;
+
 /// What there is, in bytes of each device.
 struct PlanBudget {
   int64_t wholeBytes = 0; ///< reserve included

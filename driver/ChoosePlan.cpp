@@ -33,9 +33,9 @@ constexpr int64_t kWorthAPromise = 400;
 /// what is known of ranks is about their blocks.
 constexpr int64_t kWorthACut = 32;
 
-/// Where nothing fits, of a budget, by how much less is tried, and by how much
-/// some draft may exceed it at most.
-constexpr int64_t kSmaller = 64, kNearlyMet = 32;
+/// Where nothing fits, of a budget, by how much some draft may exceed it for a
+/// smaller one to be tried.
+constexpr int64_t kNearlyMet = 32;
 
 /// Of a step, by what an account that says it is longer may be wrong; and where
 /// programs overlap.
@@ -372,16 +372,14 @@ private:
     const int64_t wrongTime =
         schedule::overlappingPairs(chooser.steps()).empty() ? kWrongTime
                                                             : kWrongTimeOfPairs;
-    for (int64_t index = top; index >= 0; --index) {
+    // Whatever the account promises: choices that exceed a budget by it can fit
+    // once it is corrected.
+    if (const int64_t bytes = Step{top}.bytes() - reserve; bytes > 0)
+      MOE_RETURN_IF_ERROR(tryBudget(bytes, Effort::exact, best));
+    for (int64_t index = top - 1; index >= 0; --index) {
       const int64_t bytes = Step{index}.bytes() - reserve;
       if (bytes <= 0)
         break;
-      // Choices that exceed a budget by the account can fit once that is
-      // corrected.
-      if (index == top) {
-        MOE_RETURN_IF_ERROR(tryBudget(bytes, Effort::exact, best));
-        continue;
-      }
       // What is best by the objective need not have the shortest step.
       std::optional<int64_t> promised;
       for (Effort effort : {Effort::fast, Effort::exact}) {

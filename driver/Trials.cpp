@@ -117,8 +117,6 @@ constexpr int kMostMisses = 3;
 /// by half and more.
 constexpr int kMostOrdersWhereSlow = 24;
 constexpr int64_t kSlow = 8;
-/// Where nothing fits, of a budget, by how much less another order is for.
-constexpr int64_t kSmaller = 64;
 /// Where such orders come back to one before: parts of the way from what its
 /// choices cost to what they do without limits.
 constexpr int64_t kParts = 4;

@@ -387,7 +387,8 @@ int run(int argc, char **argv) {
       "completion", "Print a script that completes moe-plan's options in bash: "
                     "eval \"$(moe-plan completion)\"");
   CLI::Option *config =
-      app.set_config("--config", "", "Read options from a TOML file", false);
+      app.set_config("--config", "", "Read options from a TOML file", false)
+          ->type_name("FILE");
   app.config_formatter(std::make_shared<ConfigFile>(app));
   app.get_formatter()->column_width(34);
   try {

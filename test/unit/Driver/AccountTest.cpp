@@ -232,7 +232,13 @@ TEST_P(Steps, AreAsLongAsSimulated) {
   // Whole backwards outside of pairs count as their halves.
   const bool overlaps = GetParam().schedule.starts_with("dualpipe");
   const bool isLoop = GetParam().schedule == "interleaved";
-  EXPECT_LT(std::abs(error), overlaps ? .03 : isLoop ? .003 : .002) << error;
+  // The rank that ends last need not have the longest update.
+  const bool isUneven = GetParam().model == "deepseek-v3";
+  EXPECT_LT(std::abs(error), overlaps   ? .03
+                             : isLoop   ? .003
+                             : isUneven ? .002
+                                        : .00002)
+      << error;
 }
 
 /// With every order of steps of which all cuts can be bounded, and others.
