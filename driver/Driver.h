@@ -13,6 +13,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <functional>
+#include <limits>
 #include <string>
 #include <vector>
 
@@ -36,7 +37,10 @@ struct PlanRequest {
   int64_t stagesPerRank = 0; ///< 0: the schedule's own
   std::string placement;     ///< "loop", ...; empty: the schedule's own
   int64_t groupSize = 0;     ///< of interleaved schedules; 0: all ranks
-  int64_t budgetBytes = 0;   ///< 0: all memory of the device
+  /// Of schedules that go by costs: how many weight gradients of a rank may
+  /// wait while it begins another action, at most.
+  int64_t pendingWeightGrads = std::numeric_limits<int64_t>::max();
+  int64_t budgetBytes = 0; ///< 0: all memory of the device
   /// Targets and values that are recomputed instead of kept, as a comma list
   /// (compiler/Optimize/PolicyText.h); empty: none; "auto": what the planner
   /// finds best within the budget.

@@ -5,7 +5,7 @@
 //===----------------------------------------------------------------------===//
 #pragma once
 
-#include "compiler/Schedule/Evaluate.h"
+#include "compiler/Schedule/Generators.h"
 #include "driver/Driver.h"
 
 #include <functional>
@@ -25,6 +25,8 @@ struct Trial {
   /// Of schedules that go by costs: these instead of those of its stages; no
   /// stages: those.
   schedule::Costs costs = {};
+  /// The same: schedule::GeneratorOptions::mostPending.
+  int64_t mostPending = schedule::kAnyPending;
 };
 
 /// Whether a plan is the better one: one that fits, then the quicker one, then

@@ -61,6 +61,11 @@ struct PlanPipelineOptions
       llvm::cl::desc("Interleaved schedules: microbatches that pass a stage "
                      "before the rank turns to its next; 0: as many as ranks"),
       llvm::cl::init(0)};
+  Option<int64_t> mostPending{
+      *this, "most-pending",
+      llvm::cl::desc("Schedules that go by costs: weight gradients of a rank "
+                     "that may wait while it begins another action"),
+      llvm::cl::init(std::numeric_limits<int64_t>::max())};
   Option<int64_t> stagesPerRank{
       *this, "stages-per-rank",
       llvm::cl::desc("Stages on each pipeline rank; 0: the schedule's own"),

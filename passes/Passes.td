@@ -234,6 +234,10 @@ def BuildSchedule : Pass<"pipe-build-schedule", "::mlir::ModuleOp"> {
     Option<"groupSize", "group-size", "int64_t", /*default=*/"0",
            "Interleaved schedules: microbatches that pass a stage before the "
            "rank turns to its next; 0: the number of ranks">,
+    Option<"mostPending", "most-pending", "int64_t",
+           /*default=*/"std::numeric_limits<int64_t>::max()",
+           "Schedules that go by costs: weight gradients of a rank that may "
+           "wait while it begins another action">,
     Option<"machine", "machine", "std::string", /*default=*/"\"\"",
            "Machine that costs are estimated for: a name or a description "
            "file; empty: unit costs">,

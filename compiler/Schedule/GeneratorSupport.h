@@ -42,6 +42,7 @@ Result<Schedule> fillWithWeightGrads(std::string_view name,
                                      const ScheduleProblem &problem,
                                      const std::vector<Sequence> &orders,
                                      const Costs &costs, Room room, Aim aim,
+                                     int64_t mostPending,
                                      int64_t improvementEffort = 0);
 
 // The families; Generators.h describes the schedules.

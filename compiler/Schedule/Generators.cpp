@@ -58,8 +58,11 @@ Result<Schedule> fillWithWeightGrads(std::string_view name,
                                      const ScheduleProblem &problem,
                                      const std::vector<Sequence> &orders,
                                      const Costs &costs, Room room, Aim aim,
+                                     int64_t mostPending,
                                      int64_t improvementEffort) {
   std::array<FillRules, 3> rules;
+  for (FillRules &rule : rules)
+    rule.mostPending = mostPending;
   rules[1].catchesUp = true;
   rules[kEarlyRule].overrun = 1;
   WeightGradFiller filler(problem, costs, std::move(room.holdings),

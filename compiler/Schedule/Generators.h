@@ -10,6 +10,7 @@
 
 #include "compiler/Schedule/Evaluate.h"
 
+#include <limits>
 #include <span>
 #include <string_view>
 
@@ -26,6 +27,9 @@ Result<Schedule> gpipe(const ScheduleProblem &problem);
 /// per rank. Rank r holds min(M, P - r) microbatches at once.
 Result<Schedule> oneForwardOneBackward(const ScheduleProblem &problem);
 
+/// No limit of weight gradients that wait.
+inline constexpr int64_t kAnyPending = std::numeric_limits<int64_t>::max();
+
 /// What generators may ask for besides the problem.
 struct GeneratorOptions {
   /// For schedules that are derived from costs; empty stages: unit costs.
@@ -33,6 +37,9 @@ struct GeneratorOptions {
   /// Interleaved ones: microbatches that run one after the other through a
   /// stage before the rank turns to its next; 0: the number of ranks.
   int64_t groupSize = 0;
+  /// For schedules that are derived from costs: how many weight gradients of a
+  /// rank may wait while it begins another action.
+  int64_t mostPending = kAnyPending;
 };
 
 /// What users read of a generator, in the order of `generators()`.

@@ -125,7 +125,7 @@ Result<Schedule> groupedInterleaved(const ScheduleProblem &problem,
   std::vector<int64_t> limits(static_cast<size_t>(problem.ranks), most);
   return fillWithWeightGrads(order.name, problem, {sequenceOf(order.ranks)},
                              *costs, countingRoom(problem, std::move(limits)),
-                             Aim::makespan);
+                             Aim::makespan, options.mostPending);
 }
 
 } // namespace moe::schedule

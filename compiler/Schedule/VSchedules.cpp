@@ -153,7 +153,7 @@ Result<Schedule> fromPattern(std::string_view name,
   }
   return fillWithWeightGrads(
       name, problem, orders, *costs, countingRoom(problem, list.rankLimits),
-      Aim::makespan,
+      Aim::makespan, options.mostPending,
       std::min(kImprovementEffort,
                kImprovementRuns * 3 * problem.stages() * problem.microbatches));
 }
@@ -241,7 +241,7 @@ Result<Schedule> zeroBubbleV(const ScheduleProblem &problem,
                               2 * problem.ranks);
   return fillWithWeightGrads("zb-v", problem, {order}, *costs,
                              countingRoom(problem, std::move(limits)),
-                             Aim::makespan);
+                             Aim::makespan, options.mostPending);
 }
 
 Result<Schedule> oneForwardOneBackwardV(const ScheduleProblem &problem,

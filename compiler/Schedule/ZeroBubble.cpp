@@ -122,7 +122,7 @@ Result<Schedule> fromCosts(std::string_view name,
   }
   // What the paper minimizes: the time of the longest stage.
   return fillWithWeightGrads(name, problem, orders, *costs, std::move(room),
-                             Aim::span);
+                             Aim::span, options.mostPending);
 }
 
 } // namespace

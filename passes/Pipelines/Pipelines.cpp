@@ -44,6 +44,7 @@ static void addPartitionAndSchedule(OpPassManager &manager,
   schedule.kind = options.schedule;
   schedule.csv = options.csv;
   schedule.groupSize = options.groupSize;
+  schedule.mostPending = options.mostPending;
   schedule.costs = llvm::to_vector(options.costs);
   schedule.budget = llvm::to_vector(options.budget);
   schedule.worthNs = options.worthNs;

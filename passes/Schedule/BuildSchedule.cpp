@@ -97,6 +97,7 @@ struct BuildSchedule : public moe::impl::BuildScheduleBase<BuildSchedule> {
              << "schedule auto goes by costs and needs a machine";
     schedule::GeneratorOptions options;
     options.groupSize = groupSize;
+    options.mostPending = mostPending;
     MeasuredCosts measured;
     if (!machine.empty()) {
       FailureOr<cost::Machine> model = loadMachine(module, machine, profile);

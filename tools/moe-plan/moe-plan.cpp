@@ -121,6 +121,13 @@ void declareInputs(CLI::App &app, Options &options) {
                  "Interleaved schedules: microbatches that pass a stage before "
                  "the rank turns to its next; default: the number of ranks")
       ->check(CLI::Range(1, 16384));
+  app.add_option("--pending-weight-grads", request.pendingWeightGrads,
+                 "Schedules that go by costs: how many weight gradients of a "
+                 "rank may wait while it begins another action: more fill more "
+                 "of its pauses and hold more; default: any number, or what "
+                 "makes the step shortest where something is left to the "
+                 "planner")
+      ->check(CLI::Range(0, 16384));
   app.add_option("--budget", options.budget,
                  "Device memory that may be used, e.g. 76GiB, the machine's "
                  "reserve included; default: all of it")

@@ -7,7 +7,7 @@
 //===----------------------------------------------------------------------===//
 
 #include "compiler/Optimize/LayerOptions.h"
-#include "driver/Trials.h"
+#include "driver/OrderedTrial.h"
 
 #include <gtest/gtest.h>
 
@@ -48,8 +48,11 @@ protected:
     ASSERT_NO_FATAL_FAILURE(keep(gatherInputs(request), inputs));
     ASSERT_NO_FATAL_FAILURE(keep(Compiler::make(*inputs), compiler));
     trial.schedule = request.schedule;
+    std::optional<OrderedTrial> ordered;
     ASSERT_NO_FATAL_FAILURE(
-        keep(makeChooser(*inputs, *compiler, trial), chooser));
+        keep(orderBy(*inputs, *compiler, trial), ordered));
+    trial = ordered->trial;
+    chooser = ordered->chooser;
     const std::vector<int64_t> unlimited(chooser->rankCount(),
                                          optimize::kUnlimitedBytes);
     Result<Chosen> even = chooser->choose({unlimited, unlimited});
@@ -143,7 +146,7 @@ protected:
   std::optional<Inputs> inputs;
   std::optional<Compiler> compiler;
   Trial trial;
-  std::optional<Chooser> chooser;
+  std::shared_ptr<const Chooser> chooser;
   std::vector<int64_t> counts;
 };
 

@@ -3,6 +3,7 @@
 #include "driver/Trials.h"
 
 #include "driver/Driver.h"
+#include "driver/OrderedTrial.h"
 
 #include <gtest/gtest.h>
 
@@ -36,10 +37,10 @@ TEST(Trials, FindAnOrderOfStepsThatFits) {
   inputs->config.mtpLayers.clear();
   Result<driver::Compiler> compiler = driver::Compiler::make(*inputs);
   ASSERT_TRUE(compiler) << compiler.error().message;
-  driver::Trial trial{request.schedule};
-  Result<driver::Chooser> chooser =
-      driver::makeChooser(*inputs, *compiler, trial);
-  ASSERT_TRUE(chooser) << chooser.error().message;
+  Result<driver::OrderedTrial> ordered =
+      driver::orderBy(*inputs, *compiler, {request.schedule});
+  ASSERT_TRUE(ordered) << ordered.error().message;
+  const std::shared_ptr<const driver::Chooser> &chooser = ordered->chooser;
   const driver::PlanBudget budget{request.budgetBytes,
                                   inputs->machine.reserveBytes, 0};
   Result<driver::Chosen> chosen =

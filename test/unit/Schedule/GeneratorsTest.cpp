@@ -83,6 +83,8 @@ TEST(Generators, RandomProblemsAndCostsAreLegalWithTransfersToo) {
     }
     if (random() % 3 == 0)
       options.groupSize = 1 + upTo(2 * problem.ranks);
+    if (random() % 3 == 0)
+      options.mostPending = upTo(4);
     Result<Schedule> schedule = generate(chosen.name, problem, options);
     if (!schedule) {
       ++refused;
@@ -107,6 +109,55 @@ TEST(Generators, RandomProblemsAndCostsAreLegalWithTransfersToo) {
   }
   EXPECT_GT(made, 250);
   EXPECT_GT(refused, 20);
+}
+
+/// The most weight gradients of a rank that wait while it begins a forward or a
+/// backward.
+int64_t mostWaiting(const Schedule &schedule) {
+  int64_t most = 0;
+  for (const std::vector<Action> &actions : schedule.ranks) {
+    int64_t waiting = 0;
+    for (const Action &action : actions) {
+      if (action.phase == Phase::weight_grad) {
+        --waiting;
+        continue;
+      }
+      most = std::max(most, waiting);
+      waiting += action.phase == Phase::backward_input;
+    }
+  }
+  return most;
+}
+
+TEST(Generators, FewWeightGradientsWaitWhereFewMay) {
+  std::mt19937 random(12);
+  auto upTo = [&](int64_t most) {
+    return static_cast<int64_t>(random() % static_cast<uint32_t>(most));
+  };
+  int64_t limited = 0;
+  for (const GeneratorInfo &chosen : generators()) {
+    if (!chosen.usesCosts)
+      continue;
+    for (int round = 0; round < 20; ++round) {
+      ScheduleProblem problem = problemFor(chosen, 2 + upTo(7), 16 + upTo(16));
+      if (chosen.placement == Placement::loop && chosen.stagesPerRank > 1)
+        problem.microbatches = 4 * problem.ranks;
+      GeneratorOptions options;
+      options.costs = Costs::uniform(problem);
+      for (StageCosts &stage : options.costs.stages)
+        stage = {100 + upTo(1000), 100 + upTo(1000), upTo(1000), 1000,
+                 upTo(1001)};
+      Result<Schedule> any = generate(chosen.name, problem, options);
+      ASSERT_TRUE(any) << chosen.name << ": " << any.error().message;
+      options.mostPending = upTo(4);
+      Result<Schedule> few = generate(chosen.name, problem, options);
+      ASSERT_TRUE(few) << chosen.name << ": " << few.error().message;
+      EXPECT_LE(mostWaiting(*few), options.mostPending) << chosen.name;
+      EXPECT_EQ(failure(verify(insertTransfers(*few))), "no error");
+      limited += mostWaiting(*any) > options.mostPending;
+    }
+  }
+  EXPECT_GT(limited, 50); // or there would be nothing to hold back
 }
 
 TEST(Generators, ReceivesInFreeSlotsAddNoSlots) {

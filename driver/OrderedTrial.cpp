@@ -1,0 +1,108 @@
+//===- OrderedTrial.cpp - what chooses for an order of steps
+//---------------===//
+
+#include "driver/OrderedTrial.h"
+
+#include "compiler/Cost/Cost.h"
+#include "compiler/Schedule/Generators.h"
+#include "compiler/Schedule/TorchCsv.h"
+
+#include <algorithm>
+#include <utility>
+#include <vector>
+
+namespace moe::driver {
+
+/// The stages of a trial, and where they lie.
+static schedule::ScheduleProblem problemOf(const Inputs &inputs,
+                                           const Trial &trial) {
+  schedule::ScheduleProblem problem;
+  problem.ranks = inputs.request.layout.pipeline;
+  problem.microbatches = inputs.request.layout.microbatches;
+  for (const schedule::GeneratorInfo &generator : schedule::generators())
+    if (generator.name == trial.schedule) {
+      problem.stagesPerRank = generator.stagesPerRank;
+      problem.placement = generator.placement;
+    }
+  if (inputs.stagesPerRank)
+    problem.stagesPerRank = inputs.stagesPerRank;
+  if (!inputs.placement.empty())
+    problem.placement = *schedule::parsePlacement(inputs.placement);
+  return problem;
+}
+
+static Result<Chooser> makeChooser(const Inputs &inputs, Compiler &compiler,
+                                   Trial &trial, const Chooser *like) {
+  const PlanRequest &request = inputs.request;
+  Freedom freedom;
+  freedom.techniques.recompute = request.recompute == kAuto;
+  freedom.techniques.offload = request.offload == kAuto;
+  schedule::ScheduleProblem problem = problemOf(inputs, trial);
+  MOE_RETURN_IF_ERROR(problem.check());
+  // Layers are measured before costs are known: schedules that go by costs are
+  // taken to turn where they do with unit costs.
+  Result<schedule::Schedule> order =
+      isCsv(trial.schedule)
+          ? schedule::readTorchCsvFile(trial.schedule, problem)
+          : schedule::generate(trial.schedule, problem,
+                               {{}, request.groupSize});
+  if (!order)
+    return order.error();
+  freedom.techniques.splitsBackward = schedule::splitsBackwards(*order);
+  freedom.techniques.leadLayers = request.offloadLead;
+  freedom.techniques.overlaps = !schedule::overlappingPairs(*order).empty();
+  freedom.techniques.isLastTurning = true;
+  for (int64_t copy = 1; copy <= problem.replicas(); ++copy)
+    freedom.techniques.isLastTurning &=
+        schedule::turnsAtOnce(*order, copy * problem.stagesPerReplica() - 1);
+  freedom.partition = request.partition == kAuto;
+  freedom.layers = inputs.layers;
+  if (request.isExact)
+    freedom.effort = optimize::Effort::exact;
+  Result<ModelOptions> model = compiler.options(freedom.techniques);
+  if (!model)
+    return model.error();
+  if (Status possible = checkPins(
+          inputs.pins, static_cast<int64_t>(inputs.config.layers.size()),
+          problem.stagesPerReplica());
+      !possible)
+    return Error{"--pin " + possible.error().message};
+  Result<std::vector<int64_t>> pins = pinBlocks(inputs.pins, *model);
+  if (!pins)
+    return pins.error();
+  freedom.pins = std::move(*pins);
+  cost::Link link =
+      cost::pipelineLink(inputs.machine, request.layout.pipeline,
+                         request.layout.expert * request.layout.data);
+  int64_t transferNs = request.layout.pipeline > 1
+                           ? cost::transferNs(link, model->boundaryBytes)
+                           : 0;
+  if (!isCsv(trial.schedule) && schedule::usesCosts(trial.schedule)) {
+    if (trial.costs.stages.empty()) {
+      Result<std::vector<int64_t>> counts =
+          countsOf(inputs.layers, problem.stagesPerReplica(), *model);
+      if (!counts)
+        return counts.error();
+      trial.costs = costsOfCut(*counts, problem, *model, transferNs);
+    }
+    order = schedule::generate(
+        trial.schedule, problem,
+        {trial.costs, request.groupSize,
+         std::min(trial.mostPending, request.pendingWeightGrads)});
+  }
+  if (!order)
+    return order.error();
+  return Chooser::make(std::move(*model), *order, transferNs,
+                       std::move(freedom), like);
+}
+
+Result<OrderedTrial> orderBy(const Inputs &inputs, Compiler &compiler,
+                             Trial trial, const Chooser *like) {
+  Result<Chooser> made = makeChooser(inputs, compiler, trial, like);
+  if (!made)
+    return made.error();
+  return OrderedTrial{std::move(trial),
+                      std::make_shared<const Chooser>(std::move(*made))};
+}
+
+} // namespace moe::driver

@@ -1,0 +1,130 @@
+//===- OrderSearchTest.cpp - the order of steps that suits a budget -------===//
+
+#include "driver/OrderSearch.h"
+
+#include "driver/Driver.h"
+
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <optional>
+#include <utility>
+
+using namespace moe;
+using namespace moe::driver;
+
+namespace {
+
+/// Everything is chosen, for 32 microbatches.
+PlanRequest requestOf(const std::string &model, int64_t pipeline,
+                      int64_t expert, const std::string &schedule) {
+  PlanRequest request;
+  request.modelPath = "examples/models/" + model + ".json";
+  request.layout.pipeline = pipeline;
+  request.layout.expert = expert;
+  request.layout.microbatches = 32;
+  request.layout.sequenceLength = 4096;
+  request.schedule = schedule;
+  request.partition = request.recompute = request.offload = "auto";
+  return request;
+}
+
+/// A model whose orders of steps are searched.
+struct Bench {
+  explicit Bench(PlanRequest asked) : request(std::move(asked)) {
+    Result<Inputs> read = gatherInputs(request);
+    EXPECT_TRUE(read) << read.error().message;
+    inputs.emplace(std::move(*read));
+    Result<Compiler> made = Compiler::make(*inputs);
+    EXPECT_TRUE(made) << made.error().message;
+    compiler.emplace(std::move(*made));
+    Result<OrderedTrial> ordered =
+        orderBy(*inputs, *compiler, {request.schedule});
+    EXPECT_TRUE(ordered) << ordered.error().message;
+    first = std::move(*ordered);
+  }
+
+  PlanBudget budget(double gibibytes) const {
+    return {static_cast<int64_t>(gibibytes * 0x1p30),
+            inputs->machine.reserveBytes, 0};
+  }
+
+  OrderedTrial found(const PlanBudget &budget) {
+    OrderedTrial best = first;
+    Status ended = findOrder(*inputs, *compiler, budget, best);
+    EXPECT_TRUE(ended) << ended.error().message;
+    return best;
+  }
+
+  /// What the choices for an order exceed the budget by, and take.
+  static std::pair<int64_t, int64_t> valueOf(const OrderedTrial &ordered,
+                                             const PlanBudget &budget) {
+    Result<Chosen> chosen = chosenBy(*ordered.chooser, budget);
+    EXPECT_TRUE(chosen) << chosen.error().message;
+    return {chosen->excessBytes, chosen->stepNs};
+  }
+
+  const PlanRequest request; ///< that `inputs` refers to
+  std::optional<Inputs> inputs;
+  std::optional<Compiler> compiler;
+  OrderedTrial first;
+};
+
+// The more memory, the more weight gradients wait. While any number did, the
+// account promised steps of 1.2 s for more memory than others of 0.95 s.
+TEST(OrderSearch, LargerBudgetsPromiseShorterSteps) {
+  for (const char *schedule : {"zb-v", "1f1b-v"}) {
+    Bench bench(requestOf("olmoe-1b-7b", 4, 4, schedule));
+    int64_t shortest = int64_t{1} << 62;
+    bool waitsSooner = false, waitsLater = false;
+    for (double gibibytes = 18.5; gibibytes <= 28; gibibytes += 1.25) {
+      const PlanBudget budget = bench.budget(gibibytes);
+      const OrderedTrial found = bench.found(budget);
+      auto [excess, stepNs] = Bench::valueOf(found, budget);
+      EXPECT_EQ(excess, 0) << schedule << ", " << gibibytes;
+      EXPECT_LE(stepNs, shortest + shortest / 100)
+          << schedule << ", " << gibibytes;
+      EXPECT_LE(std::pair(excess, stepNs), Bench::valueOf(bench.first, budget))
+          << schedule << ", " << gibibytes;
+      shortest = std::min(shortest, stepNs);
+      (gibibytes < 20 ? waitsSooner : waitsLater) |=
+          found.trial.mostPending > 1;
+    }
+    EXPECT_FALSE(waitsSooner) << schedule;
+    EXPECT_TRUE(waitsLater) << schedule;
+  }
+}
+
+// The order made for stages that keep everything fills pauses with weight
+// gradients that hold more than there is.
+TEST(OrderSearch, FindsAnOrderThatFits) {
+  Bench bench(requestOf("deepseek-v2-lite", 4, 4, "zb-v"));
+  const PlanBudget budget = bench.budget(33);
+  EXPECT_GT(Bench::valueOf(bench.first, budget).first, 0);
+  EXPECT_EQ(Bench::valueOf(bench.found(budget), budget).first, 0);
+}
+
+TEST(OrderSearch, KeepsToWhatMayWait) {
+  PlanRequest request = requestOf("olmoe-1b-7b", 4, 4, "zb-v");
+  request.pendingWeightGrads = 1;
+  Bench bench(request);
+  const OrderedTrial found = bench.found(bench.budget(40));
+  for (const auto &actions : found.chooser->steps().ranks) {
+    int64_t waiting = 0;
+    for (const schedule::Action &action : actions) {
+      const bool isWeightGrad = action.phase == schedule::Phase::weight_grad;
+      EXPECT_TRUE(isWeightGrad || waiting <= 1);
+      waiting += isWeightGrad                                      ? -1
+                 : action.phase == schedule::Phase::backward_input ? 1
+                                                                   : 0;
+    }
+  }
+}
+
+// Steps that do not go by costs stay as they are.
+TEST(OrderSearch, LeavesOtherOrders) {
+  Bench bench(requestOf("olmoe-1b-7b", 4, 4, "1f1b"));
+  EXPECT_EQ(bench.found(bench.budget(20)).chooser, bench.first.chooser);
+}
+
+} // namespace
