@@ -12,21 +12,24 @@
 
 namespace moe::driver {
 
-Result<Chosen> chosenBy(const Chooser &chooser, const PlanBudget &budget) {
-  return chooser.choose(budget.room(chooser.rankCount()), false,
-                        optimize::Effort::fast);
+Result<Chosen> chosenBy(const Chooser &chooser, const PlanBudget &budget,
+                        optimize::Effort effort) {
+  return chooser.choose(budget.room(chooser.rankCount()), false, effort);
 }
 
 namespace {
 
 using Stages = std::vector<schedule::StageCosts>;
 
+/// What compares orders.
+constexpr optimize::Effort kEffort = optimize::Effort::brief;
+
 /// How many weight gradients of a rank may wait, from what holds least on.
 constexpr std::array<int64_t, 5> kPending = {0, 1, 2, 4, schedule::kAnyPending};
 /// Of those in a row, that are no better for the same stages.
 constexpr int kMostMisses = 2;
 /// For the choices of how many orders others are made.
-constexpr int kMostRounds = 8;
+constexpr int kMostRounds = 12;
 
 constexpr std::array kFields = {
     &schedule::StageCosts::forwardNs, &schedule::StageCosts::inputGradNs,
@@ -61,7 +64,7 @@ public:
 
   /// Errors: nothing can be chosen for the first order.
   Result<OrderedTrial> run() {
-    Result<Chosen> chosen = chosenBy(*first.chooser, budget);
+    Result<Chosen> chosen = chosenBy(*first.chooser, budget, kEffort);
     if (!chosen)
       return chosen.error();
     best = first;
@@ -141,7 +144,7 @@ private:
         orderBy(inputs, compiler, std::move(trial), first.chooser.get());
     if (!ordered || isKnown(ordered->chooser->steps()))
       return std::nullopt;
-    Result<Chosen> chosen = chosenBy(*ordered->chooser, budget);
+    Result<Chosen> chosen = chosenBy(*ordered->chooser, budget, kEffort);
     if (!chosen)
       return std::nullopt;
     const Value value = note(*ordered, *chosen);

@@ -9,8 +9,9 @@
 
 namespace moe::driver {
 
-/// What the account takes to be best for a budget, with little effort.
-Result<Chosen> chosenBy(const Chooser &chooser, const PlanBudget &budget);
+/// What the account takes to be best for a budget.
+Result<Chosen> chosenBy(const Chooser &chooser, const PlanBudget &budget,
+                        optimize::Effort effort);
 
 /// For schedules that go by costs: makes `best` the one of several orders of
 /// steps whose choices exceed the budget least, and then take least, by the

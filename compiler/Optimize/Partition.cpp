@@ -275,11 +275,11 @@ bool moveFromSlowest(
 }
 
 std::optional<Partition> quickPartition(const PartitionProblem &problem,
-                                        RankFronts *fronts) {
+                                        Effort effort, RankFronts *fronts) {
   std::vector<int64_t> start = legalCut(problem);
   if (start.empty())
     return std::nullopt;
-  RankCosts costs(problem, Effort::fast, fronts);
+  RankCosts costs(problem, effort, fronts);
   std::vector<std::vector<int64_t>> cuts = {start};
   if (problem.stages() == problem.ranks()) {
     if (std::optional<std::vector<int64_t>> best =
@@ -320,8 +320,10 @@ std::optional<Partition> partition(const PartitionProblem &problem,
   RankFronts own;
   if (!fronts)
     fronts = &own;
-  std::optional<Partition> quick = quickPartition(problem, fronts);
-  if (effort == Effort::fast || !quick)
+  const bool isExact = effort == Effort::exact;
+  std::optional<Partition> quick =
+      quickPartition(problem, isExact ? Effort::fast : effort, fronts);
+  if (!isExact || !quick)
     return quick;
   RankCosts costs(problem, effort, fronts);
   CutEnumeration found{quick->counts, false};

@@ -272,7 +272,8 @@ void RankCosts::setLonger(const PolicyProblem &choice, RankCost &cost) {
 
 void RankCosts::sharpen(int64_t rank, const std::vector<int64_t> &counts) {
   auto &[key, cost] = at(rank, counts);
-  if (cost.isExact || std::exchange(cost.isSharp, true))
+  if (effort == Effort::brief || cost.isExact ||
+      std::exchange(cost.isSharp, true))
     return;
   if (cost.excessBytes == 0 && cost.extraNs < cost.ns / kWorthASearch)
     return;

@@ -159,6 +159,7 @@ PolicyOutcome evaluate(const PolicyProblem &problem, const Choices &choices);
 inline constexpr size_t kFollowedOptions = 48;
 
 enum class Effort : uint8_t {
+  brief, ///< as fast, but for searches for one capacity where there are fronts
   fast,  ///< fronts are thinned to a fixed number of points
   exact, ///< every undominated choice is followed, up to some ten thousands
 };

@@ -59,7 +59,8 @@ struct Bench {
   /// What the choices for an order exceed the budget by, and take.
   static std::pair<int64_t, int64_t> valueOf(const OrderedTrial &ordered,
                                              const PlanBudget &budget) {
-    Result<Chosen> chosen = chosenBy(*ordered.chooser, budget);
+    Result<Chosen> chosen =
+        chosenBy(*ordered.chooser, budget, optimize::Effort::fast);
     EXPECT_TRUE(chosen) << chosen.error().message;
     return {chosen->excessBytes, chosen->stepNs};
   }
@@ -102,6 +103,27 @@ TEST(OrderSearch, FindsAnOrderThatFits) {
   const PlanBudget budget = bench.budget(33);
   EXPECT_GT(Bench::valueOf(bench.first, budget).first, 0);
   EXPECT_EQ(Bench::valueOf(bench.found(budget), budget).first, 0);
+}
+
+// Orders are compared by choices that take little to find. They are not the
+// best, but close.
+TEST(OrderSearch, BriefChoicesTellWhatOrdersTake) {
+  Bench bench(requestOf("qwen3-30b-a3b", 4, 8, "v-half"));
+  bool isDifferent = false;
+  for (double gibibytes : {38, 42, 50}) {
+    const PlanBudget budget = bench.budget(gibibytes);
+    const OrderedTrial found = bench.found(budget);
+    Result<Chosen> brief =
+        chosenBy(*found.chooser, budget, optimize::Effort::brief);
+    Result<Chosen> fast =
+        chosenBy(*found.chooser, budget, optimize::Effort::fast);
+    ASSERT_TRUE(brief && fast);
+    EXPECT_TRUE(brief->fits() && fast->fits());
+    EXPECT_LE(fast->stepNs, brief->stepNs + brief->stepNs / 1000);
+    EXPECT_LE(brief->stepNs, fast->stepNs + fast->stepNs / 100);
+    isDifferent |= brief->stepNs != fast->stepNs;
+  }
+  EXPECT_TRUE(isDifferent);
 }
 
 TEST(OrderSearch, KeepsToWhatMayWait) {

@@ -56,6 +56,28 @@ TEST(RankFronts, ShareStagesWithThoseOfOtherMoments) {
   }
 }
 
+// The brief effort leaves out what improves choices for one capacity: its
+// choices hold what it says, and those of the fast one are never worse.
+TEST(Partition, IsNeverBetterByBriefEffort) {
+  Random random(53);
+  for (int trial = 0; trial < 300; ++trial) {
+    const PartitionProblem problem = randomProblem(random, trial % 2 == 1);
+    std::optional<Partition> brief = partition(problem, Effort::brief);
+    std::optional<Partition> fast = partition(problem, Effort::fast);
+    ASSERT_TRUE(brief && fast);
+    EXPECT_TRUE(isLegal(problem, brief->counts)) << "trial " << trial;
+    for (int64_t rank = 0; rank < problem.ranks(); ++rank)
+      EXPECT_EQ(brief->peakBytes[static_cast<size_t>(rank)],
+                evaluate(rankProblem(problem, brief->counts, rank),
+                         brief->choices[static_cast<size_t>(rank)])
+                    .peakBytes)
+          << "trial " << trial;
+    EXPECT_LE(std::pair(fast->excessBytes, fast->objectiveNs),
+              std::pair(brief->excessBytes, brief->objectiveNs))
+        << "trial " << trial;
+  }
+}
+
 // What no sum over layers and microbatches can hold is told of before anything
 // adds it up, on whatever stage it lies.
 TEST(PartitionProblem, TellsOfSumsThatAreTooLarge) {
