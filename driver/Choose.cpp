@@ -385,7 +385,8 @@ Result<Chosen> Chooser::tell(const optimize::Partition &found) const {
     const optimize::StageTimes longer =
         optimize::timesOf(problems[r], static_cast<size_t>(place), choices);
     work.forwardNs += longer.forwardNs;
-    work.inputGradNs += longer.backwardNs;
+    work.inputGradNs += longer.backwardNs - longer.weightGradNs;
+    work.weightGradNs += longer.weightGradNs;
     int64_t layers = 0;
     for (int64_t b = 0; b < found.counts[s]; ++b, ++block) {
       const BlockOptions &kind =
@@ -477,14 +478,24 @@ Chooser::findBound(const Chosen &chosen,
     const optimize::PolicyProblem choice =
         optimize::rankProblem(base, chosen.counts, rank);
     const Chosen::Rank &taken = chosen.ranks[r];
-    int64_t backwardNs = 0;
-    for (size_t stage = 0; stage < choice.stages.size(); ++stage)
-      backwardNs +=
-          optimize::timesOf(choice, stage, chosen.choices[r][stage]).backwardNs;
-    leastOfRanks.push_back(
-        {leastExtraNs(choice, capacityBytes[r], taken.extraNs, taken.ns),
-         leastExtraNs(optimize::withoutLag(choice), capacityBytes[r],
-                      backwardNs, taken.ns)});
+    optimize::StageTimes longer;
+    for (size_t stage = 0; stage < choice.stages.size(); ++stage) {
+      const optimize::StageTimes times =
+          optimize::timesOf(choice, stage, chosen.choices[r][stage]);
+      longer.backwardNs += times.backwardNs;
+      longer.weightGradNs += times.weightGradNs;
+    }
+    optimize::LeastExtra &least = leastOfRanks.emplace_back();
+    least.ns = leastExtraNs(choice, capacityBytes[r], taken.extraNs, taken.ns);
+    const optimize::PolicyProblem backward = optimize::withoutLag(choice);
+    least.backwardNs =
+        leastExtraNs(backward, capacityBytes[r], longer.backwardNs, taken.ns);
+    least.inputGradNs =
+        optimize::hasWeightGrads(backward)
+            ? leastExtraNs(optimize::withoutWeightGrads(backward),
+                           capacityBytes[r],
+                           longer.backwardNs - longer.weightGradNs, taken.ns)
+            : least.backwardNs;
   }
   optimize::PartitionProblem problem = base;
   problem.capacityBytes = capacityBytes;

@@ -144,7 +144,7 @@ public:
     int64_t ns = 0;
     // How often the chain comes through the stages that it comes through least.
     double leastForwards = std::numeric_limits<double>::max();
-    double leastBackwards = leastForwards;
+    double leastInputGrads = leastForwards, leastWeightGrads = leastForwards;
     for (const optimize::StageBlocks &blocks : ofRank) {
       const auto stage = static_cast<size_t>(blocks.stage);
       const schedule::ActionChain::OfStage &passes = parts.stages[stage];
@@ -153,24 +153,26 @@ public:
             passes.inputGrads * costs.inputGradNs +
             passes.weightGrads * costs.weightGradNs;
       double forwards = static_cast<double>(passes.forwards);
-      double backwards = static_cast<double>(passes.inputGrads);
+      double inputGrads = static_cast<double>(passes.inputGrads);
+      double weightGrads = static_cast<double>(passes.weightGrads);
       for (const schedule::ActionChain::Pairs &pairs : parts.pairs[stage]) {
         const bool isForward = pairs.forwardStage == blocks.stage;
-        (isForward ? forwards : backwards) +=
+        const double count =
             static_cast<double>(pairs.count) * (1 - model.options.overlapShare);
+        if (isForward)
+          forwards += count;
+        else
+          for (double *each : {&inputGrads, &weightGrads})
+            *each += count;
         for (const optimize::StageBlocks &other : ofRank)
           if (isForward && other.stage == pairs.backwardStage)
             ns += pairs.count * model.pairNs(segment(blocks), segment(other));
       }
       leastForwards = std::min(leastForwards, forwards);
-      leastBackwards = std::min(leastBackwards, backwards);
+      leastInputGrads = std::min(leastInputGrads, inputGrads);
+      leastWeightGrads = std::min(leastWeightGrads, weightGrads);
     }
-    const auto backwardNs = static_cast<double>(extra.backwardNs);
-    const double otherNs =
-        std::max<double>(0, static_cast<double>(extra.ns) - backwardNs);
-    return ns + static_cast<int64_t>(leastBackwards * backwardNs +
-                                     std::min(leastForwards, leastBackwards) *
-                                         otherNs);
+    return ns + extra.inChain(leastForwards, leastInputGrads, leastWeightGrads);
   }
 
 private:
@@ -222,7 +224,8 @@ private:
     std::vector<schedule::StageCosts> stages = model.stageCosts(counts);
     for (size_t s = 0; s < stages.size(); ++s) {
       stages[s].forwardNs += longer[s].forwardNs;
-      stages[s].inputGradNs += longer[s].backwardNs;
+      stages[s].inputGradNs += longer[s].backwardNs - longer[s].weightGradNs;
+      stages[s].weightGradNs += longer[s].weightGradNs;
     }
     return model.stepCosts(counts, stages);
   }

@@ -84,7 +84,8 @@ public:
           orderBy(inputs, compiler, std::move(next), ordered.chooser.get());
       if (!other || other->chooser->steps() == ordered.chooser->steps())
         break;
-      Result<Chosen> promised = chosenBy(*other->chooser, budget, optimize::Effort::fast);
+      Result<Chosen> promised =
+          chosenBy(*other->chooser, budget, optimize::Effort::fast);
       if (!promised || promised->stepNs >= answer.plan.prediction.stepNs)
         break;
       Result<std::optional<PlanAnswer>> again = choose(*other, false);

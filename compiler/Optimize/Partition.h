@@ -59,6 +59,13 @@ struct StageBlocks {
 struct LeastExtra {
   int64_t ns = 0;         ///< forward and backward together
   int64_t backwardNs = 0; ///< backward alone
+  /// Backward, but for gradients of weights that are programs of their own.
+  int64_t inputGradNs = 0;
+  bool operator==(const LeastExtra &) const = default;
+
+  /// What that comes to at least in a chain of programs that goes at least so
+  /// often through the forwards of each stage, and so on.
+  int64_t inChain(double forwards, double inputGrads, double weightGrads) const;
 };
 
 /// How long steps take, with this many blocks on each stage and stages that

@@ -20,6 +20,19 @@
 
 namespace moe::optimize {
 
+int64_t LeastExtra::inChain(double forwards, double inputGrads,
+                            double weightGrads) const {
+  // As often as through all of them it goes through what all take, then as
+  // often as through both kinds of gradients through what these do.
+  const double backwards = std::min(inputGrads, weightGrads);
+  const double all = std::min(forwards, backwards);
+  const int64_t ofBackwards = std::max(backwardNs, inputGradNs);
+  return static_cast<int64_t>(
+      all * static_cast<double>(std::max(ns, ofBackwards)) +
+      (backwards - all) * static_cast<double>(ofBackwards) +
+      (inputGrads - backwards) * static_cast<double>(inputGradNs));
+}
+
 namespace {
 
 constexpr int64_t kNever = std::numeric_limits<int64_t>::max() / 4;
@@ -396,9 +409,9 @@ private:
     }
     const LeastExtra raised = {
         std::max(edge.extra.ns, least->ns),
-        std::max(edge.extra.backwardNs, least->backwardNs)};
-    if (raised.ns == edge.extra.ns &&
-        raised.backwardNs == edge.extra.backwardNs)
+        std::max(edge.extra.backwardNs, least->backwardNs),
+        std::max(edge.extra.inputGradNs, least->inputGradNs)};
+    if (raised == edge.extra)
       return;
     edge.extra = raised;
     for (size_t chain = 1; chain < chains.size(); ++chain)

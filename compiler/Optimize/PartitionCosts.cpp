@@ -193,12 +193,17 @@ RankCosts::leastExtraOf(int64_t rank, const std::vector<int64_t> &counts) {
   const int64_t ns = leastExtraNs(key, counts);
   if (ns < 0)
     return std::nullopt;
-  auto [known, isNew] = leastBackward.try_emplace(key, 0);
-  if (isNew && ns > 0)
-    known->second = optimize::leastExtraNs(
-        withoutLag(rankProblem(problem, counts, rank)),
-        problem.capacityBytes[static_cast<size_t>(rank)]);
-  return LeastExtra{ns, known->second};
+  auto [known, isNew] = leastBackward.try_emplace(key);
+  if (isNew && ns > 0) {
+    const int64_t capacity = problem.capacityBytes[static_cast<size_t>(rank)];
+    const PolicyProblem choice = withoutLag(rankProblem(problem, counts, rank));
+    const int64_t backwardNs = optimize::leastExtraNs(choice, capacity);
+    known->second = {backwardNs, hasWeightGrads(choice)
+                                     ? optimize::leastExtraNs(
+                                           withoutWeightGrads(choice), capacity)
+                                     : backwardNs};
+  }
+  return LeastExtra{ns, known->second.first, known->second.second};
 }
 
 bool RankCosts::mayFit(int64_t rank, const std::vector<int64_t> &counts) {

@@ -112,7 +112,8 @@ private:
   std::vector<int64_t> place; ///< a key of that
   std::map<RankKey, bool> fitting;
   std::map<RankKey, int64_t> leastExtra; ///< -1: nothing fits
-  std::map<RankKey, int64_t> leastBackward;
+  /// LeastExtra::backwardNs and inputGradNs.
+  std::map<RankKey, std::pair<int64_t, int64_t>> leastBackward;
 };
 
 /// What is minimized. Where nothing fits, the largest excess comes first: it is

@@ -178,7 +178,14 @@ void dropDominated(std::vector<Partial> &partials) {
 StageTimes timesOf(const PolicyProblem &problem, size_t stage,
                    const std::vector<int64_t> &choices) {
   const StageSums sums = sumsOf(problem, stage, choices);
-  return {sums.lagNs, sums.extraNs};
+  StageTimes times{sums.lagNs, sums.extraNs};
+  const std::vector<int64_t> &layers = problem.stages[stage];
+  for (size_t l = 0; l < layers.size(); ++l)
+    times.weightGradNs += problem
+                              .kinds[static_cast<size_t>(layers[l])]
+                                    [static_cast<size_t>(choices[l])]
+                              .weightGradNs;
+  return times;
 }
 
 PolicyOutcome evaluate(const PolicyProblem &problem, const Choices &choices) {
@@ -317,6 +324,21 @@ PolicyProblem withoutLag(PolicyProblem problem) {
   for (std::vector<LayerOption> &options : problem.kinds)
     for (LayerOption &option : options)
       option.tailNs = option.queueNs = 0;
+  return problem;
+}
+
+bool hasWeightGrads(const PolicyProblem &problem) {
+  for (const std::vector<LayerOption> &options : problem.kinds)
+    for (const LayerOption &option : options)
+      if (option.weightGradNs > 0)
+        return true;
+  return false;
+}
+
+PolicyProblem withoutWeightGrads(PolicyProblem problem) {
+  for (std::vector<LayerOption> &options : problem.kinds)
+    for (LayerOption &option : options)
+      option.extraNs -= std::exchange(option.weightGradNs, 0);
   return problem;
 }
 

@@ -63,6 +63,9 @@ struct LayerOption {
   int64_t linkFreeNs = kUnlimitedNs;
   /// How late that copies back may be when its backward begins.
   int64_t mayWaitNs = kUnlimitedNs;
+  /// Of extraNs, in gradients of weights, where these are a program of their
+  /// own.
+  int64_t weightGradNs = 0;
   bool operator==(const LayerOption &) const = default;
 };
 
@@ -126,6 +129,8 @@ struct PolicyOutcome {
 struct StageTimes {
   int64_t forwardNs = 0;  ///< until the link has made the last copy
   int64_t backwardNs = 0; ///< sum over the layers
+  /// Of that, in gradients of weights, where these are a program of their own.
+  int64_t weightGradNs = 0;
 };
 StageTimes timesOf(const PolicyProblem &problem, size_t stage,
                    const std::vector<int64_t> &choices);
@@ -207,6 +212,13 @@ private:
 
 /// As if copies never made a forward longer: choices take no longer with it.
 PolicyProblem withoutLag(PolicyProblem problem);
+
+/// Whether choices make gradients of weights longer that are programs of their
+/// own.
+bool hasWeightGrads(const PolicyProblem &problem);
+
+/// As if they never did.
+PolicyProblem withoutWeightGrads(PolicyProblem problem);
 
 /// How close a bound is to the optimum.
 enum class Precision : uint8_t {

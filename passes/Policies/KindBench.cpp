@@ -283,20 +283,32 @@ KindBench::relative(const Measured &measured,
        figures.hostBytes, 0, measured.latePeakBytes, tail, queue(base.alone),
        figures.pendingBytes.front(), figures.forwardPeakBytes.front()}};
   const LinkUse use = linkUseOf(treatment);
+  // Weight gradients of their own leave the link to nobody: the layer below has
+  // had its turn by then.
+  auto turnNs = [](const BlockFigures &all) {
+    return all.backwardNs - all.weightGradNs;
+  };
   // The last layer of a stage begins with all that it needs on the host, and
   // so does next to the one below the head: there it was measured so.
   if (!isBelowHead) {
     made.inside.extraNs = std::max<int64_t>(0, measured.inside.unhinderedNs -
                                                    base.inside.unhinderedNs);
-    const int64_t turnNs = base.inside.backwardNs + made.inside.extraNs;
     made.inside.earlyCopyNs = use.earlyNs;
-    made.inside.linkFreeNs = turnNs - use.lateNs;
+    made.inside.linkFreeNs = base.inside.backwardNs + made.inside.extraNs -
+                             measured.inside.weightGradNs - use.lateNs;
     made.inside.mayWaitNs = measured.inside.mayWaitNs;
   } else {
-    made.inside.linkFreeNs =
-        measured.inside.backwardNs - use.lateNs - use.earlyNs;
+    made.inside.linkFreeNs = turnNs(measured.inside) - use.lateNs - use.earlyNs;
   }
-  made.last.linkFreeNs = figures.backwardNs - use.lateNs - use.earlyNs;
+  auto weightGradNs = [](const BlockFigures &all, const BlockFigures &without,
+                         int64_t extraNs) {
+    return std::clamp<int64_t>(all.weightGradNs - without.weightGradNs, 0,
+                               extraNs);
+  };
+  made.inside.weightGradNs =
+      weightGradNs(measured.inside, base.inside, made.inside.extraNs);
+  made.last.weightGradNs = weightGradNs(figures, base.alone, made.last.extraNs);
+  made.last.linkFreeNs = turnNs(figures) - use.lateNs - use.earlyNs;
   return made;
 }
 

@@ -68,6 +68,11 @@ TEST_P(PartitionBound, IsNoLongerThanAnyStepAndNear) {
       problem.blocks.erase(problem.blocks.end() - 2);
     if (static_cast<int64_t>(problem.blocks.size()) < problem.stages() + 2)
       continue;
+    const bool isSplit = trial % 2 == 1;
+    for (BlockKind &kind : problem.kinds)
+      for (auto *options : {&kind.options, &kind.lastOptions})
+        for (LayerOption &option : *options)
+          option.weightGradNs = isSplit ? random(0, option.extraNs) : 0;
     problem.steps = std::make_shared<RandomChains>(problem, random);
     const std::vector<std::vector<int64_t>> cuts = allCuts(problem);
     const Partition known = evaluate(
@@ -79,8 +84,11 @@ TEST_P(PartitionBound, IsNoLongerThanAnyStepAndNear) {
     for (int64_t rank = 0; rank < problem.ranks(); ++rank) {
       const PolicyProblem choice = rankProblem(problem, known.counts, rank);
       const int64_t capacity = problem.capacityBytes[static_cast<size_t>(rank)];
+      const PolicyProblem backward = withoutLag(choice);
+      EXPECT_TRUE(isSplit || !hasWeightGrads(backward));
       least.push_back({leastExtraNs(choice, capacity),
-                       leastExtraNs(withoutLag(choice), capacity)});
+                       leastExtraNs(backward, capacity),
+                       leastExtraNs(withoutWeightGrads(backward), capacity)});
     }
     RandomChains all = static_cast<const RandomChains &>(*problem.steps);
     const int64_t ofKnown = shortest(problem, all, known.counts);

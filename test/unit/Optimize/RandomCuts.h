@@ -106,10 +106,12 @@ public:
     for (int64_t chain = 0; chain < problem.ranks() + 5; ++chain) {
       std::vector<Passes> &passes = all.emplace_back();
       for (int64_t rank : problem.rankOf)
-        passes.push_back(chain < problem.ranks()
-                             ? Passes{chain == rank ? most : random(0, 1),
-                                      chain == rank ? most : random(0, 1)}
-                             : Passes{random(0, most), random(0, most)});
+        passes.push_back(
+            chain < problem.ranks()
+                ? Passes{chain == rank ? most : random(0, 1),
+                         chain == rank ? most : random(0, 1),
+                         chain == rank ? most : random(0, 1)}
+                : Passes{random(0, most), random(0, most), random(0, most)});
     }
   }
 
@@ -138,22 +140,24 @@ public:
   int64_t partNs(size_t chain, const std::vector<StageBlocks> &ofRank,
                  const LeastExtra &extra) const override {
     int64_t ns = 0;
-    Passes least = {problem.microbatches, problem.microbatches};
+    Passes least = {problem.microbatches, problem.microbatches,
+                    problem.microbatches};
     for (const StageBlocks &part : ofRank) {
       const Passes &passes = all[known[chain]][static_cast<size_t>(part.stage)];
       ns += workNs(passes, part);
       least = {std::min(least.forwards, passes.forwards),
-               std::min(least.backwards, passes.backwards)};
+               std::min(least.inputGrads, passes.inputGrads),
+               std::min(least.weightGrads, passes.weightGrads)};
     }
-    return ns + least.backwards * extra.backwardNs +
-           std::min(least.forwards, least.backwards) *
-               std::max<int64_t>(0, extra.ns - extra.backwardNs);
+    return ns + extra.inChain(static_cast<double>(least.forwards),
+                              static_cast<double>(least.inputGrads),
+                              static_cast<double>(least.weightGrads));
   }
 
 private:
   static constexpr int64_t kTransfersNs = 77;
   struct Passes {
-    int64_t forwards = 0, backwards = 0;
+    int64_t forwards = 0, inputGrads = 0, weightGrads = 0;
   };
 
   int64_t workNs(const Passes &passes, const StageBlocks &part) const {
@@ -161,8 +165,8 @@ private:
     for (int64_t b = part.begin; b < part.end; ++b) {
       const BlockKind &kind = problem.kinds[static_cast<size_t>(
           problem.blocks[static_cast<size_t>(b)])];
-      ns +=
-          passes.forwards * kind.forwardNs + passes.backwards * kind.backwardNs;
+      ns += passes.forwards * kind.forwardNs +
+            passes.inputGrads * kind.backwardNs;
     }
     return ns;
   }
@@ -175,7 +179,9 @@ private:
       ns += workNs(passes, {static_cast<int64_t>(stage), begin,
                             begin + counts[stage]}) +
             passes.forwards * longer[stage].forwardNs +
-            passes.backwards * longer[stage].backwardNs;
+            passes.inputGrads *
+                (longer[stage].backwardNs - longer[stage].weightGradNs) +
+            passes.weightGrads * longer[stage].weightGradNs;
       begin += counts[stage];
     }
     return ns;
