@@ -218,6 +218,15 @@ Result<Inputs> gatherInputs(const PlanRequest &request) {
       request.schedule.find("interleaved") == std::string::npos)
     return Error{"--group-size is for interleaved schedules, not for " +
                  request.schedule};
+  if (request.pendingWeightGrads != schedule::kAnyPending &&
+      request.schedule != kAuto && !schedule::usesCosts(request.schedule)) {
+    std::string names;
+    for (const schedule::GeneratorInfo &info : schedule::generators())
+      if (info.usesCosts)
+        names += (names.empty() ? "" : ", ") + std::string(info.name);
+    return Error{"--pending-weight-grads is for schedules that go by costs (" +
+                 names + "), not for " + request.schedule};
+  }
   if (isCsv(request.schedule))
     MOE_RETURN_IF_ERROR(readStructure(*inputs));
   return inputs;

@@ -2,6 +2,8 @@
 
 #include "driver/Levers.h"
 
+#include "compiler/Schedule/Generators.h"
+
 #include "driver/Arguments.h"
 #include "support/Parallel.h"
 
@@ -82,6 +84,8 @@ std::vector<Lever> leversOf(const PlanRequest &request,
         changed.schedule = other;
         changed.stagesPerRank = 0;
         changed.placement.clear();
+        changed.groupSize = 0;
+        changed.pendingWeightGrads = schedule::kAnyPending;
       });
     }
   }

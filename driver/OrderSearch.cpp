@@ -28,8 +28,10 @@ constexpr optimize::Effort kEffort = optimize::Effort::brief;
 constexpr std::array<int64_t, 5> kPending = {0, 1, 2, 4, schedule::kAnyPending};
 /// Of those in a row, that are no better for the same stages.
 constexpr int kMostMisses = 2;
-/// For the choices of how many orders others are made.
-constexpr int kMostRounds = 12;
+/// For the choices of how many orders others are made, and where steps have
+/// many actions.
+constexpr int kMostRounds = 12, kMostRoundsOfMany = 3;
+constexpr int64_t kManyActions = 8192;
 
 constexpr std::array kFields = {
     &schedule::StageCosts::forwardNs, &schedule::StageCosts::inputGradNs,
@@ -73,7 +75,10 @@ public:
     const Stages even = evened(given);
     for (const Stages &stages : {given, even, halfway(given, even)})
       tryPending(stages, 0, kPending.size());
-    for (int round = 0; round < kMostRounds; ++round) {
+    const schedule::ScheduleProblem &steps = first.chooser->steps().problem;
+    const bool areMany = 3 * steps.stages() * steps.microbatches > kManyActions;
+    const int rounds = areMany ? kMostRoundsOfMany : kMostRounds;
+    for (int round = 0; round < rounds; ++round) {
       auto next = std::min_element(
           orders.begin(), orders.end(), [](const Known &a, const Known &b) {
             return std::pair(a.isDone, a.value) < std::pair(b.isDone, b.value);
