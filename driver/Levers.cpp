@@ -3,7 +3,6 @@
 #include "driver/Levers.h"
 
 #include "compiler/Schedule/Generators.h"
-
 #include "driver/Arguments.h"
 #include "support/Parallel.h"
 

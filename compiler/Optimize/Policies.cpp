@@ -65,17 +65,17 @@ Status PolicyProblem::check() const {
     if (options.empty())
       return Error{"policies: a kind of layer without options"};
     for (const LayerOption &option : options) {
-      if (std::min({option.extraNs, option.keptBytes, option.hostBytes,
-                    option.aheadBytes, option.latePeakBytes, option.tailNs,
-                    option.pendingBytes, option.earlyCopyNs,
-                    option.mayWaitNs}) < 0 ||
+      if (std::min({option.extraNs - option.weightGradNs, option.weightGradNs,
+                    option.keptBytes, option.hostBytes, option.aheadBytes,
+                    option.latePeakBytes, option.tailNs, option.pendingBytes,
+                    option.earlyCopyNs, option.mayWaitNs}) < 0 ||
           option.forwardPeakBytes < 0 ||
           option.peakBytes <
               std::max(option.keptBytes, option.forwardPeakBytes) ||
           option.tailNs < option.queueNs)
         return Error{"policies: an option needs 0 <= keptBytes <= peakBytes, 0 "
-                     "<= forwardPeakBytes <= peakBytes, queueNs <= tailNs, and "
-                     "no other figure below 0"};
+                     "<= forwardPeakBytes <= peakBytes, queueNs <= tailNs, "
+                     "weightGradNs <= extraNs, and no other figure below 0"};
       if (std::max({option.extraNs, option.peakBytes, option.hostBytes,
                     option.aheadBytes, option.latePeakBytes, option.tailNs,
                     -option.queueNs, option.pendingBytes, option.earlyCopyNs,
