@@ -158,7 +158,7 @@ void setOptions(PlanPipelineOptions &options, const Inputs &inputs,
   (isCsv(trial.schedule) ? options.csv : options.schedule) = trial.schedule;
   options.worthNs = trial.worthNs;
   options.groupSize = request.groupSize;
-  options.mostPending = std::min(trial.mostPending, request.pendingWeightGrads);
+  options.mostPending = mostPendingOf(request, trial);
   for (int64_t figure : figuresOf(trial.costs))
     options.costs.push_back(figure);
   options.stagesPerRank = inputs.stagesPerRank;

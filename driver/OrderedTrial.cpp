@@ -7,7 +7,6 @@
 #include "compiler/Schedule/Generators.h"
 #include "compiler/Schedule/TorchCsv.h"
 
-#include <algorithm>
 #include <utility>
 #include <vector>
 
@@ -87,8 +86,7 @@ static Result<Chooser> makeChooser(const Inputs &inputs, Compiler &compiler,
     }
     order = schedule::generate(
         trial.schedule, problem,
-        {trial.costs, request.groupSize,
-         std::min(trial.mostPending, request.pendingWeightGrads)});
+        {trial.costs, request.groupSize, mostPendingOf(request, trial)});
   }
   if (!order)
     return order.error();

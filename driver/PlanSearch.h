@@ -8,6 +8,7 @@
 #include "compiler/Schedule/Generators.h"
 #include "driver/Driver.h"
 
+#include <algorithm>
 #include <functional>
 
 namespace moe::driver {
@@ -28,6 +29,11 @@ struct Trial {
   /// The same: schedule::GeneratorOptions::mostPending.
   int64_t mostPending = schedule::kAnyPending;
 };
+
+/// How many weight gradients may wait in a trial of this request.
+inline int64_t mostPendingOf(const PlanRequest &request, const Trial &trial) {
+  return std::min(trial.mostPending, request.pendingWeightGrads);
+}
 
 /// Whether a plan is the better one: one that fits, then the quicker one, then
 /// the smaller one; of those that do not fit the one that is closer to it.

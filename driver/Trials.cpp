@@ -24,6 +24,7 @@ Decided decidedBy(const Inputs &inputs) {
 /// For schedules that go by costs: orders of steps that choices are made for,
 /// each by what the choices before it cost.
 constexpr int kMostOrders = 3;
+
 /// What the stages of a plan cost its schedule.
 schedule::Costs costsOf(const plan::Plan &plan, int64_t transferNs) {
   schedule::Costs costs;
@@ -122,10 +123,10 @@ private:
     return answer;
   }
 
-  static void tellOrder(const OrderedTrial &ordered, plan::Plan &plan) {
+  void tellOrder(const OrderedTrial &ordered, plan::Plan &plan) const {
     if (!ordered.goesByCosts())
       return;
-    const int64_t pending = ordered.trial.mostPending;
+    const int64_t pending = mostPendingOf(inputs.request, ordered.trial);
     plan.assumptions.push_back(
         {"schedule.pending_weight_grads",
          pending == schedule::kAnyPending ? "any" : std::to_string(pending),

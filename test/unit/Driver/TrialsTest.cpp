@@ -66,6 +66,22 @@ TEST(Trials, LookLongerForAnOrderNearTheLeastMemory) {
   EXPECT_LT(stepNs(37), 1.15 * stepNs(42));
 }
 
+// What the planner was told is the most, not that it chose any number.
+TEST(Trials, TellHowManyWeightGradientsMayWait) {
+  driver::PlanRequest request = requestOf("olmoe-1b-7b", 4, 4, 40);
+  auto told = [&]() -> std::string {
+    Result<driver::PlanAnswer> made = driver::makePlan(request);
+    EXPECT_TRUE(made) << made.error().message;
+    for (const plan::Assumption &assumption : made->plan.assumptions)
+      if (assumption.name == "schedule.pending_weight_grads")
+        return assumption.value;
+    return "";
+  };
+  EXPECT_EQ(told(), "any");
+  request.pendingWeightGrads = 0;
+  EXPECT_EQ(told(), "0");
+}
+
 // Whatever the budget: exact plans are made for round ones, the fast one for
 // this; and where the account is wrong about what fits, too.
 TEST(Trials, ExactIsNeverSlowerThanFast) {
