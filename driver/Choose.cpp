@@ -138,6 +138,8 @@ Result<Chooser> Chooser::make(ModelOptions options,
                               int64_t transferNs, Freedom freedom,
                               const Chooser *like) {
   const schedule::ScheduleProblem &steps = order.problem;
+  if (like && like->freedom.techniques != freedom.techniques)
+    like = nullptr;
   Chooser made(std::move(options), order, transferNs, std::move(freedom));
   made.fronts = std::make_unique<optimize::RankFronts>(like ? like->fronts.get()
                                                             : nullptr);

@@ -97,9 +97,9 @@ struct Room {
 class Chooser {
 public:
   /// Errors: blocks without options, pins that leave no cut, layers that do not
-  /// fit the stages. `like`: null, or one with the same options for another
-  /// order of steps, with which it shares what is known of stages; the two are
-  /// not to be asked at the same time.
+  /// fit the stages. `like`: null, or one for another order of steps of the
+  /// same stages, with which it shares what is known of them where both have
+  /// the same options; the two are not to be asked at the same time.
   static Result<Chooser> make(ModelOptions options,
                               const schedule::Schedule &order,
                               int64_t transferNs, Freedom freedom,
@@ -152,6 +152,7 @@ public:
   rankNs(const std::vector<schedule::StageCosts> &stages) const;
 
   const ModelOptions &model() const { return costs.options; }
+  int64_t transferNs() const { return costs.transferNs; }
   const schedule::Schedule &steps() const { return costs.order; }
   optimize::Effort effort() const { return freedom.effort; }
   /// Of a copy to the host, by itself.

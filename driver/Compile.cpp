@@ -137,18 +137,6 @@ Status writeSchedule(ModuleOp module, const PlanRequest &request) {
   return writeFile(request.schedulePath, *text);
 }
 
-/// As pipe-build-schedule takes them; none: there are no stages.
-std::vector<int64_t> figuresOf(const schedule::Costs &costs) {
-  std::vector<int64_t> figures;
-  if (!costs.stages.empty())
-    figures.push_back(costs.transferNs);
-  for (const schedule::StageCosts &stage : costs.stages)
-    figures.insert(figures.end(),
-                   {stage.forwardNs, stage.inputGradNs, stage.weightGradNs,
-                    stage.savedBytes, stage.weightGradBytes});
-  return figures;
-}
-
 void setOptions(PlanPipelineOptions &options, const Inputs &inputs,
                 const Trial &trial, const Decided &decided) {
   const PlanRequest &request = inputs.request;
@@ -159,8 +147,7 @@ void setOptions(PlanPipelineOptions &options, const Inputs &inputs,
   options.worthNs = trial.worthNs;
   options.groupSize = request.groupSize;
   options.mostPending = mostPendingOf(request, trial);
-  for (int64_t figure : figuresOf(trial.costs))
-    options.costs.push_back(figure);
+  options.order = trial.order;
   options.stagesPerRank = inputs.stagesPerRank;
   options.placement = inputs.placement;
   options.machine = request.machine;
@@ -206,23 +193,23 @@ LogicalResult runPasses(ModuleOp module, const PlanPipelineOptions &options,
 /// in what ranks do about memory have in common.
 struct Staged {
   /// What stages and steps follow from: schedule, its search, its worth and the
-  /// costs that it is given; layers; and what is recomputed and offloaded,
-  /// where steps go by what that costs.
+  /// order that is given; layers; and what is recomputed and offloaded, where
+  /// steps go by what that costs.
   using Key = std::tuple<std::string, std::vector<int64_t>, int64_t,
-                         std::vector<int64_t>, std::vector<int64_t>,
-                         std::string, std::string>;
+                         std::shared_ptr<const schedule::Schedule>,
+                         std::vector<int64_t>, std::string, std::string>;
   Key key;
   OwningOpRef<ModuleOp> module;
   std::vector<std::string> remarks; ///< of the passes up to there
 
   static Key keyOf(const Trial &trial, const Decided &decided) {
-    bool goesByCosts =
-        trial.worthNs > 0 || trial.schedule == kAuto ||
-        (schedule::usesCosts(trial.schedule) && trial.costs.stages.empty());
+    const bool goesByCosts =
+        !trial.order && (trial.worthNs > 0 || trial.schedule == kAuto ||
+                         schedule::usesCosts(trial.schedule));
     return {trial.schedule,
             trial.searchedBytes,
             trial.worthNs,
-            figuresOf(trial.costs),
+            trial.order,
             decided.layers,
             goesByCosts ? decided.recompute : "",
             goesByCosts ? decided.offload : ""};
@@ -314,8 +301,7 @@ struct Compiler::State {
   OwningOpRef<ModuleOp> module; ///< differentiated blocks
   model::ParameterCounts counts;
   std::vector<std::string> remarks; ///< of the passes up to there
-  std::optional<ModelOptions> known;
-  Techniques measured;          ///< of `known`
+  std::vector<std::pair<Techniques, ModelOptions>> known;
   std::optional<Staged> staged; ///< for the draft before
   PlacedRanks placed;           ///< by the draft before
   /// Of all drafts.
@@ -335,20 +321,18 @@ Result<Compiler> Compiler::make(const Inputs &inputs) {
 }
 
 Result<ModelOptions> Compiler::options(Techniques techniques) {
-  if (!state->known || state->measured != techniques) {
-    state->diagnostics.clear();
-    const Inputs &inputs = state->inputs;
-    FailureOr<ModelOptions> found =
-        findModelOptions(*state->module,
-                         {inputs.machine, inputs.request.imbalance,
-                          inputs.request.layout.expert},
-                         techniques);
-    if (failed(found))
-      return state->diagnostics.error();
-    state->known = std::move(*found);
-    state->measured = techniques;
-  }
-  return *state->known;
+  for (const auto &[measured, found] : state->known)
+    if (measured == techniques)
+      return found;
+  state->diagnostics.clear();
+  const Inputs &inputs = state->inputs;
+  FailureOr<ModelOptions> found = findModelOptions(
+      *state->module,
+      {inputs.machine, inputs.request.imbalance, inputs.request.layout.expert},
+      techniques);
+  if (failed(found))
+    return state->diagnostics.error();
+  return state->known.emplace_back(techniques, std::move(*found)).second;
 }
 
 namespace {

@@ -4,6 +4,7 @@
 
 #include "driver/Compile.h"
 #include "driver/Levers.h"
+#include "driver/ScheduleChoice.h"
 #include "driver/Trials.h"
 #include "support/Words.h"
 
@@ -39,11 +40,12 @@ Result<PlanAnswer> makePlan(const PlanRequest &request) {
   };
   bool writes = !request.irPath.empty() || !request.schedulePath.empty();
   Result<PlanAnswer> answer =
-      request.schedule == "auto"
-          ? searchPlans({inputs->budgetBytes, request.layout.pipeline,
-                         leavesChoices(request), writes, request.onProgress},
-                        make)
-          : make({request.schedule}, true);
+      request.schedule != kAuto ? make({request.schedule}, true)
+      : leavesChoices(request)
+          ? chooseSchedule(*inputs, *compiler, writes)
+          : searchPlans({inputs->budgetBytes, request.layout.pipeline, writes,
+                         request.onProgress},
+                        make);
   if (!answer)
     return answer.error();
   if (answer->plan.prediction.fits && answer->findGap)

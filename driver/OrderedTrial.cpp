@@ -12,9 +12,9 @@
 
 namespace moe::driver {
 
-/// The stages of a trial, and where they lie.
-static schedule::ScheduleProblem problemOf(const Inputs &inputs,
-                                           const Trial &trial) {
+schedule::ScheduleProblem problemOf(const Inputs &inputs, const Trial &trial) {
+  if (trial.order)
+    return trial.order->problem;
   schedule::ScheduleProblem problem;
   problem.ranks = inputs.request.layout.pipeline;
   problem.microbatches = inputs.request.layout.microbatches;
@@ -30,30 +30,39 @@ static schedule::ScheduleProblem problemOf(const Inputs &inputs,
   return problem;
 }
 
+Techniques techniquesOf(const PlanRequest &request,
+                        const schedule::Schedule &order) {
+  Techniques techniques;
+  techniques.recompute = request.recompute == kAuto;
+  techniques.offload = request.offload == kAuto;
+  techniques.leadLayers = request.offloadLead;
+  techniques.splitsBackward = schedule::splitsBackwards(order);
+  techniques.overlaps = !schedule::overlappingPairs(order).empty();
+  techniques.isLastTurning = true;
+  const schedule::ScheduleProblem &problem = order.problem;
+  for (int64_t copy = 1; copy <= problem.replicas(); ++copy)
+    techniques.isLastTurning &=
+        schedule::turnsAtOnce(order, copy * problem.stagesPerReplica() - 1);
+  return techniques;
+}
+
 static Result<Chooser> makeChooser(const Inputs &inputs, Compiler &compiler,
                                    Trial &trial, const Chooser *like) {
   const PlanRequest &request = inputs.request;
-  Freedom freedom;
-  freedom.techniques.recompute = request.recompute == kAuto;
-  freedom.techniques.offload = request.offload == kAuto;
   schedule::ScheduleProblem problem = problemOf(inputs, trial);
   MOE_RETURN_IF_ERROR(problem.check());
   // Layers are measured before costs are known: schedules that go by costs are
   // taken to turn where they do with unit costs.
   Result<schedule::Schedule> order =
-      isCsv(trial.schedule)
+      trial.order ? *trial.order
+      : isCsv(trial.schedule)
           ? schedule::readTorchCsvFile(trial.schedule, problem)
           : schedule::generate(trial.schedule, problem,
                                {{}, request.groupSize});
   if (!order)
     return order.error();
-  freedom.techniques.splitsBackward = schedule::splitsBackwards(*order);
-  freedom.techniques.leadLayers = request.offloadLead;
-  freedom.techniques.overlaps = !schedule::overlappingPairs(*order).empty();
-  freedom.techniques.isLastTurning = true;
-  for (int64_t copy = 1; copy <= problem.replicas(); ++copy)
-    freedom.techniques.isLastTurning &=
-        schedule::turnsAtOnce(*order, copy * problem.stagesPerReplica() - 1);
+  Freedom freedom;
+  freedom.techniques = techniquesOf(request, *order);
   freedom.partition = request.partition == kAuto;
   freedom.layers = inputs.layers;
   if (request.isExact)
@@ -76,7 +85,8 @@ static Result<Chooser> makeChooser(const Inputs &inputs, Compiler &compiler,
   int64_t transferNs = request.layout.pipeline > 1
                            ? cost::transferNs(link, model->boundaryBytes)
                            : 0;
-  if (!isCsv(trial.schedule) && schedule::usesCosts(trial.schedule)) {
+  if (!trial.order && !isCsv(trial.schedule) &&
+      schedule::usesCosts(trial.schedule)) {
     if (trial.costs.stages.empty()) {
       Result<std::vector<int64_t>> counts =
           countsOf(inputs.layers, problem.stagesPerReplica(), *model);

@@ -17,7 +17,21 @@ struct OrderedTrial {
   std::shared_ptr<const Chooser> chooser;
 
   bool goesByCosts() const { return !trial.costs.stages.empty(); }
+
+  /// The trial with this very order.
+  Trial settled() const {
+    Trial copy = trial;
+    copy.order = {chooser, &chooser->steps()};
+    return copy;
+  }
 };
+
+/// The stages of a trial, and where they lie.
+schedule::ScheduleProblem problemOf(const Inputs &inputs, const Trial &trial);
+
+/// How blocks may be treated, and are measured, where steps have this order.
+Techniques techniquesOf(const PlanRequest &request,
+                        const schedule::Schedule &order);
 
 /// What chooses for a trial, by the blocks that `compiler` has measured. Where
 /// the schedule goes by costs and the trial says none, it gets those of the cut

@@ -62,15 +62,6 @@ public:
       return own.error();
     if (own)
       repeat(searched, std::move(*own));
-    if (request.leavesChoices &&
-        !(best->recompute.empty() && best->offload.empty())) {
-      searched = {"auto",
-                  std::vector<int64_t>(static_cast<size_t>(request.ranks),
-                                       request.budgetBytes),
-                  0, best->recompute, best->offload};
-      if (Result<PlanAnswer> with = consider(searched))
-        repeat(searched, std::move(*with));
-    }
     return finish();
   }
 

@@ -10,6 +10,7 @@
 
 #include <algorithm>
 #include <functional>
+#include <memory>
 
 namespace moe::driver {
 
@@ -20,14 +21,13 @@ struct Trial {
   std::vector<int64_t> searchedBytes = {};
   /// Above 0: fails early where the schedule alone takes as long as this.
   int64_t worthNs = 0;
-  /// Of "auto": what it recomputes and offloads where the request leaves that
-  /// to the planner.
-  std::string recompute = {}, offload = {};
   /// Of schedules that go by costs: these instead of those of its stages; no
   /// stages: those.
   schedule::Costs costs = {};
   /// The same: schedule::GeneratorOptions::mostPending.
   int64_t mostPending = schedule::kAnyPending;
+  /// This order of steps, whatever the schedule's is; null: that.
+  std::shared_ptr<const schedule::Schedule> order = nullptr;
 };
 
 /// How many weight gradients may wait in a trial of this request.
@@ -46,20 +46,18 @@ using MakePlan = std::function<Result<PlanAnswer>(const Trial &, bool)>;
 struct PlanSearchRequest {
   int64_t budgetBytes = 0; ///< of every device, the machine's reserve included
   int64_t ranks = 1;       ///< of the pipeline
-  /// Whether the planner chooses what is recomputed or offloaded.
-  bool leavesChoices = false;
   /// Whether files are written besides the plan.
   bool writes = false;
   OnProgress onProgress; ///< may be empty; told of every trial
 };
 
-/// The plan of schedule "auto": of what the search finds within the budget, and
-/// of every published schedule that keeps one copy of the model, the best that
-/// fits by what the plans say. Where choices are left to the planner, the
-/// search is also given those of the best published schedule. It is repeated
-/// while its plan would be the best but does not fit, with as much less on each
-/// rank as this rank needs too much. The best is made again with its files. The
-/// error is that of the search where nothing can be planned.
+/// The plan of schedule "auto" where nothing else is left to the planner: of
+/// what the search finds within the budget, and of every published schedule
+/// that keeps one copy of the model, the best that fits by what the plans say.
+/// The search is repeated while its plan would be the best but does not fit,
+/// with as much less on each rank as this rank needs too much. The best is made
+/// again with its files. The error is that of the search where nothing can be
+/// planned.
 Result<PlanAnswer> searchPlans(const PlanSearchRequest &request,
                                const MakePlan &make);
 

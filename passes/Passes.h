@@ -20,7 +20,14 @@ inline constexpr llvm::StringLiteral kScheduleAttr = "pipe.schedule";
 
 namespace schedule {
 class KnownInterleavings;
+struct Schedule;
 } // namespace schedule
+
+/// The pass `pipe-build-schedule`; where there is an `order`, of stages as they
+/// lie, with that one instead of what the options say.
+std::unique_ptr<mlir::Pass>
+createBuildSchedule(const BuildScheduleOptions &options,
+                    std::shared_ptr<const schedule::Schedule> order);
 
 /// The pass `pipe-interleave`, with what is known of pairs from modules before.
 std::unique_ptr<mlir::Pass>
@@ -52,10 +59,6 @@ struct PlanPipelineOptions
   Option<std::string> csv{
       *this, "csv", llvm::cl::desc("File to read the schedule from instead"),
       llvm::cl::init("")};
-  ListOption<int64_t> costs{
-      *this, "costs",
-      llvm::cl::desc("What a schedule is made for instead of what the stages "
-                     "cost; see pipe-build-schedule")};
   Option<int64_t> groupSize{
       *this, "group-size",
       llvm::cl::desc("Interleaved schedules: microbatches that pass a stage "
@@ -126,7 +129,10 @@ struct PlanPipelineOptions
       llvm::cl::desc("fail where the schedule alone is estimated to take this "
                      "long, in nanoseconds; 0: never"),
       llvm::cl::init(0)};
-  /// Of modules before; null: nothing is known. Not an option of the text.
+  // What no text can give.
+  /// Runs this order instead of making one; null: none is given.
+  std::shared_ptr<const schedule::Schedule> order = nullptr;
+  /// Of modules before; null: nothing is known.
   std::shared_ptr<schedule::KnownInterleavings> interleavings = nullptr;
 };
 

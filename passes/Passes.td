@@ -211,9 +211,7 @@ def BuildSchedule : Pass<"pipe-build-schedule", "::mlir::ModuleOp"> {
     file in the format of torch.distributed.pipelining instead. Stages must lie
     where the schedule wants them. Generators that go by costs take those of the
     stages on `machine`; without it every forward, input gradient and weight
-    gradient takes one unit. `costs` gives others: those that something was chosen
-    by, for which the order has to stay what it was. `group-size` is for the
-    interleaved ones.
+    gradient takes one unit. `group-size` is for the interleaved ones.
 
     Before: stages only. After:
 
@@ -246,12 +244,7 @@ def BuildSchedule : Pass<"pipe-build-schedule", "::mlir::ModuleOp"> {
            "reserve included: of each rank, or one for all; none: no limit">,
     Option<"worthNs", "worth-ns", "int64_t", /*default=*/"0",
            "With a machine: fail where the schedule alone is estimated to take "
-           "this long, in nanoseconds; 0: never">,
-    ListOption<"costs", "costs", "int64_t",
-           "What a generator goes by instead of what the stages cost: the "
-           "nanoseconds of a transfer, then for each stage those of its "
-           "forward, input gradient and weight gradient, and the bytes that it "
-           "saves, and holds to the weight gradient">], costOptions, techniqueOptions);
+           "this long, in nanoseconds; 0: never">], costOptions, techniqueOptions);
   let dependentDialects = ["::moe::pipe::PipeDialect"];
 }
 

@@ -53,4 +53,15 @@ Schedule fuseBackwards(const Schedule &schedule, const Costs &costs,
   return fused;
 }
 
+void makeBackwardsWhole(std::vector<std::vector<Action>> &order) {
+  for (std::vector<Action> &actions : order) {
+    std::erase_if(actions, [](const Action &action) {
+      return action.phase == Phase::weight_grad;
+    });
+    for (Action &action : actions)
+      if (action.phase == Phase::backward_input)
+        action.phase = Phase::backward;
+  }
+}
+
 } // namespace moe::schedule

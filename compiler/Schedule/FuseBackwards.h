@@ -13,4 +13,8 @@ namespace moe::schedule {
 Schedule fuseBackwards(const Schedule &schedule, const Costs &costs,
                        const Evaluation &evaluation);
 
+/// The same order of each rank with every backward in one, where its input
+/// gradient was.
+void makeBackwardsWhole(std::vector<std::vector<Action>> &order);
+
 } // namespace moe::schedule

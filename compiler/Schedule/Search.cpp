@@ -18,18 +18,6 @@ namespace {
 
 constexpr const char *kSearchOrigin = "search";
 
-/// The same with every backward in one.
-void makeWhole(std::vector<std::vector<Action>> &order) {
-  for (std::vector<Action> &actions : order) {
-    std::erase_if(actions, [](const Action &action) {
-      return action.phase == Phase::weight_grad;
-    });
-    for (Action &action : actions)
-      if (action.phase == Phase::backward_input)
-        action.phase = Phase::backward;
-  }
-}
-
 /// The best order so far.
 struct Best {
   Score score;
@@ -76,7 +64,7 @@ public:
         if (!schedule)
           continue;
         if (structure.wholeBackwards)
-          makeWhole(schedule->ranks);
+          makeBackwardsWhole(schedule->ranks);
         Result<Evaluation> evaluation = evaluate(*schedule, structure.costs);
         if (!evaluation || !withinLimits(*evaluation, structure.costs))
           continue;
@@ -289,7 +277,7 @@ private:
     }
     best = {score, true, kSearchOrigin, index, kitchen.order()};
     if (structure.wholeBackwards)
-      makeWhole(best.order);
+      makeBackwardsWhole(best.order);
     settled = false;
     return true;
   }

@@ -19,10 +19,14 @@ static PassOptions withCosts(const PlanPipelineOptions &options) {
   return result;
 }
 
-/// Stages where the options or the schedule want them, and their order.
-static void addPartitionAndSchedule(OpPassManager &manager,
-                                    const PlanPipelineOptions &options) {
+/// Where the order that is given, the options or the schedule want stages.
+static PartitionStagesOptions stagesOf(const PlanPipelineOptions &options) {
   PartitionStagesOptions partition;
+  if (options.order) {
+    partition.stagesPerRank = options.order->problem.stagesPerRank;
+    partition.placement = schedule::name(options.order->problem.placement);
+    return partition;
+  }
   bool published = false;
   for (const schedule::GeneratorInfo &generator : schedule::generators())
     if (generator.name == options.schedule.getValue() && options.csv.empty()) {
@@ -37,6 +41,13 @@ static void addPartitionAndSchedule(OpPassManager &manager,
   else if (!published &&
            partition.placement != schedule::name(schedule::Placement::loop))
     partition.stagesPerRank = 2; // the fewest that the others need
+  return partition;
+}
+
+/// These stages, and their order.
+static void addPartitionAndSchedule(OpPassManager &manager,
+                                    const PlanPipelineOptions &options) {
+  PartitionStagesOptions partition = stagesOf(options);
   partition.layers = llvm::to_vector(options.layers);
   manager.addPass(createPartitionStages(partition));
 
@@ -45,14 +56,13 @@ static void addPartitionAndSchedule(OpPassManager &manager,
   schedule.csv = options.csv;
   schedule.groupSize = options.groupSize;
   schedule.mostPending = options.mostPending;
-  schedule.costs = llvm::to_vector(options.costs);
   schedule.budget = llvm::to_vector(options.budget);
   schedule.worthNs = options.worthNs;
   schedule.recompute = options.recompute;
   schedule.keepHandles = options.keepHandles;
   schedule.offload = options.offload;
   schedule.offloadLead = options.offloadLead;
-  manager.addPass(createBuildSchedule(schedule));
+  manager.addPass(createBuildSchedule(schedule, options.order));
 }
 
 void moe::buildDifferentiation(OpPassManager &manager,
@@ -69,7 +79,7 @@ void moe::buildDifferentiation(OpPassManager &manager,
 
 void moe::buildStagesAndSteps(OpPassManager &manager,
                               const PlanPipelineOptions &options) {
-  if (options.schedule == "auto" && options.csv.empty() &&
+  if (!options.order && options.schedule == "auto" && options.csv.empty() &&
       options.stagesPerRank == 0 && options.placement.empty()) {
     auto search = withCosts<SearchScheduleOptions>(options);
     search.budget = llvm::to_vector(options.budget);

@@ -109,10 +109,10 @@ static void fuse(pipe::StageOp stage) {
     addFusedBackward(stage);
 }
 
-FailureOr<plan::Stage> moe::buildBlockStage(BlockOp block,
+FailureOr<plan::Stage> moe::buildBlockStage(ArrayRef<BlockOp> blocks,
                                             const SymbolTable &symbols,
                                             const TimingInputs &timing) {
-  OwningOpRef<ModuleOp> module = makeModule(block, symbols);
+  OwningOpRef<ModuleOp> module = makeModule(blocks, symbols);
   pipe::StageOp stage = stageOf(*module);
   fuse(stage);
   placeReleases(stage);

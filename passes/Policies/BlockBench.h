@@ -14,9 +14,10 @@
 
 namespace moe {
 
-/// `block` as a stage of its own, everything kept, with all its ways backward
-/// and its parameters; StageDetail::figures. `symbols` holds the parameters.
-mlir::FailureOr<plan::Stage> buildBlockStage(BlockOp block,
+/// `blocks`, one above the other, as a stage of their own, everything kept,
+/// with all its ways backward and its parameters; StageDetail::figures.
+/// `symbols` holds the parameters.
+mlir::FailureOr<plan::Stage> buildBlockStage(llvm::ArrayRef<BlockOp> blocks,
                                              const mlir::SymbolTable &symbols,
                                              const TimingInputs &timing);
 

@@ -135,19 +135,42 @@ Neighbours findTopNeighbours(ArrayRef<BlockOp> blocks, ArrayRef<int64_t> kinds,
   return found;
 }
 
-/// See ModelOptions. `whole`: a block with a whole backward.
-double overlapShareOf(const plan::Stage &whole) {
+/// Blocks of one kind that lie in a row: the first such, as many as there are,
+/// at most `most`.
+ArrayRef<BlockOp> findRow(ArrayRef<BlockOp> blocks, ArrayRef<int64_t> kinds,
+                          int64_t kind, size_t most) {
+  ArrayRef<BlockOp> longest;
+  for (size_t begin = 0, end = 0; begin < blocks.size(); begin = end + 1) {
+    for (end = begin; end < blocks.size() && kinds[end] == kind;)
+      ++end;
+    if (end - begin > longest.size())
+      longest = blocks.slice(begin, end - begin);
+  }
+  return longest.take_front(most);
+}
+
+/// Of one layer the gaps at both ends count as much as those inside; stages
+/// have several.
+constexpr size_t kLayersOfPair = 4;
+
+/// See ModelOptions. `stage`: of blocks with all ways backward. Pairs have
+/// whole backwards; where others are split, all are counted as their halves.
+double overlapShareOf(const plan::Stage &stage, bool isSplit) {
   const plan::Program *forward = nullptr, *backward = nullptr;
-  for (const plan::Program &program : whole.programs) {
+  int64_t halvesNs = 0;
+  for (const plan::Program &program : stage.programs) {
     if (program.phase == plan::Phase::forward)
       forward = &program;
-    if (program.phase == plan::Phase::backward)
+    else if (program.phase == plan::Phase::backward)
       backward = &program;
+    else
+      halvesNs += schedule::durationNs(program);
   }
   if (!forward || !backward)
     return 0;
   const int64_t forwardNs = schedule::durationNs(*forward);
-  const int64_t backwardNs = schedule::durationNs(*backward);
+  const int64_t backwardNs =
+      isSplit ? halvesNs : schedule::durationNs(*backward);
   const int64_t shorter = std::min(forwardNs, backwardNs);
   const int64_t saved =
       forwardNs + backwardNs - schedule::interleave(*forward, *backward).ns;
@@ -181,10 +204,17 @@ FailureOr<ModelOptions> moe::findModelOptions(ModuleOp module,
     FailureOr<plan::Stage> whole = buildBlockStage(block, symbols, timing);
     if (failed(whole))
       return failure();
-    if (const auto count = llvm::count(options.blocks, options.kinds.size());
+    const auto kind = static_cast<int64_t>(options.kinds.size());
+    if (const auto count = llvm::count(options.blocks, kind);
         techniques.overlaps && count > most) {
       most = count;
-      options.overlapShare = overlapShareOf(*whole);
+      FailureOr<plan::Stage> several =
+          buildBlockStage(findRow(blocks, options.blocks, kind, kLayersOfPair),
+                          symbols, timing);
+      if (failed(several))
+        return failure();
+      options.overlapShare =
+          overlapShareOf(*several, techniques.splitsBackward);
     }
     BlockOptions told = bench.tell(*whole, found);
     told.figures.isLayer = isDecoder(block);

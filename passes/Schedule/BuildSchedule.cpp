@@ -21,6 +21,11 @@ namespace {
 struct BuildSchedule : public moe::impl::BuildScheduleBase<BuildSchedule> {
   using Base::Base;
 
+  explicit BuildSchedule(
+      const BuildScheduleOptions &options,
+      std::shared_ptr<const schedule::Schedule> given = nullptr)
+      : Base(options), given(std::move(given)) {}
+
   void runOnOperation() override {
     ModuleOp module = getOperation();
     if (failed(build(module)))
@@ -65,30 +70,13 @@ struct BuildSchedule : public moe::impl::BuildScheduleBase<BuildSchedule> {
     return std::move(*order);
   }
 
-  /// What the option says instead of what was measured.
-  LogicalResult readCosts(ModuleOp module,
-                          const schedule::ScheduleProblem &problem,
-                          schedule::Costs &read) {
-    constexpr size_t ofStage = 5;
-    const auto stages = static_cast<size_t>(problem.stages());
-    if (costs.size() != 1 + ofStage * stages)
-      return module.emitError()
-             << "costs: a transfer and " << stages << " stages need "
-             << 1 + ofStage * stages << " numbers, there are " << costs.size();
-    read = {};
-    read.transferNs = costs[0];
-    for (size_t stage = 0; stage < stages; ++stage) {
-      ArrayRef<int64_t> own =
-          ArrayRef<int64_t>(costs).slice(1 + ofStage * stage, ofStage);
-      read.stages.push_back({own[0], own[1], own[2], own[3], own[4]});
-    }
-    if (Status checked = read.check(problem); !checked)
-      return module.emitError() << "costs: " << checked.error().message;
-    return success();
-  }
-
   FailureOr<schedule::Schedule>
   choose(ModuleOp module, const schedule::ScheduleProblem &problem) {
+    if (given) {
+      schedule::Schedule order = *given;
+      order.problem = problem;
+      return order;
+    }
     if (!csv.empty())
       return readCsv(module, problem);
     bool searches = kind == "auto";
@@ -104,8 +92,7 @@ struct BuildSchedule : public moe::impl::BuildScheduleBase<BuildSchedule> {
       if (failed(model))
         return failure();
       // To measure takes longer than most orders.
-      if (searches || worthNs > 0 ||
-          (schedule::usesCosts(kind) && costs.empty())) {
+      if (searches || worthNs > 0 || schedule::usesCosts(kind)) {
         FailureOr<MeasuredCosts> costs = measureCosts(
             module, problem, *model, imbalance,
             searches ? ArrayRef<int64_t>(budget) : ArrayRef<int64_t>(),
@@ -123,8 +110,6 @@ struct BuildSchedule : public moe::impl::BuildScheduleBase<BuildSchedule> {
         return failure();
       return std::move(found->schedule);
     }
-    if (!costs.empty() && failed(readCosts(module, problem, options.costs)))
-      return failure();
     Result<schedule::Schedule> order =
         schedule::generate(kind, problem, options);
     if (!order)
@@ -140,6 +125,14 @@ struct BuildSchedule : public moe::impl::BuildScheduleBase<BuildSchedule> {
     }
     return std::move(*order);
   }
+
+  std::shared_ptr<const schedule::Schedule> given;
 };
 
 } // namespace
+
+std::unique_ptr<Pass>
+moe::createBuildSchedule(const BuildScheduleOptions &options,
+                         std::shared_ptr<const schedule::Schedule> order) {
+  return std::make_unique<BuildSchedule>(options, std::move(order));
+}

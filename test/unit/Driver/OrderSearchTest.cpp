@@ -2,74 +2,17 @@
 
 #include "driver/OrderSearch.h"
 
-#include "driver/Driver.h"
+#include "test/unit/Driver/Bench.h"
 
 #include <gtest/gtest.h>
 
 #include <algorithm>
-#include <optional>
 #include <utility>
 
 using namespace moe;
 using namespace moe::driver;
 
 namespace {
-
-/// Everything is chosen, for 32 microbatches.
-PlanRequest requestOf(const std::string &model, int64_t pipeline,
-                      int64_t expert, const std::string &schedule) {
-  PlanRequest request;
-  request.modelPath = "examples/models/" + model + ".json";
-  request.layout.pipeline = pipeline;
-  request.layout.expert = expert;
-  request.layout.microbatches = 32;
-  request.layout.sequenceLength = 4096;
-  request.schedule = schedule;
-  request.partition = request.recompute = request.offload = "auto";
-  return request;
-}
-
-/// A model whose orders of steps are searched.
-struct Bench {
-  explicit Bench(PlanRequest asked) : request(std::move(asked)) {
-    Result<Inputs> read = gatherInputs(request);
-    EXPECT_TRUE(read) << read.error().message;
-    inputs.emplace(std::move(*read));
-    Result<Compiler> made = Compiler::make(*inputs);
-    EXPECT_TRUE(made) << made.error().message;
-    compiler.emplace(std::move(*made));
-    Result<OrderedTrial> ordered =
-        orderBy(*inputs, *compiler, {request.schedule});
-    EXPECT_TRUE(ordered) << ordered.error().message;
-    first = std::move(*ordered);
-  }
-
-  PlanBudget budget(double gibibytes) const {
-    return {static_cast<int64_t>(gibibytes * 0x1p30),
-            inputs->machine.reserveBytes, 0};
-  }
-
-  OrderedTrial found(const PlanBudget &budget) {
-    OrderedTrial best = first;
-    Status ended = findOrder(*inputs, *compiler, budget, best);
-    EXPECT_TRUE(ended) << ended.error().message;
-    return best;
-  }
-
-  /// What the choices for an order exceed the budget by, and take.
-  static std::pair<int64_t, int64_t> valueOf(const OrderedTrial &ordered,
-                                             const PlanBudget &budget) {
-    Result<Chosen> chosen =
-        chosenBy(*ordered.chooser, budget, optimize::Effort::fast);
-    EXPECT_TRUE(chosen) << chosen.error().message;
-    return {chosen->excessBytes, chosen->stepNs};
-  }
-
-  const PlanRequest request; ///< that `inputs` refers to
-  std::optional<Inputs> inputs;
-  std::optional<Compiler> compiler;
-  OrderedTrial first;
-};
 
 // The more memory, the more weight gradients wait. While any number did, the
 // account promised steps of 1.2 s for more memory than others of 0.95 s.

@@ -2,8 +2,7 @@
 
 #include "driver/Trials.h"
 
-#include "driver/Driver.h"
-#include "driver/OrderedTrial.h"
+#include "test/unit/Driver/Bench.h"
 
 #include <gtest/gtest.h>
 
@@ -16,14 +15,8 @@ namespace {
 /// Everything is chosen, for `zb-v` and 32 microbatches.
 driver::PlanRequest requestOf(const char *model, int64_t pipeline,
                               int64_t expert, int64_t gibibytes) {
-  driver::PlanRequest request;
-  request.modelPath = std::string("examples/models/") + model + ".json";
-  request.layout.pipeline = pipeline;
-  request.layout.expert = expert;
-  request.layout.microbatches = 32;
-  request.layout.sequenceLength = 4096;
-  request.schedule = "zb-v";
-  request.partition = request.recompute = request.offload = "auto";
+  driver::PlanRequest request =
+      driver::requestOf(model, pipeline, expert, "zb-v");
   request.budgetBytes = gibibytes << 30;
   return request;
 }

@@ -1,0 +1,84 @@
+//===- ScheduleChoiceTest.cpp - the schedule that suits choices -----------===//
+
+#include "test/unit/Driver/Bench.h"
+
+#include <gtest/gtest.h>
+
+#include <algorithm>
+
+using namespace moe;
+using namespace moe::driver;
+
+namespace {
+
+PlanAnswer planOf(const PlanRequest &request) {
+  Result<PlanAnswer> made = makePlan(request);
+  EXPECT_TRUE(made) << made.error().message;
+  return made ? std::move(*made) : PlanAnswer();
+}
+
+// Whatever promised less than it takes: a draft that is slower than the best
+// plan does not end the trial of its schedule.
+TEST(ScheduleChoice, IsNoSlowerThanAnyPublishedSchedule) {
+  PlanRequest request = requestOf("olmoe-1b-7b", 4, 4, "auto");
+  request.layout.microbatches = 16;
+  request.budgetBytes = int64_t{26} << 30;
+  const PlanAnswer best = planOf(request);
+  EXPECT_TRUE(best.plan.prediction.fits);
+  for (const char *schedule :
+       {"gpipe", "1f1b", "interleaved", "zb-1p", "zb-v", "dualpipe-v"}) {
+    request.schedule = schedule;
+    const PlanAnswer published = planOf(request);
+    EXPECT_TRUE(published.plan.prediction.fits) << schedule;
+    EXPECT_LE(best.plan.prediction.stepNs, published.plan.prediction.stepNs)
+        << schedule;
+  }
+}
+
+// Whole backwards in the order of DualPipeV hide exchanges and hold nothing for
+// weight gradients, which no published schedule does.
+TEST(ScheduleChoice, FindsOrdersBeyondThePublishedOnes) {
+  PlanRequest request = requestOf("qwen3-30b-a3b", 4, 8, "auto");
+  request.layout.microbatches = 16;
+  request.budgetBytes = int64_t{36} << 30;
+  const PlanAnswer own = planOf(request);
+  EXPECT_TRUE(own.plan.prediction.fits);
+  for (const char *schedule : {"1f1b", "interleaved", "dualpipe-v"}) {
+    request.schedule = schedule;
+    const PlanAnswer published = planOf(request);
+    EXPECT_TRUE(published.plan.prediction.fits) << schedule;
+    EXPECT_LT(static_cast<double>(own.plan.prediction.stepNs),
+              .97 * static_cast<double>(published.plan.prediction.stepNs))
+        << schedule;
+  }
+}
+
+// No published schedule has these stages.
+TEST(ScheduleChoice, OrdersWhateverStagesAreAskedFor) {
+  PlanRequest request = requestOf("olmoe-1b-7b", 4, 4, "auto");
+  request.layout.microbatches = 8;
+  request.stagesPerRank = 3;
+  request.placement = "v";
+  request.budgetBytes = int64_t{30} << 30;
+  const PlanAnswer made = planOf(request);
+  EXPECT_TRUE(made.plan.prediction.fits);
+  EXPECT_EQ(made.plan.stages.size(), 12u);
+}
+
+TEST(ScheduleChoice, NamesABudgetThatIsEnough) {
+  PlanRequest request = requestOf("olmoe-1b-7b", 4, 4, "auto");
+  request.layout.microbatches = 4;
+  request.reportsLevers = false;
+  request.budgetBytes = int64_t{9} << 30;
+  const PlanAnswer least = planOf(request);
+  ASSERT_FALSE(least.plan.prediction.fits);
+  int64_t bytes = 0;
+  for (const plan::Rank &rank : least.plan.ranks)
+    bytes = std::max(bytes, rank.arenaBytes + least.plan.machine.reserveBytes);
+  request.budgetBytes = bytes - bytes / 16;
+  EXPECT_EQ(planOf(request).plan.ranks, least.plan.ranks);
+  request.budgetBytes = bytes;
+  EXPECT_TRUE(planOf(request).plan.prediction.fits);
+}
+
+} // namespace
