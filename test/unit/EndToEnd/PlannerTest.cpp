@@ -81,6 +81,37 @@ TEST_P(Planner, FitsAndChangesNoBit) {
   }
 }
 
+// The same where the order of steps is chosen as well, published or not:
+// overlapping pairs, whole and split backwards, one or two stages a rank.
+TEST_P(Planner, ChangesNoBitWhateverTheOrder) {
+  std::mt19937 random(static_cast<uint32_t>(GetParam().size() * 5 + 1));
+  driver::PlanRequest request =
+      test::request(GetParam(), test::randomReduction(GetParam(), 8, random));
+  request.layout.pipeline = 2;
+  request.layout.expert = 2;
+  request.layout.microbatches = 4;
+  request.layout.sequenceLength = 24;
+  Result<driver::PlanAnswer> kept = driver::makePlan(request);
+  ASSERT_TRUE(kept) << kept.error().message;
+  Result<test::Outcome> expected = test::runTwice(kept->plan, 1);
+  ASSERT_TRUE(expected) << expected.error().message;
+
+  request.schedule = request.recompute = request.offload = "auto";
+  const int64_t most = test::largestArena(kept->plan),
+                reserve = kept->plan.machine.reserveBytes;
+  for (int64_t eighths : {16, 8, 7}) {
+    request.budgetBytes = reserve + most * eighths / 8;
+    Result<driver::PlanAnswer> made = driver::makePlan(request);
+    ASSERT_TRUE(made) << made.error().message;
+    SCOPED_TRACE(made->plan.schedule + " " + std::to_string(eighths));
+    EXPECT_TRUE(made->plan.prediction.fits);
+    Result<test::Outcome> got = test::runTwice(made->plan, 2);
+    ASSERT_TRUE(got) << got.error().message;
+    EXPECT_EQ(got->losses, expected->losses);
+    EXPECT_TRUE(got->gradients == expected->gradients);
+  }
+}
+
 INSTANTIATE_TEST_SUITE_P(Families, Planner, testing::ValuesIn(test::kFamilies),
                          test::familyName);
 // The other shipped configuration of a family.
