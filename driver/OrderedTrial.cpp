@@ -6,6 +6,7 @@
 #include "compiler/Cost/Cost.h"
 #include "compiler/Schedule/Generators.h"
 #include "compiler/Schedule/TorchCsv.h"
+#include "support/Words.h"
 
 #include <utility>
 #include <vector>
@@ -70,10 +71,13 @@ static Result<Chooser> makeChooser(const Inputs &inputs, Compiler &compiler,
   Result<ModelOptions> model = compiler.options(freedom.techniques);
   if (!model)
     return model.error();
-  if (Status possible = checkPins(
-          inputs.pins, static_cast<int64_t>(inputs.config.layers.size()),
-          problem.stagesPerReplica());
-      !possible)
+  const auto layers = static_cast<int64_t>(inputs.config.layers.size());
+  const int64_t stages = problem.stagesPerReplica();
+  if (layers < stages)
+    return Error{"the model has " + counted(layers, "layer") + " for " +
+                 counted(stages, "stage") +
+                 "; every stage needs a layer of its own"};
+  if (Status possible = checkPins(inputs.pins, layers, stages); !possible)
     return Error{"--pin " + possible.error().message};
   Result<std::vector<int64_t>> pins = pinBlocks(inputs.pins, *model);
   if (!pins)

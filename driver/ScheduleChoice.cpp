@@ -58,7 +58,7 @@ private:
     std::sort(candidates.begin(), candidates.end(), isBetterThan);
   }
 
-  /// Errors: that of the first schedule, where there is none.
+  /// Errors: that of any order of such stages, where no schedule has them.
   Status findPublished() {
     for (const schedule::GeneratorInfo &generator : schedule::generators()) {
       // Two copies of the model take twice its parameters and sum gradients in
@@ -82,7 +82,7 @@ private:
       return {};
     Result<Candidate> unit = searchForUnitCosts(inputs, compiler, budget);
     if (!unit)
-      return *failure;
+      return unit.error();
     published.push_back(unit->ordered);
     candidates.push_back(std::move(*unit));
     return {};

@@ -14,7 +14,7 @@ namespace moe::driver {
 /// orders that a search finds for what choices cost, the best that fits by what
 /// the plans say. Orders are tried by what the account promises of them, as
 /// long as that is not longer than the best plan. `writes`: the files that were
-/// asked for besides the plan. The error is that of the first schedule where
+/// asked for besides the plan. The error is that of the first order where
 /// none can be planned.
 Result<PlanAnswer> chooseSchedule(const Inputs &inputs, Compiler &compiler,
                                   bool writes);
