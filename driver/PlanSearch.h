@@ -21,12 +21,13 @@ struct Trial {
   std::vector<int64_t> searchedBytes = {};
   /// Above 0: fails early where the schedule alone takes as long as this.
   int64_t worthNs = 0;
-  /// Of schedules that go by costs: these instead of those of its stages; no
-  /// stages: those.
+  /// What orderBy() makes an order for where the schedule goes by costs; no
+  /// stages: those of the cut with everything kept.
   schedule::Costs costs = {};
   /// The same: schedule::GeneratorOptions::mostPending.
   int64_t mostPending = schedule::kAnyPending;
-  /// This order of steps, whatever the schedule's is; null: that.
+  /// What drafts have whatever else stands here; null: what the schedule makes
+  /// of their own stages.
   std::shared_ptr<const schedule::Schedule> order = nullptr;
 };
 

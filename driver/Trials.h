@@ -10,10 +10,9 @@
 namespace moe::driver {
 
 /// The plan of a trial, with what the request leaves to the planner; where
-/// nothing fits, the one that needs least. The search over orders of steps goes
-/// by what stages keep: it is given choices. Schedules that go by costs are
-/// made again for what the stages of a plan cost, as long as that gives a
-/// better one. `writes`: the files that were asked for besides the plan.
+/// nothing fits, the one that needs least. Schedules that go by costs are made
+/// again for what the stages of a plan cost, as long as that gives a better
+/// one. `writes`: the files that were asked for besides the plan.
 Result<PlanAnswer> planTrial(const Inputs &inputs, Compiler &compiler,
                              const Trial &trial, bool writes);
 

@@ -51,7 +51,8 @@ struct ModelOptions {
   int64_t boundaryBytes = 0;      ///< of what blocks hand on
   double hostBytesPerNs = 0;      ///< of a copy to the host, by itself
   /// Of the shorter of a forward and a backward, what both take less when they
-  /// run interleaved: of the kind with the most blocks.
+  /// run interleaved: of up to four blocks in a row of the kind with the most.
+  /// The backward counts as its halves where others are split.
   double overlapShare = 0;
 };
 
