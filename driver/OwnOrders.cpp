@@ -96,8 +96,7 @@ std::vector<Candidate> searchFrom(const Inputs &inputs, Compiler &compiler,
   std::iota(improving.begin(), improving.end(), 0);
   std::vector<std::string> origins;
   for (const Candidate &seed : seeds)
-    origins.push_back("an order of its own, for choices like those of " +
-                      seed.origin);
+    origins.push_back("a search from " + seed.origin);
   for (int round = 0; round < kMostRounds; ++round) {
     std::vector<Search> searches;
     for (size_t seed : improving)

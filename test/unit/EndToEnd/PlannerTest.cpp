@@ -36,6 +36,16 @@ driver::PlanRequest published(const std::string &model, int64_t pipeline,
   return request;
 }
 
+/// A random model of the family that runs in no time, on two by two ranks.
+driver::PlanRequest small(const std::string &family, std::mt19937 &random) {
+  driver::PlanRequest request =
+      test::request(family, test::randomReduction(family, 8, random));
+  request.layout.pipeline = request.layout.expert = 2;
+  request.layout.microbatches = 4;
+  request.layout.sequenceLength = 24;
+  return request;
+}
+
 } // namespace
 
 class Planner : public testing::TestWithParam<std::string> {};
@@ -45,12 +55,7 @@ class Planner : public testing::TestWithParam<std::string> {};
 TEST_P(Planner, FitsAndChangesNoBit) {
   std::mt19937 random(static_cast<uint32_t>(GetParam().size() * 17 + 3));
   for (const char *schedule : {"1f1b", "zb-h1", "dualpipe-v", "dualpipe"}) {
-    driver::PlanRequest request =
-        test::request(GetParam(), test::randomReduction(GetParam(), 8, random));
-    request.layout.pipeline = 2;
-    request.layout.expert = 2;
-    request.layout.microbatches = 4;
-    request.layout.sequenceLength = 24;
+    driver::PlanRequest request = small(GetParam(), random);
     request.schedule = schedule;
     Result<driver::PlanAnswer> kept = driver::makePlan(request);
     ASSERT_TRUE(kept) << kept.error().message;
@@ -85,12 +90,7 @@ TEST_P(Planner, FitsAndChangesNoBit) {
 // overlapping pairs, whole and split backwards, one or two stages a rank.
 TEST_P(Planner, ChangesNoBitWhateverTheOrder) {
   std::mt19937 random(static_cast<uint32_t>(GetParam().size() * 5 + 1));
-  driver::PlanRequest request =
-      test::request(GetParam(), test::randomReduction(GetParam(), 8, random));
-  request.layout.pipeline = 2;
-  request.layout.expert = 2;
-  request.layout.microbatches = 4;
-  request.layout.sequenceLength = 24;
+  driver::PlanRequest request = small(GetParam(), random);
   Result<driver::PlanAnswer> kept = driver::makePlan(request);
   ASSERT_TRUE(kept) << kept.error().message;
   Result<test::Outcome> expected = test::runTwice(kept->plan, 1);
