@@ -40,9 +40,10 @@ public:
     sortCandidates();
     for (const Candidate &candidate : candidates)
       tryToFit(candidate);
-    if (!best)
+    const bool isLeast = !best;
+    if (isLeast)
       findLeast();
-    return finish();
+    return finish(isLeast);
   }
 
 private:
@@ -109,7 +110,7 @@ private:
             seeds.push_back(std::move(*seed));
       for (Candidate &found :
            searchFrom(inputs, compiler, smaller, std::move(seeds)))
-        if (isNew(found))
+        if (isNew(found)) // before choices are made for it
           addNew(candidateOf(std::move(found.ordered), budget,
                              std::move(found.origin)));
     }
@@ -195,15 +196,15 @@ private:
       inputs.request.onProgress(count, 0, what);
   }
 
-  Result<PlanAnswer> finish() {
+  /// `isLeast`: the best is what needs least, whether it fits or not.
+  Result<PlanAnswer> finish(bool isLeast) {
     if (!best)
       return *failure;
     if (writes) {
       const TrialPlanner writer(inputs, compiler, true, {});
       const Prepared prepared = preparedOf(*taken);
-      Status written = best->plan.prediction.fits
-                           ? statusOf(writer.fitting(prepared))
-                           : statusOf(writer.least(prepared));
+      Status written = isLeast ? statusOf(writer.least(prepared))
+                               : statusOf(writer.fitting(prepared));
       MOE_RETURN_IF_ERROR(std::move(written));
     }
     std::string note =

@@ -1,10 +1,12 @@
 //===- ScheduleChoiceTest.cpp - the schedule that suits choices -----------===//
 
+#include "support/Files.h"
 #include "test/unit/Driver/Bench.h"
 
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <cstdio>
 #include <initializer_list>
 
 using namespace moe;
@@ -79,7 +81,11 @@ TEST(ScheduleChoice, NamesABudgetThatIsEnough) {
   request.budgetBytes = bytes - bytes / 16;
   EXPECT_EQ(planOf(request).plan.ranks, least.plan.ranks);
   request.budgetBytes = bytes;
+  // The files come with it, however it was found.
+  request.schedulePath = testing::TempDir() + "enough.csv";
   EXPECT_TRUE(planOf(request).plan.prediction.fits);
+  EXPECT_TRUE(readFile(request.schedulePath));
+  std::remove(request.schedulePath.c_str());
 }
 
 } // namespace
