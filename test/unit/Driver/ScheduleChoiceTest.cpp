@@ -68,24 +68,29 @@ TEST(ScheduleChoice, OrdersWhateverStagesAreAskedFor) {
   EXPECT_EQ(made.plan.stages.size(), 12u);
 }
 
+// On one rank nothing but the plan that needs least fits that much. The files
+// come with it all the same.
 TEST(ScheduleChoice, NamesABudgetThatIsEnough) {
-  PlanRequest request = requestOf("olmoe-1b-7b", 4, 4, "auto");
-  request.layout.microbatches = 4;
-  request.reportsLevers = false;
-  request.budgetBytes = int64_t{9} << 30;
-  const PlanAnswer least = planOf(request);
-  ASSERT_FALSE(least.plan.prediction.fits);
-  int64_t bytes = 0;
-  for (const plan::Rank &rank : least.plan.ranks)
-    bytes = std::max(bytes, rank.arenaBytes + least.plan.machine.reserveBytes);
-  request.budgetBytes = bytes - bytes / 16;
-  EXPECT_EQ(planOf(request).plan.ranks, least.plan.ranks);
-  request.budgetBytes = bytes;
-  // The files come with it, however it was found.
-  request.schedulePath = testing::TempDir() + "enough.csv";
-  EXPECT_TRUE(planOf(request).plan.prediction.fits);
-  EXPECT_TRUE(readFile(request.schedulePath));
-  std::remove(request.schedulePath.c_str());
+  for (int64_t pipeline : {4, 1}) {
+    SCOPED_TRACE(pipeline);
+    PlanRequest request = requestOf("olmoe-1b-7b", pipeline, 4, "auto");
+    request.layout.microbatches = 4;
+    request.reportsLevers = false;
+    request.budgetBytes = int64_t{9} << 30;
+    const PlanAnswer least = planOf(request);
+    ASSERT_FALSE(least.plan.prediction.fits);
+    int64_t bytes = 0;
+    for (const plan::Rank &rank : least.plan.ranks)
+      bytes =
+          std::max(bytes, rank.arenaBytes + least.plan.machine.reserveBytes);
+    request.budgetBytes = bytes - bytes / 16;
+    EXPECT_EQ(planOf(request).plan.ranks, least.plan.ranks);
+    request.budgetBytes = bytes;
+    request.schedulePath = testing::TempDir() + "enough.csv";
+    EXPECT_TRUE(planOf(request).plan.prediction.fits);
+    EXPECT_TRUE(readFile(request.schedulePath));
+    std::remove(request.schedulePath.c_str());
+  }
 }
 
 } // namespace
