@@ -7,6 +7,8 @@
 #include "compiler/Schedule/Interleave.h"
 #include "passes/Policies/KindBench.h"
 
+#include <algorithm>
+#include <array>
 #include <cstdint>
 #include <map>
 #include <optional>
@@ -153,6 +155,23 @@ ArrayRef<BlockOp> findRow(ArrayRef<BlockOp> blocks, ArrayRef<int64_t> kinds,
 /// have several.
 constexpr size_t kLayersOfPair = 4;
 
+/// What a stream works for the ways of a stage.
+schedule::BlockWork workOf(const plan::Stage &stage, plan::Stream stream) {
+  std::array<int64_t, plan::kPhaseCount> ns{};
+  bool isWhole = false, isSplit = false;
+  for (const plan::Program &program : stage.programs) {
+    isWhole |= program.phase == plan::Phase::backward;
+    isSplit |= program.phase == plan::Phase::backward_input;
+    for (const plan::Op &op : program.ops)
+      if (op.stream == stream)
+        ns[static_cast<size_t>(program.phase)] += op.timeNs;
+  }
+  const auto [forward, whole, inputGrad, weightGrad] = ns;
+  const int64_t halves = inputGrad + weightGrad;
+  return {forward,
+          isWhole && isSplit ? std::min(whole, halves) : whole + halves};
+}
+
 /// See ModelOptions. `stage`: of blocks with all ways backward. Pairs have
 /// whole backwards; where others are split, all are counted as their halves.
 double overlapShareOf(const plan::Stage &stage, bool isSplit) {
@@ -218,6 +237,10 @@ FailureOr<ModelOptions> moe::findModelOptions(ModuleOp module,
     }
     BlockOptions told = bench.tell(*whole, found);
     told.figures.isLayer = isDecoder(block);
+    told.works = {workOf(*whole, plan::Stream::compute),
+                  workOf(*whole, plan::Stream::expert_communication)};
+    told.works.compute.isLayer = told.works.exchange.isLayer =
+        told.figures.isLayer;
     BlockBench::Output output = bench.output();
     told.output = told.figures.isLayer ? output.part : output.planName;
     options.kinds.push_back(std::move(told));

@@ -3,6 +3,7 @@
 
 #include "compiler/Export/IR/StagePrograms.h"
 #include "compiler/Optimize/Partition.h"
+#include "compiler/Schedule/WorkBound.h"
 
 #include <string>
 #include <vector>
@@ -28,6 +29,12 @@ struct BlockTimes {
   int64_t inputGradNs = 0, weightGradNs = 0; ///< of a split backward
 };
 
+/// What a block takes of both streams in any case: of the ways backward, that
+/// which takes least, everything kept.
+struct BlockWorks {
+  schedule::BlockWork compute, exchange;
+};
+
 /// A kind of block: blocks of one kind differ in names only. The layer below
 /// the head is of a kind of its own.
 struct BlockOptions {
@@ -39,6 +46,7 @@ struct BlockOptions {
   /// Where it is the last of its stage: nothing fills the gaps that its
   /// exchanges leave.
   BlockTimes last;
+  BlockWorks works;
   /// Held from a split backward to the gradients of weights, everything kept.
   int64_t weightGradBytes = 0;
 };
