@@ -38,6 +38,11 @@ Result<Attempt> Attempts::make(Result<Chosen> chosen, int64_t bytes) const {
                  *accountNs};
 }
 
+Result<Attempt> Attempts::makeLeast(Result<Chosen> chosen) const {
+  const int64_t bytes = chosen ? chosen->largestPeakBytes() : 0;
+  return make(std::move(chosen), bytes);
+}
+
 Result<Taken> Attempts::finish(const Attempt &attempt, Certainty certainty) {
   Result<PlanAnswer> answer = attempt.draft.finish();
   if (!answer)

@@ -54,6 +54,8 @@ public:
 
   /// The draft of what was chosen, laid out for `bytes`.
   Result<Attempt> make(Result<Chosen> chosen, int64_t bytes) const;
+  /// The same, laid out for what it needs by its account.
+  Result<Attempt> makeLeast(Result<Chosen> chosen) const;
   /// Simulates and checks the plan of an attempt. To be called once for each.
   static Result<Taken> finish(const Attempt &attempt, Certainty certainty);
   /// What is answered with a plan: it is about the whole budget, whatever it

@@ -34,6 +34,10 @@ std::string joined(const std::vector<int64_t> &numbers) {
   return text;
 }
 
+std::string gapText(int64_t ns, int64_t boundNs) {
+  return percent(static_cast<double>(ns) / static_cast<double>(boundNs) - 1);
+}
+
 /// How far the plan of these choices is from the bound.
 plan::Assumption gapOf(const Chooser &chooser, const Chosen &chosen,
                        const std::vector<int64_t> &capacityBytes,
@@ -41,9 +45,7 @@ plan::Assumption gapOf(const Chooser &chooser, const Chosen &chosen,
   const optimize::StepBound bound = chooser.bound(chosen, capacityBytes);
   const int64_t boundNs = std::max<int64_t>(1, bound.ns);
   return {"policies.gap_to_bound",
-          percent(static_cast<double>(std::max(accountNs, boundNs)) /
-                      static_cast<double>(boundNs) -
-                  1),
+          gapText(std::max(accountNs, boundNs), boundNs),
           std::string("by how much the step, with what its programs take, is "
                       "longer than the proven bound for ") +
               (bound.isOfAllCuts ? "all cuts of the model" : "these stages") +
@@ -52,6 +54,15 @@ plan::Assumption gapOf(const Chooser &chooser, const Chosen &chosen,
 }
 
 } // namespace
+
+plan::Assumption gapOfAnyOrder(const Chooser &chooser, const plan::Plan &plan) {
+  return {"schedule.gap_to_bound",
+          gapText(plan.prediction.stepNs,
+                  std::max<int64_t>(1, chooser.leastNsOfAnyOrder())),
+          "by how much the simulated step is longer than the proven bound for "
+          "all orders of steps and all cuts of the model, however much memory: "
+          "what a rank has to compute, or to exchange"};
+}
 
 void describe(const std::shared_ptr<const Chooser> &chooser, int64_t whole,
               const Chosen &chosen, int64_t accountNs, Certainty certainty,

@@ -30,4 +30,8 @@ void describe(const std::shared_ptr<const Chooser> &chooser, int64_t whole,
               const Chosen &chosen, int64_t accountNs, Certainty certainty,
               PlanAnswer &answer);
 
+/// By how much the step of a plan that `chooser` chose for is longer than that
+/// of any order of steps has to be.
+plan::Assumption gapOfAnyOrder(const Chooser &chooser, const plan::Plan &plan);
+
 } // namespace moe::driver

@@ -441,6 +441,22 @@ Chooser::rankNs(const std::vector<schedule::StageCosts> &stages) const {
   return largestAlike(sums);
 }
 
+int64_t Chooser::leastNsOfAnyOrder() const {
+  const schedule::ScheduleProblem &steps = costs.order.problem;
+  int64_t most = 0;
+  for (schedule::BlockWork BlockWorks::*stream :
+       {&BlockWorks::compute, &BlockWorks::exchange}) {
+    std::vector<schedule::BlockWork> works;
+    for (int64_t kind : costs.options.blocks)
+      works.push_back(costs.options.kinds[static_cast<size_t>(kind)].works.*
+                      stream);
+    most = std::max(most, schedule::leastNsOfAnyOrder(works, steps.ranks,
+                                                      steps.microbatches,
+                                                      steps.replicas()));
+  }
+  return most;
+}
+
 /// Of what a rank takes, how far from a quick bound it may be for that to tell
 /// enough.
 static constexpr int64_t kCloseEnough = 500;

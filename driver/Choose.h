@@ -139,6 +139,10 @@ public:
   optimize::StepBound bound(const Chosen &chosen,
                             const std::vector<int64_t> &capacityBytes) const;
 
+  /// What the steps of a plan take at least, in whatever order and however the
+  /// model is cut, with as many copies of it; no memory is too little.
+  int64_t leastNsOfAnyOrder() const;
+
   /// See OrderCosts.
   Result<int64_t>
   stepNs(const std::vector<int64_t> &counts,
@@ -280,5 +284,11 @@ Result<PlanAnswer> leastPlan(const std::shared_ptr<const Chooser> &chooser,
                              const PlanBudget &budget, bool writes,
                              const MakeDraft &make,
                              const OnProgress &onProgress);
+
+/// What the largest rank of the first draft of that plan needs, reserve left
+/// out: enough, and rarely more than half a percent above the least.
+Result<int64_t> leastArenaBytes(const std::shared_ptr<const Chooser> &chooser,
+                                const PlanBudget &budget,
+                                const MakeDraft &make);
 
 } // namespace moe::driver

@@ -20,6 +20,7 @@
 #include "llvm/Support/raw_ostream.h"
 
 #include <map>
+#include <mutex>
 #include <optional>
 #include <tuple>
 
@@ -301,6 +302,7 @@ struct Compiler::State {
   OwningOpRef<ModuleOp> module; ///< differentiated blocks
   model::ParameterCounts counts;
   std::vector<std::string> remarks; ///< of the passes up to there
+  std::mutex measuring;
   std::vector<std::pair<Techniques, ModelOptions>> known;
   std::optional<Staged> staged; ///< for the draft before
   PlacedRanks placed;           ///< by the draft before
@@ -321,6 +323,7 @@ Result<Compiler> Compiler::make(const Inputs &inputs) {
 }
 
 Result<ModelOptions> Compiler::options(Techniques techniques) {
+  const std::lock_guard<std::mutex> lock(state->measuring);
   for (const auto &[measured, found] : state->known)
     if (measured == techniques)
       return found;

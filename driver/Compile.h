@@ -30,6 +30,7 @@ public:
   ~Compiler();
 
   /// How the blocks of the model can be treated; measured once for equal ones.
+  /// May be asked at the same time, by others that ask for nothing else.
   Result<ModelOptions> options(Techniques techniques);
 
   /// Makes a plan for a budget, reserve included, as far as its arenas. Its

@@ -6,7 +6,6 @@
 #include "driver/Levers.h"
 #include "driver/ScheduleChoice.h"
 #include "driver/Trials.h"
-#include "support/Words.h"
 
 #include <utility>
 
@@ -21,17 +20,6 @@ Result<PlanAnswer> makePlan(const PlanRequest &request) {
   Result<Inputs> inputs = gatherInputs(request);
   if (!inputs)
     return inputs.error();
-  model::ModelConfig &config = inputs->config;
-  std::vector<std::string> notes = config.notes;
-  if (!request.mtp && !config.mtpLayers.empty()) {
-    notes.push_back("the configuration has " +
-                    counted(static_cast<int64_t>(config.mtpLayers.size()),
-                            "multi-token prediction module") +
-                    ", which the plan leaves out; --mtp on plans " +
-                    (config.mtpLayers.size() == 1 ? "it" : "them"));
-    config.mtpLayers.clear();
-  }
-
   Result<Compiler> compiler = Compiler::make(*inputs);
   if (!compiler)
     return compiler.error();
@@ -52,6 +40,7 @@ Result<PlanAnswer> makePlan(const PlanRequest &request) {
     answer->plan.assumptions.push_back(std::exchange(answer->findGap, {})());
   if (!answer->plan.prediction.fits)
     describeLeastBudget(request, answer->plan);
+  const std::vector<std::string> &notes = inputs->config.notes;
   answer->notes.insert(answer->notes.begin(), notes.begin(), notes.end());
   return answer;
 }

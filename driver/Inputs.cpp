@@ -6,6 +6,7 @@
 #include "compiler/Optimize/PolicyText.h"
 #include "compiler/Schedule/Generators.h"
 #include "compiler/Schedule/TorchCsv.h"
+#include "support/Words.h"
 
 #include <algorithm>
 #include <variant>
@@ -176,6 +177,18 @@ Result<model::ModelConfig> readModel(const PlanRequest &request) {
   return config;
 }
 
+/// Leaves out what the request does not plan, with a note.
+void leaveOutModules(const PlanRequest &request, model::ModelConfig &config) {
+  if (request.mtp || config.mtpLayers.empty())
+    return;
+  config.notes.push_back("the configuration has " +
+                         counted(static_cast<int64_t>(config.mtpLayers.size()),
+                                 "multi-token prediction module") +
+                         ", which the plan leaves out; --mtp on plans " +
+                         (config.mtpLayers.size() == 1 ? "it" : "them"));
+  config.mtpLayers.clear();
+}
+
 } // namespace
 
 Result<Inputs> readInputs(const PlanRequest &request) {
@@ -229,6 +242,7 @@ Result<Inputs> gatherInputs(const PlanRequest &request) {
   }
   if (isCsv(request.schedule))
     MOE_RETURN_IF_ERROR(readStructure(*inputs));
+  leaveOutModules(request, inputs->config);
   return inputs;
 }
 

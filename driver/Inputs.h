@@ -47,6 +47,8 @@ struct Inputs {
 Result<Inputs> readInputs(const PlanRequest &request);
 
 /// The same, and checks whatever else can be checked before the model is built.
+/// Without the modules that are not planned, which a note of the configuration
+/// says.
 Result<Inputs> gatherInputs(const PlanRequest &request);
 
 } // namespace moe::driver

@@ -44,8 +44,7 @@ public:
 
 private:
   Status consider(Result<Chosen> chosen) {
-    const int64_t bytes = chosen ? chosen->largestPeakBytes() : 0;
-    Result<Attempt> made = attempts.make(std::move(chosen), bytes);
+    Result<Attempt> made = attempts.makeLeast(std::move(chosen));
     if (!made)
       return made.error();
     last = std::make_shared<const Attempt>(std::move(*made));
@@ -90,6 +89,18 @@ Result<PlanAnswer> leastPlan(const std::shared_ptr<const Chooser> &chooser,
   if (!taken)
     return taken.error();
   return attempts.answer(std::move(*taken), writes);
+}
+
+Result<int64_t> leastArenaBytes(const std::shared_ptr<const Chooser> &chooser,
+                                const PlanBudget &budget,
+                                const MakeDraft &make) {
+  const OnProgress none;
+  const Attempts attempts(chooser, budget, make, none);
+  Result<Attempt> first =
+      attempts.makeLeast(chooser->choose(attempts.roomOf(0)));
+  if (!first)
+    return first.error();
+  return first->arenaBytes();
 }
 
 } // namespace moe::driver

@@ -4,6 +4,7 @@
 
 #include "compiler/Schedule/Generators.h"
 #include "driver/Arguments.h"
+#include "driver/Trials.h"
 #include "support/Parallel.h"
 
 #include <algorithm>
@@ -108,6 +109,17 @@ std::vector<Lever> leversOf(const PlanRequest &request,
   return levers;
 }
 
+/// The least budget of a request for one schedule, reserve included.
+Result<int64_t> leastBudgetOf(const PlanRequest &request) {
+  Result<Inputs> inputs = gatherInputs(request);
+  if (!inputs)
+    return inputs.error();
+  Result<Compiler> compiler = Compiler::make(*inputs);
+  if (!compiler)
+    return compiler.error();
+  return driver::leastBudgetOf(*inputs, *compiler, {request.schedule});
+}
+
 } // namespace
 
 int64_t leastBudget(const plan::Plan &plan) {
@@ -153,14 +165,15 @@ void describeLeastBudget(const PlanRequest &request, plan::Plan &plan) {
     auto report = [&](size_t done) {
       if (request.onProgress)
         request.onProgress(done, levers.size(),
-                           "does not fit; least budgets of other requests");
+                           "needs " + sizeText(leastBudget(plan)) +
+                               "; least budgets of other requests");
     };
     report(0);
     inParallel(
         levers.size(), jobsOrDefault(request.jobs),
         [&](size_t number) {
-          if (Result<PlanAnswer> made = makePlan(levers[number].request))
-            budgets[number] = leastBudget(made->plan);
+          if (Result<int64_t> bytes = leastBudgetOf(levers[number].request))
+            budgets[number] = *bytes;
         },
         report);
     for (size_t i = 0; i < levers.size(); ++i)

@@ -22,8 +22,8 @@ int64_t leastBudgetWithShardedOptimizer(const plan::Plan &plan);
 /// would fit, with the rank and op that need it, as `policies.least_budget`;
 /// and where the request asks for levers, one `policies.lever.*` for each
 /// change of the request that the model admits, with the least budget of the
-/// plan that is made of it, if that is less. Sizes are rounded up: planning
-/// with what is printed fits.
+/// plan that is drafted of it, if that is less. Sizes are rounded up:
+/// planning with what is printed fits.
 void describeLeastBudget(const PlanRequest &request, plan::Plan &plan);
 
 } // namespace moe::driver

@@ -75,10 +75,7 @@ public:
     const Stages even = evened(given);
     for (const Stages &stages : {given, even, halfway(given, even)})
       tryPending(stages, 0, kPending.size());
-    const schedule::ScheduleProblem &steps = first.chooser->steps().problem;
-    const bool areMany = 3 * steps.stages() * steps.microbatches > kManyActions;
-    const int rounds = areMany ? kMostRoundsOfMany : kMostRounds;
-    for (int round = 0; round < rounds; ++round) {
+    for (int round = 0; round < mostRounds(); ++round) {
       auto next = std::min_element(
           orders.begin(), orders.end(), [](const Known &a, const Known &b) {
             return std::pair(a.isDone, a.value) < std::pair(b.isDone, b.value);
@@ -98,6 +95,15 @@ public:
 private:
   /// What choices exceed the budget by, and what they take.
   using Value = std::pair<int64_t, int64_t>;
+
+  int mostRounds() const {
+    // What needs least was among the first, or next to it.
+    if (budget.wholeBytes == 0)
+      return 0;
+    const schedule::ScheduleProblem &steps = first.chooser->steps().problem;
+    const bool areMany = 3 * steps.stages() * steps.microbatches > kManyActions;
+    return areMany ? kMostRoundsOfMany : kMostRounds;
+  }
 
   struct Known {
     schedule::Schedule steps;

@@ -19,8 +19,8 @@ Result<Chosen> chosenBy(const Chooser &chooser, const PlanBudget &budget,
 /// that fit: what an order saves by late weight gradients it costs in what they
 /// hold till then. Tried are, whatever the budget, orders for stages as they
 /// are given, for even ones and halfway, with few to any number of weight
-/// gradients waiting; then, as long as that gives a better one, orders for what
-/// the best choices cost.
+/// gradients waiting; then, within a budget and as long as that gives a better
+/// one, orders for what the best choices cost.
 Status findOrder(const Inputs &inputs, Compiler &compiler,
                  const PlanBudget &budget, OrderedTrial &best);
 

@@ -90,7 +90,7 @@ std::vector<Candidate> searchFrom(const Inputs &inputs, Compiler &compiler,
   struct Search {
     size_t seed = 0; ///< that it may improve
     schedule::Structure structure;
-    std::optional<schedule::Schedule> found;
+    std::optional<Candidate> found;
   };
   std::vector<size_t> improving(seeds.size());
   std::iota(improving.begin(), improving.end(), 0);
@@ -106,23 +106,23 @@ std::vector<Candidate> searchFrom(const Inputs &inputs, Compiler &compiler,
     inParallel(
         searches.size(), jobsOrDefault(inputs.request.jobs), [&](size_t index) {
           Search &search = searches[index];
+          const Chooser &chooser = *seeds[search.seed].ordered.chooser;
           Result<schedule::SearchResult> result = schedule::searchSchedule(
               {&search.structure, 1}, {kSearchEffort, false});
-          if (result)
-            search.found = std::move(result->schedule);
+          if (!result || result->schedule.ranks == chooser.steps().ranks)
+            return;
+          Result<Candidate> next = candidateFor(inputs, compiler, budget,
+                                                std::move(result->schedule),
+                                                origins[search.seed], &chooser);
+          if (next)
+            search.found = std::move(*next);
         });
     improving.clear();
     for (Search &search : searches) {
       Candidate &best = seeds[search.seed];
-      const Chooser &chooser = *best.ordered.chooser;
-      if (!search.found || search.found->ranks == chooser.steps().ranks)
+      if (!search.found || search.found->value() >= best.value())
         continue;
-      Result<Candidate> next =
-          candidateFor(inputs, compiler, budget, std::move(*search.found),
-                       origins[search.seed], &chooser);
-      if (!next || next->value() >= best.value())
-        continue;
-      best = std::move(*next);
+      best = std::move(*search.found);
       improving.push_back(search.seed);
     }
   }

@@ -43,7 +43,8 @@ Result<schedule::Structure> structureOf(const Inputs &inputs,
 
 /// For each seed an order that the search finds for what its choices cost, then
 /// one for what the choices for that cost, and so on while the account promises
-/// better ones; the seed itself where none is better.
+/// better ones; the seed itself where none is better. What is searched for
+/// different seeds at the same time must share nothing (Chooser::make()).
 std::vector<Candidate> searchFrom(const Inputs &inputs, Compiler &compiler,
                                   const PlanBudget &budget,
                                   std::vector<Candidate> seeds);

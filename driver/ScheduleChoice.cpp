@@ -3,12 +3,15 @@
 #include "driver/ScheduleChoice.h"
 
 #include "compiler/Schedule/Generators.h"
+#include "driver/ChoiceNotes.h"
 #include "driver/OwnOrders.h"
 #include "driver/TrialPlanner.h"
+#include "support/Parallel.h"
 #include "support/Words.h"
 
 #include <algorithm>
 #include <array>
+#include <functional>
 #include <optional>
 #include <string>
 #include <utility>
@@ -59,6 +62,26 @@ private:
     std::sort(candidates.begin(), candidates.end(), isBetterThan);
   }
 
+  /// Makes some that share nothing at the same time, and leaves out those that
+  /// cannot be.
+  std::vector<Candidate>
+  candidatesOf(size_t count, const std::string &progress,
+               const std::function<Result<Candidate>(size_t)> &make) {
+    std::vector<Result<Candidate>> made(count, Error());
+    auto report = [&](size_t done) { tellOf(progress, done); };
+    report(0);
+    inParallel(
+        count, jobsOrDefault(inputs.request.jobs),
+        [&](size_t number) { made[number] = make(number); }, report);
+    std::vector<Candidate> found;
+    for (Result<Candidate> &each : made)
+      if (each)
+        found.push_back(std::move(*each));
+      else if (!failure)
+        failure = each.error();
+    return found;
+  }
+
   /// Errors: that of any order of such stages, where no schedule has them.
   Status findPublished() {
     for (const schedule::GeneratorInfo &generator : schedule::generators()) {
@@ -66,19 +89,23 @@ private:
       // two halves: for those who ask for it.
       if (generator.placement == schedule::Placement::bidirectional)
         continue;
-      const std::string name(generator.name);
-      tellOf("orders weighed; next " + name, weighed++);
-      Result<Prepared> prepared = planner.prepare({name});
-      Result<Candidate> candidate =
-          prepared ? candidateOf(prepared->ordered, budget, name)
-                   : Result<Candidate>(prepared.error());
-      if (candidate) {
-        candidates.push_back(std::move(*candidate));
-        published.push_back(std::move(prepared->first));
-      } else if (!failure) {
-        failure = candidate.error();
-      }
+      Result<OrderedTrial> first =
+          orderBy(inputs, compiler, {std::string(generator.name)});
+      if (first)
+        published.push_back(std::move(*first));
+      else if (!failure)
+        failure = first.error();
     }
+    candidates =
+        candidatesOf(published.size(), "published orders made for the budget",
+                     [&](size_t number) -> Result<Candidate> {
+                       const OrderedTrial &first = published[number];
+                       Result<Prepared> prepared = planner.prepare(first);
+                       if (!prepared)
+                         return prepared.error();
+                       return candidateOf(std::move(prepared->ordered), budget,
+                                          first.trial.schedule);
+                     });
     if (!candidates.empty())
       return {};
     Result<Candidate> unit = searchForUnitCosts(inputs, compiler, budget);
@@ -98,16 +125,19 @@ private:
     addWhole();
     const std::vector<Candidate> starts = candidates;
     const int64_t leastNs = leastOf(starts);
+    std::vector<const Candidate *> worthIt;
+    for (const Candidate &start : starts)
+      if (start.promised.stepNs / kMostTimes <= leastNs)
+        worthIt.push_back(&start);
     for (int64_t less : kLess) {
       PlanBudget smaller = budget;
       smaller.wholeBytes -= budget.wholeBytes * less / kLessOf;
+      std::vector<Candidate> seeds = candidatesOf(
+          worthIt.size(), "starts of the search weighed", [&](size_t number) {
+            const Candidate &start = *worthIt[number];
+            return candidateOf(start.ordered, smaller, start.origin);
+          });
       tellOf("orders weighed; next those of the search", candidates.size());
-      std::vector<Candidate> seeds;
-      for (const Candidate &start : starts)
-        if (start.promised.stepNs / kMostTimes <= leastNs)
-          if (Result<Candidate> seed =
-                  candidateOf(start.ordered, smaller, start.origin))
-            seeds.push_back(std::move(*seed));
       for (Candidate &found :
            searchFrom(inputs, compiler, smaller, std::move(seeds)))
         if (isNew(found)) // before choices are made for it
@@ -118,10 +148,17 @@ private:
 
   /// The published ones with whole backwards.
   void addWhole() {
-    const std::vector<Candidate> split = candidates;
-    for (const Candidate &each : split)
+    std::vector<const Candidate *> split;
+    for (const Candidate &each : candidates)
       if (schedule::splitsBackwards(each.ordered.chooser->steps()))
-        addNew(withWholeBackwards(inputs, compiler, budget, each));
+        split.push_back(&each);
+    for (Candidate &whole :
+         candidatesOf(split.size(), "orders with whole backwards made",
+                      [&](size_t number) {
+                        return withWholeBackwards(inputs, compiler, budget,
+                                                  *split[number]);
+                      }))
+      addNew(std::move(whole));
   }
 
   static int64_t leastOf(const std::vector<Candidate> &all) {
@@ -216,6 +253,9 @@ private:
         " is the best by its own simulation";
     best->notes.push_back(note);
     best->plan.assumptions.push_back({"schedule", "auto", std::move(note)});
+    if (!isLeast)
+      best->plan.assumptions.push_back(
+          gapOfAnyOrder(*taken->ordered.chooser, best->plan));
     return std::move(*best);
   }
 
@@ -234,7 +274,7 @@ private:
   std::optional<Error> failure; ///< the first
   std::optional<PlanAnswer> best;
   const Candidate *taken = nullptr; ///< that `best` is of
-  size_t weighed = 0, plans = 0;
+  size_t plans = 0;
 };
 
 } // namespace

@@ -40,11 +40,8 @@ TrialPlanner::TrialPlanner(const Inputs &inputs, Compiler &compiler,
       writes(writes && (!inputs.request.irPath.empty() ||
                         !inputs.request.schedulePath.empty())) {}
 
-Result<Prepared> TrialPlanner::prepare(const Trial &trial) const {
-  Result<OrderedTrial> first = orderBy(inputs, compiler, trial, nullptr);
-  if (!first)
-    return first.error();
-  Prepared prepared{*first, std::move(*first)};
+Result<Prepared> TrialPlanner::prepare(OrderedTrial first) const {
+  Prepared prepared{first, std::move(first)};
   if (budget.wholeBytes > budget.reserveBytes)
     MOE_RETURN_IF_ERROR(findOrder(inputs, compiler, budget, prepared.ordered));
   return prepared;
@@ -96,15 +93,29 @@ TrialPlanner::fitting(const Prepared &prepared) const {
 }
 
 Result<PlanAnswer> TrialPlanner::least(const Prepared &prepared) const {
+  Result<OrderedTrial> ordered = leastOrder(prepared);
+  if (!ordered)
+    return ordered.error();
+  Result<PlanAnswer> answer = leastPlan(ordered->chooser, budget, writes,
+                                        draftsOf(*ordered), onProgress);
+  if (answer)
+    tellOrder(*ordered, answer->plan);
+  return answer;
+}
+
+Result<int64_t> TrialPlanner::leastArenaBytes(const Prepared &prepared) const {
+  Result<OrderedTrial> ordered = leastOrder(prepared);
+  if (!ordered)
+    return ordered.error();
+  return driver::leastArenaBytes(ordered->chooser, budget, draftsOf(*ordered));
+}
+
+Result<OrderedTrial> TrialPlanner::leastOrder(const Prepared &prepared) const {
   OrderedTrial ordered = prepared.first;
   PlanBudget none = budget;
   none.wholeBytes = 0;
   MOE_RETURN_IF_ERROR(findOrder(inputs, compiler, none, ordered));
-  Result<PlanAnswer> answer =
-      leastPlan(ordered.chooser, budget, writes, draftsOf(ordered), onProgress);
-  if (answer)
-    tellOrder(ordered, answer->plan);
-  return answer;
+  return ordered;
 }
 
 Result<std::optional<PlanAnswer>>

@@ -31,15 +31,20 @@ public:
   TrialPlanner(const Inputs &inputs, Compiler &compiler, bool writes,
                OnProgress onProgress);
 
-  /// Errors: see orderBy().
-  Result<Prepared> prepare(const Trial &trial) const;
+  /// `first`: as orderBy() makes it. Several may be prepared at the same time,
+  /// if they share nothing. Errors: nothing can be chosen for it.
+  Result<Prepared> prepare(OrderedTrial first) const;
   /// The quickest that fits; none: nothing was found to.
   Result<std::optional<PlanAnswer>> fitting(const Prepared &prepared) const;
   /// What needs least: whatever the budget, the same plan. Where it says that a
   /// budget is enough, it is.
   Result<PlanAnswer> least(const Prepared &prepared) const;
+  /// What is enough for that plan and soon found, reserve left out.
+  Result<int64_t> leastArenaBytes(const Prepared &prepared) const;
 
 private:
+  /// The order of steps for as little memory as can be.
+  Result<OrderedTrial> leastOrder(const Prepared &prepared) const;
   Result<std::optional<PlanAnswer>> choose(const OrderedTrial &ordered,
                                            bool writesFiles) const;
   void tellOrder(const OrderedTrial &ordered, plan::Plan &plan) const;

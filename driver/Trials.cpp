@@ -4,9 +4,19 @@
 
 #include "driver/TrialPlanner.h"
 
+#include <algorithm>
 #include <optional>
 
 namespace moe::driver {
+
+static Result<Prepared> prepare(const Inputs &inputs, Compiler &compiler,
+                                const Trial &trial,
+                                const TrialPlanner &planner) {
+  Result<OrderedTrial> first = orderBy(inputs, compiler, trial);
+  if (!first)
+    return first.error();
+  return planner.prepare(std::move(*first));
+}
 
 Result<PlanAnswer> planTrial(const Inputs &inputs, Compiler &compiler,
                              const Trial &trial, bool writes) {
@@ -17,13 +27,31 @@ Result<PlanAnswer> planTrial(const Inputs &inputs, Compiler &compiler,
   }
   const TrialPlanner planner(inputs, compiler, writes,
                              inputs.request.onProgress);
-  Result<Prepared> prepared = planner.prepare(trial);
+  Result<Prepared> prepared = prepare(inputs, compiler, trial, planner);
   if (!prepared)
     return prepared.error();
   Result<std::optional<PlanAnswer>> fitting = planner.fitting(*prepared);
   if (!fitting)
     return fitting.error();
   return *fitting ? std::move(**fitting) : planner.least(*prepared);
+}
+
+Result<int64_t> leastBudgetOf(const Inputs &inputs, Compiler &compiler,
+                              const Trial &trial) {
+  Result<int64_t> bytes = 0;
+  if (leavesChoices(inputs.request)) {
+    const TrialPlanner planner(inputs, compiler, /*writes=*/false, {});
+    Result<Prepared> prepared = prepare(inputs, compiler, trial, planner);
+    bytes = prepared ? planner.leastArenaBytes(*prepared)
+                     : Result<int64_t>(prepared.error());
+  } else {
+    Result<Draft> draft = compiler.draft(trial, decidedBy(inputs),
+                                         inputs.budgetBytes, /*writes=*/false);
+    bytes = draft ? *std::max_element(draft->arenaBytes.begin(),
+                                      draft->arenaBytes.end())
+                  : Result<int64_t>(draft.error());
+  }
+  return bytes ? *bytes + inputs.machine.reserveBytes : bytes;
 }
 
 } // namespace moe::driver

@@ -16,4 +16,10 @@ namespace moe::driver {
 Result<PlanAnswer> planTrial(const Inputs &inputs, Compiler &compiler,
                              const Trial &trial, bool writes);
 
+/// A budget in bytes, reserve included, that is enough for the plan that needs
+/// least, or where the request leaves nothing to the planner, for its plan: of
+/// one draft.
+Result<int64_t> leastBudgetOf(const Inputs &inputs, Compiler &compiler,
+                              const Trial &trial);
+
 } // namespace moe::driver

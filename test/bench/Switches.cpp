@@ -81,7 +81,6 @@ struct Switches::Figures {
 };
 
 Result<Switches> Switches::make(std::unique_ptr<driver::Inputs> inputs) {
-  inputs->config.mtpLayers.clear(); // as makePlan() does without --mtp on
   Result<driver::Compiler> compiler = driver::Compiler::make(*inputs);
   if (!compiler)
     return compiler.error();

@@ -26,6 +26,9 @@ void expectNoSlower(PlanRequest request, double part,
                     std::initializer_list<const char *> schedules) {
   const PlanAnswer best = planOf(request);
   EXPECT_TRUE(best.plan.prediction.fits);
+  EXPECT_TRUE(std::any_of(
+      best.plan.assumptions.begin(), best.plan.assumptions.end(),
+      [](const auto &each) { return each.name == "schedule.gap_to_bound"; }));
   for (const char *schedule : schedules) {
     request.schedule = schedule;
     const PlanAnswer published = planOf(request);

@@ -27,7 +27,6 @@ TEST(Trials, FindAnOrderOfStepsThatFits) {
   const driver::PlanRequest request = requestOf("deepseek-v3", 16, 64, 58);
   Result<driver::Inputs> inputs = driver::gatherInputs(request);
   ASSERT_TRUE(inputs) << inputs.error().message;
-  inputs->config.mtpLayers.clear();
   Result<driver::Compiler> compiler = driver::Compiler::make(*inputs);
   ASSERT_TRUE(compiler) << compiler.error().message;
   Result<driver::OrderedTrial> ordered =
