@@ -21,18 +21,6 @@ static Error wrong(std::string_view text, std::string_view expected) {
   return {"'" + std::string(text) + "': expected " + std::string(expected)};
 }
 
-/// The items of a comma list.
-static std::vector<std::string_view> items(std::string_view text) {
-  std::vector<std::string_view> list;
-  while (true) {
-    size_t comma = text.find(',');
-    list.push_back(text.substr(0, comma));
-    if (comma == std::string_view::npos)
-      return list;
-    text.remove_prefix(comma + 1);
-  }
-}
-
 static bool equalsInAnyCase(std::string_view a, std::string_view b) {
   return std::equal(a.begin(), a.end(), b.begin(), b.end(),
                     [](unsigned char c, unsigned char d) {
@@ -98,7 +86,7 @@ Result<plan::Layout> driver::parseLayout(std::string_view text) {
                                                    {"tp", &layout.tensor},
                                                    {"cp", &layout.context}};
   std::set<std::string_view> seen;
-  for (std::string_view entry : items(text)) {
+  for (std::string_view entry : itemsOf(text)) {
     size_t equals = entry.find('=');
     std::string_view key = entry.substr(0, equals);
     int64_t *size = nullptr;
@@ -162,7 +150,7 @@ Result<plan::Layout> driver::withMicrobatchSize(plan::Layout layout,
 
 Result<std::vector<int64_t>> driver::parseLayers(std::string_view text) {
   std::vector<int64_t> layers;
-  for (std::string_view item : items(text))
+  for (std::string_view item : itemsOf(text))
     if (!readNumber(item, layers.emplace_back()) || layers.back() < 1)
       return wrong(text, "the layers of each stage, such as 4,4,3,4; or auto, "
                          "or uniform");
@@ -174,7 +162,7 @@ Result<std::vector<driver::Pin>> driver::parsePins(std::string_view text) {
       "layers and their stages such as layers.0-2=stage0,layers.7=stage2, no "
       "layer twice";
   std::vector<Pin> pins;
-  for (std::string_view item : items(text)) {
+  for (std::string_view item : itemsOf(text)) {
     Pin &pin = pins.emplace_back();
     size_t equals = item.find('=');
     std::string_view layers = item.substr(0, equals);

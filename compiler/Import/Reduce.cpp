@@ -2,6 +2,7 @@
 
 #include "compiler/Import/Checks.h"
 #include "compiler/Import/ModelConfig.h"
+#include "support/Words.h"
 
 #include <charconv>
 #include <cmath>
@@ -180,9 +181,7 @@ static Result<std::map<std::string, int64_t, std::less<>>>
 parseReductions(std::string_view text, const std::vector<Reduction> &known,
                 const std::string &keys) {
   std::map<std::string, int64_t, std::less<>> values;
-  while (true) {
-    size_t comma = text.find(',');
-    std::string_view entry = text.substr(0, comma);
+  for (std::string_view entry : itemsOf(text)) {
     size_t equals = entry.find('=');
     std::string key(entry.substr(0, equals));
     bool isKnown = false;
@@ -203,10 +202,8 @@ parseReductions(std::string_view text, const std::vector<Reduction> &known,
       return Error{"reduction " + key +
                    ": is given more than once; expected "
                    "once"};
-    if (comma == text.npos)
-      return values;
-    text.remove_prefix(comma + 1);
   }
+  return values;
 }
 
 /// Head sizes decide rotated columns and the scale of logits.

@@ -2,6 +2,8 @@
 
 #include "compiler/Optimize/PolicyText.h"
 
+#include "support/Words.h"
+
 #include <charconv>
 #include <optional>
 #include <utility>
@@ -201,13 +203,11 @@ Result<std::vector<Choice>> parseChoices(std::string_view text, Leads leads) {
   if (text.empty())
     return Error{"the list of targets is empty"};
   std::vector<Choice> choices;
-  for (size_t begin = 0; begin <= text.size();) {
-    size_t end = std::min(text.find(',', begin), text.size());
-    Result<Choice> choice = parseChoice(text.substr(begin, end - begin), leads);
+  for (std::string_view item : itemsOf(text)) {
+    Result<Choice> choice = parseChoice(item, leads);
     if (!choice)
       return choice.error();
     choices.push_back(std::move(*choice));
-    begin = end + 1;
   }
   return choices;
 }

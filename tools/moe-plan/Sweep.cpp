@@ -7,6 +7,7 @@
 #include "compiler/Export/Sweep.h"
 #include "driver/Arguments.h"
 #include "support/Parallel.h"
+#include "support/Words.h"
 #include "tools/Validators.h"
 #include "tools/moe-plan/InputFiles.h"
 #include "tools/moe-plan/Progress.h"
@@ -17,17 +18,6 @@
 #include <vector>
 
 using namespace moe;
-
-static std::vector<std::string> split(const std::string &text, char separator) {
-  std::vector<std::string> items;
-  size_t begin = 0;
-  while (begin <= text.size()) {
-    size_t end = std::min(text.find(separator, begin), text.size());
-    items.push_back(text.substr(begin, end - begin));
-    begin = end + 1;
-  }
-  return items;
-}
 
 CLI::App *moe::declareSweep(CLI::App &app, SweepOptions &options) {
   CLI::App *sweep = app.add_subcommand(
@@ -89,7 +79,7 @@ combinations(const SweepOptions &options, const driver::PlanRequest &base) {
       return {};
     std::vector<driver::PlanRequest> more;
     for (const driver::PlanRequest &request : requests)
-      for (const std::string &item : split(text, separator)) {
+      for (std::string_view item : itemsOf(text, separator)) {
         driver::PlanRequest made = request;
         MOE_RETURN_IF_ERROR(apply(item, made));
         more.push_back(std::move(made));
@@ -99,7 +89,7 @@ combinations(const SweepOptions &options, const driver::PlanRequest &base) {
   };
   MOE_RETURN_IF_ERROR(multiply(
       options.layouts, ';',
-      [](const std::string &item, driver::PlanRequest &request) -> Status {
+      [](std::string_view item, driver::PlanRequest &request) -> Status {
         Result<plan::Layout> groups = driver::parseLayout(item);
         if (!groups)
           return Error{"--layouts: " + groups.error().message};
@@ -111,7 +101,7 @@ combinations(const SweepOptions &options, const driver::PlanRequest &base) {
       }));
   MOE_RETURN_IF_ERROR(multiply(
       options.microbatchSizes, ',',
-      [](const std::string &item, driver::PlanRequest &request) -> Status {
+      [](std::string_view item, driver::PlanRequest &request) -> Status {
         Result<plan::Layout> layout =
             driver::withMicrobatchSize(request.layout, item);
         if (!layout)
@@ -121,7 +111,7 @@ combinations(const SweepOptions &options, const driver::PlanRequest &base) {
       }));
   MOE_RETURN_IF_ERROR(multiply(
       options.schedules, ',',
-      [](const std::string &item, driver::PlanRequest &request) -> Status {
+      [](std::string_view item, driver::PlanRequest &request) -> Status {
         if (item.empty())
           return Error{"--schedules: an empty name"};
         request.schedule = item;
@@ -129,7 +119,7 @@ combinations(const SweepOptions &options, const driver::PlanRequest &base) {
       }));
   MOE_RETURN_IF_ERROR(multiply(
       options.budgets, ',',
-      [](const std::string &item, driver::PlanRequest &request) -> Status {
+      [](std::string_view item, driver::PlanRequest &request) -> Status {
         Result<int64_t> bytes = driver::parseBytes(item);
         if (!bytes)
           return Error{"--budgets: " + bytes.error().message};
@@ -212,6 +202,10 @@ Status moe::checkAlternatives(const CLI::App &app, const CLI::App &sweep) {
     if (sweep.count(list) > 0 && app.count(one) + sweep.count(one) > 0)
       return Error{std::string(list) + " excludes " + one +
                    ": the list is all that is planned for"};
+  for (const char *file : {"--output", "--emit-ir", "--emit-schedule"})
+    if (app.count(file) > 0)
+      return Error{std::string(file) +
+                   " is for one plan; sweep has --json and --report"};
   return {};
 }
 

@@ -396,6 +396,16 @@ int run(int argc, char **argv) {
   CLI::Option *config =
       app.set_config("--config", "", "Read options from a TOML file", false)
           ->type_name("FILE");
+  // The same behind the command's name. CLI11 reads the file once all is
+  // parsed.
+  sweep
+      ->add_option_function<std::string>(
+          "--config",
+          [config](const std::string &path) { config->add_result(path); },
+          config->get_description())
+      ->type_name("FILE")
+      ->trigger_on_parse()
+      ->configurable(false);
   app.config_formatter(std::make_shared<ConfigFile>(app));
   app.get_formatter()->column_width(34);
   try {
