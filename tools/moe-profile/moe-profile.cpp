@@ -123,6 +123,10 @@ int run(const Arguments &arguments) {
       cost::loadMachine(arguments.machine, cost::machineDirectories());
   if (!machine)
     return fail(kBadInput, machine.error().message);
+  if (Status possible = checkOutputs({{"--output", arguments.output}},
+                                     {{"--machine", arguments.machine}});
+      !possible)
+    return fail(kBadInput, possible.error().message);
   Result<DeviceBench> bench = DeviceBench::make(arguments.device);
   if (!bench)
     return fail(kBadInput, bench.error().message);
