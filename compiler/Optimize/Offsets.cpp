@@ -6,8 +6,10 @@
 #include <array>
 #include <cassert>
 #include <limits>
+#include <map>
 #include <numeric>
 #include <string>
+#include <utility>
 
 namespace moe::optimize {
 
@@ -62,27 +64,34 @@ void forEachLifetime(const Buffer &buffer, Visit visit) {
     visit(life);
 }
 
-/// The most bytes that those of `subset` hold at any time.
+/// The most bytes that those of `subset` hold at any time, with the least of
+/// what is above them then.
 int64_t maxLiveOf(const std::vector<Buffer> &buffers,
                   const std::vector<uint32_t> &subset) {
   struct Event {
-    int64_t time, change;
+    int64_t time, change, above;
   };
   std::vector<Event> events;
   events.reserve(2 * subset.size());
   for (uint32_t i : subset)
     forEachLifetime(buffers[i], [&](Lifetime life) {
-      events.push_back({life.begin, buffers[i].size});
-      events.push_back({life.end, -buffers[i].size});
+      if (buffers[i].size == 0)
+        return;
+      events.push_back({life.begin, buffers[i].size, buffers[i].above});
+      events.push_back({life.end, -buffers[i].size, buffers[i].above});
     });
   // Intervals are half-open: at one time, ends come before begins.
   std::sort(events.begin(), events.end(), [](const Event &a, const Event &b) {
     return a.time != b.time ? a.time < b.time : a.change < b.change;
   });
+  std::map<int64_t, int64_t> aboves; // how many have so much above them
   int64_t live = 0, most = 0;
-  for (const Event &event : events) {
-    live += event.change;
-    most = std::max(most, live);
+  for (const auto [time, change, above] : events) {
+    live += change;
+    if ((aboves[above] += change > 0 ? 1 : -1) == 0)
+      aboves.erase(above);
+    if (!aboves.empty())
+      most = std::max(most, live + aboves.begin()->first);
   }
   return most;
 }
@@ -189,23 +198,32 @@ std::vector<Component> findComponents(const std::vector<Buffer> &buffers,
 }
 
 constexpr int64_t kUnplaced = -1;
+constexpr int64_t kNoHeight = std::numeric_limits<int64_t>::max();
 
 int64_t alignTo(int64_t offset, int64_t alignment) {
   return (offset + alignment - 1) / alignment * alignment;
 }
 
+/// Where buffers came to lie, one after the other.
+struct Placed {
+  int64_t height = 0;
+  size_t highest = 0; ///< in their order, the first that reached that high
+  size_t visits = 0;  ///< of overlaps
+};
+
 /// Places the buffers in `order`, none of which has an offset yet, each at the
-/// lowest free one. Returns the end of the highest.
-int64_t placeInOrder(const std::vector<Buffer> &buffers,
-                     const Overlaps &overlaps,
-                     const std::vector<uint32_t> &order,
-                     std::vector<int64_t> &offsets) {
+/// lowest free one, until one reaches as high as `tooHigh`.
+Placed placeInOrder(const std::vector<Buffer> &buffers,
+                    const Overlaps &overlaps,
+                    const std::vector<uint32_t> &order, int64_t tooHigh,
+                    std::vector<int64_t> &offsets) {
   struct Range {
     int64_t begin, end;
   };
   std::vector<Range> taken;
-  int64_t height = 0;
-  for (uint32_t i : order) {
+  Placed placed;
+  for (size_t n = 0; n < order.size() && placed.height < tooHigh; ++n) {
+    const uint32_t i = order[n];
     const Buffer &buffer = buffers[i];
     taken.clear();
     for (size_t k = overlaps.start[i]; k < overlaps.start[i + 1]; ++k) {
@@ -213,6 +231,7 @@ int64_t placeInOrder(const std::vector<Buffer> &buffers,
       if (offsets[j] != kUnplaced)
         taken.push_back({offsets[j], offsets[j] + buffers[j].size});
     }
+    placed.visits += overlaps.start[i + 1] - overlaps.start[i];
     std::sort(taken.begin(), taken.end(),
               [](Range a, Range b) { return a.begin < b.begin; });
     int64_t offset = 0;
@@ -222,9 +241,13 @@ int64_t placeInOrder(const std::vector<Buffer> &buffers,
       offset = std::max(offset, alignTo(range.end, buffer.alignment));
     }
     offsets[i] = offset;
-    height = std::max(height, offset + buffer.size + buffer.above);
+    if (const int64_t height = offset + buffer.size + buffer.above;
+        height > placed.height) {
+      placed.height = height;
+      placed.highest = n;
+    }
   }
-  return height;
+  return placed;
 }
 
 /// Buffers are taken by descending key; equal keys by the next one, then by
@@ -305,75 +328,81 @@ std::vector<uint32_t> sorted(const std::vector<Buffer> &buffers,
 
 /// Where the members of a component lie, and what is known of that.
 struct Packed {
-  int64_t height = std::numeric_limits<int64_t>::max();
+  int64_t height = kNoHeight;
   int64_t bound = 0;
   std::string_view order;
   std::vector<int64_t> offsets; ///< of the members
 };
 
-/// Places again and again with what reached highest before all others, as long
-/// as the lowest such packing reaches further above `enough` than is worth it.
-void squeak(const std::vector<Buffer> &buffers, const Overlaps &overlaps,
-            const Component &component, int64_t enough,
-            std::vector<uint32_t> order, std::vector<int64_t> &offsets,
-            Packed &best) {
-  constexpr size_t kMostRounds = 32, kMostPairs = size_t{1} << 19; // placed
-  constexpr int64_t kWorth = 512; // part of what is enough
-  const size_t rounds =
-      std::min(kMostRounds, kMostPairs / (overlaps.list.size() + 1));
-  // As `best` has them to begin with.
-  for (size_t i = 0; i < component.buffers.size(); ++i)
-    offsets[component.buffers[i]] = best.offsets[i];
-  int64_t height = best.height;
-  for (size_t round = 0;
-       round < rounds && best.height - enough > enough / kWorth; ++round) {
-    std::vector<uint32_t> highest, others;
-    for (uint32_t i : order)
-      (offsets[i] + buffers[i].size + buffers[i].above == height ? highest
-                                                                 : others)
-          .push_back(i);
-    order = std::move(highest);
-    order.insert(order.end(), others.begin(), others.end());
-    for (uint32_t i : component.buffers)
-      offsets[i] = kUnplaced;
-    height = placeInOrder(buffers, overlaps, order, offsets);
-    if (height < best.height) {
-      best.height = height;
-      best.order = "highest first";
-      for (size_t i = 0; i < component.buffers.size(); ++i)
-        best.offsets[i] = offsets[component.buffers[i]];
-    }
+/// Packs a component in orders, and keeps the lowest.
+class GreedyPacker {
+public:
+  GreedyPacker(const std::vector<Buffer> &buffers, const Overlaps &overlaps,
+               const Component &component, std::vector<int64_t> &offsets)
+      : buffers(buffers), overlaps(overlaps), component(component),
+        offsets(offsets) {
+    best.bound = component.bound;
   }
-}
 
-/// The lowest of the greedy packings; any that does not reach above `enough` is
-/// as good as the lowest.
-Packed packGreedily(const std::vector<Buffer> &buffers,
-                    const Overlaps &overlaps, const Component &component,
-                    int64_t enough, std::vector<int64_t> &offsets) {
-  Packed best;
-  best.bound = component.bound;
-  std::vector<uint32_t> orderOfBest;
-  for (const Order &candidate : kOrders) {
+  /// Any packing that does not reach above `enough` is as good as the lowest.
+  Packed run(int64_t enough) {
+    for (const Order &candidate : kOrders) {
+      place(sorted(buffers, component, candidate), kNoHeight, candidate.name);
+      if (best.height <= enough)
+        break;
+    }
+    squeak(enough);
+    return std::move(best);
+  }
+
+private:
+  /// See placeInOrder(). What is lower than the lowest replaces it.
+  Placed place(std::vector<uint32_t> order, int64_t tooHigh,
+               std::string_view name) {
     for (uint32_t i : component.buffers)
       offsets[i] = kUnplaced;
-    std::vector<uint32_t> order = sorted(buffers, component, candidate);
-    int64_t height = placeInOrder(buffers, overlaps, order, offsets);
-    if (height < best.height) {
-      orderOfBest = std::move(order);
-      best.height = height;
-      best.order = candidate.name;
+    const Placed placed =
+        placeInOrder(buffers, overlaps, order, tooHigh, offsets);
+    if (placed.height < best.height) {
+      best.height = placed.height;
+      best.order = name;
       best.offsets.clear();
       for (uint32_t i : component.buffers)
         best.offsets.push_back(offsets[i]);
+      orderOfBest = std::move(order);
+      highestOfBest = placed.highest;
     }
-    if (best.height <= enough)
-      break;
+    return placed;
   }
-  squeak(buffers, overlaps, component, enough, std::move(orderOfBest), offsets,
-         best);
-  return best;
-}
+
+  /// Places again and again, what reached highest, or as high as the lowest
+  /// packing, before all others, as long as that one reaches further above
+  /// `enough` than is worth it.
+  void squeak(int64_t enough) {
+    constexpr size_t kMostRounds = 256, kMostVisits = size_t{1} << 19;
+    constexpr int64_t kWorth = 512; // part of what is enough
+    std::vector<uint32_t> order = orderOfBest;
+    size_t highest = highestOfBest, visits = 0;
+    for (size_t round = 0;
+         round < kMostRounds && visits < kMostVisits &&
+         best.height - enough > enough / kWorth && highest > 0;
+         ++round) {
+      const auto first = order.begin() + static_cast<ptrdiff_t>(highest);
+      std::rotate(order.begin(), first, first + 1);
+      const Placed placed = place(order, best.height, "highest first");
+      highest = placed.highest;
+      visits += placed.visits;
+    }
+  }
+
+  const std::vector<Buffer> &buffers;
+  const Overlaps &overlaps;
+  const Component &component;
+  std::vector<int64_t> &offsets; ///< of all buffers
+  Packed best;
+  std::vector<uint32_t> orderOfBest;
+  size_t highestOfBest = 0; ///< Placed::highest
+};
 
 /// Lowers a packing, as long as there are steps and a gap above `enough`.
 void improve(const PackingProblem &problem, const Component &component,
@@ -426,9 +455,8 @@ PackingSolution pack(const PackingProblem &problem, int64_t searchSteps) {
   solution.offsets.assign(buffers.size(), kUnplaced);
   for (const Component &component : findComponents(buffers, overlaps)) {
     // What does not reach above the others does not make the whole lower.
-    Packed packed = packGreedily(buffers, overlaps, component,
-                                 std::max(component.bound, solution.height),
-                                 solution.offsets);
+    Packed packed = GreedyPacker(buffers, overlaps, component, solution.offsets)
+                        .run(std::max(component.bound, solution.height));
     if (hasNothingAbove)
       improve(problem, component, solution.height, searchSteps, packed);
     for (size_t i = 0; i < component.buffers.size(); ++i)

@@ -54,8 +54,8 @@ struct PackingSolution {
   std::string_view order; ///< the greedy order that gave the height, "search"
 };
 
-/// The most bytes live at any time: no packing is lower. O(n log n) for n
-/// lifetimes.
+/// The most bytes live at any time, with the least of what is above them then:
+/// no packing is lower. O(n log n) for n lifetimes.
 int64_t maxLive(const PackingProblem &problem);
 
 /// Whether the solution is legal: an aligned offset >= 0 for each buffer, no
@@ -69,7 +69,8 @@ Status verify(const PackingProblem &problem, const PackingSolution &solution);
 /// that is free over its lifetimes. Stops early at the bound. Buffers that no
 /// chain of overlapping lifetimes connects are packed apart. The problem must
 /// pass check(). O(n log n + k log k) for n lifetimes and k overlapping pairs
-/// of them.
+/// of them. Where the lowest is not at the bound, what reached highest goes
+/// first, again and again, for a fixed number of placements.
 ///
 /// Where that leaves a gap to the bound and nothing is above the buffers, a
 /// search (PackingSearch.h) with at most `searchSteps` decisions looks for

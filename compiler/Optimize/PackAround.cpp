@@ -1,7 +1,10 @@
 #include "compiler/Optimize/PackAround.h"
 
 #include <algorithm>
+#include <map>
+#include <numeric>
 #include <tuple>
+#include <utility>
 
 namespace moe::optimize {
 namespace {
@@ -53,47 +56,79 @@ std::vector<TimedCluster> clustersOf(const std::vector<TimedBuffer> &buffers) {
   for (uint32_t i : order) {
     const TimedBuffer &buffer = buffers[i];
     if (clusters.empty() || buffer.begin >= clusters.back().end)
-      clusters.push_back({buffer.begin, buffer.end, {}});
+      clusters.push_back({buffer.begin, buffer.end, {}, 0});
     clusters.back().end = std::max(clusters.back().end, buffer.end);
     clusters.back().members.push_back(i);
   }
-  for (TimedCluster &cluster : clusters)
+  std::map<std::vector<int64_t>, size_t> shapes;
+  for (TimedCluster &cluster : clusters) {
+    auto keyOf = [&](uint32_t i) {
+      return std::tuple(-buffers[i].size, buffers[i].begin, buffers[i].end, i);
+    };
     std::sort(cluster.members.begin(), cluster.members.end(),
-              [&](uint32_t a, uint32_t b) {
-                return std::tuple(-buffers[a].size, buffers[a].begin, a) <
-                       std::tuple(-buffers[b].size, buffers[b].begin, b);
-              });
+              [&](uint32_t a, uint32_t b) { return keyOf(a) < keyOf(b); });
+    std::vector<int64_t> shape;
+    for (uint32_t i : cluster.members)
+      shape.insert(shape.end(),
+                   {buffers[i].size, buffers[i].begin - cluster.begin,
+                    buffers[i].end - cluster.begin});
+    cluster.shape =
+        shapes.try_emplace(std::move(shape), shapes.size()).first->second;
+  }
   return clusters;
 }
 
+ClusterOrder::ClusterOrder(size_t members) : places(members) {
+  std::iota(places.begin(), places.end(), 0);
+}
+
 int64_t packAround(const std::vector<TimedBuffer> &buffers,
-                   TimedCluster &cluster, const std::vector<TimedBox> &others,
+                   const TimedCluster &cluster, ClusterOrder &order,
+                   const std::vector<TimedBox> &others, int64_t goal,
                    int64_t limit, std::vector<int64_t> &offsets,
                    size_t &packed) {
   const std::vector<TimedBox> around = boxesDuring(cluster, others);
-  std::vector<uint32_t> &order = cluster.members;
+  std::vector<uint32_t> places = order.places;
+  std::vector<int64_t> lows(places.size());
   std::vector<TimedBox> boxes;
-  for (int tried = 0;; ++tried) {
+  int64_t best = kNoLimit;
+  for (int tried = 0; tried <= order.tries; ++tried) {
     boxes = around;
+    const int64_t tooHigh = limit < best ? limit + 1 : best;
     int64_t reach = 0;
-    size_t n = 0;
-    for (; n < order.size() && reach <= limit; ++n) {
-      const TimedBuffer &buffer = buffers[order[n]];
-      const int64_t low = offsets[order[n]] = lowestFree(boxes, buffer);
+    size_t n = 0, highest = 0;
+    for (; n < places.size() && reach < tooHigh; ++n) {
+      const TimedBuffer &buffer = buffers[cluster.members[places[n]]];
+      const int64_t low = lows[places[n]] = lowestFree(boxes, buffer);
       const int64_t high = low + buffer.size;
       boxes.insert(std::upper_bound(boxes.begin(), boxes.end(), low,
                                     [](int64_t at, const TimedBox &each) {
                                       return at < each.low;
                                     }),
                    {buffer.begin, buffer.end, low, high});
-      reach = std::max(reach, high + buffer.above);
+      if (high + buffer.above > reach) {
+        reach = high + buffer.above;
+        highest = n;
+      }
     }
     packed += n;
-    if (reach <= limit || n == 1 || tried == kAroundTries)
-      return reach;
-    const auto tooHigh = order.begin() + static_cast<ptrdiff_t>(n) - 1;
-    std::rotate(order.begin(), tooHigh, tooHigh + 1);
+    if (reach < tooHigh) {
+      best = reach;
+      order.places = places;
+      for (size_t place = 0; place < lows.size(); ++place)
+        offsets[cluster.members[place]] = lows[place];
+    }
+    // What goes first cannot lie lower.
+    if (best <= goal || highest == 0)
+      break;
+    const auto first = places.begin() + static_cast<ptrdiff_t>(highest);
+    std::rotate(places.begin(), first, first + 1);
   }
+  if (best == kNoLimit)
+    order.places = std::move(places); // to go on from there
+  if (best > goal)
+    order.tries = std::max(ClusterOrder::kFewestTries, order.tries / 2);
+  return best;
 }
 
 } // namespace moe::optimize

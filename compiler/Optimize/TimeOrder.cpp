@@ -17,7 +17,6 @@
 namespace moe::optimize {
 namespace {
 
-constexpr int64_t kNoLimit = std::numeric_limits<int64_t>::max();
 /// What reaches this share of all bytes above the bound is low enough.
 constexpr int64_t kEnoughShare = 256;
 /// For one limit, and for all: buffers placed, by buffer that there is, but
@@ -120,14 +119,13 @@ public:
       for (TimedBuffer &buffer : *buffers)
         buffer.above = above(buffer.begin, buffer.end);
     made.bound = boundOf(problem, above);
+    enough = made.bound + (problem.below + made.bound) / kEnoughShare;
     made.kept.assign(problem.kept.size(), 0);
     made.passing.assign(problem.passing.size(), 0);
     orderMoves();
   }
 
   TimedPacking run() {
-    const int64_t enough =
-        made.bound + (problem.below + made.bound) / kEnoughShare;
     TimedPacking best;
     best.reach = kNoLimit;
     Rule first;
@@ -195,6 +193,9 @@ private:
              std::tuple(second.begin, -second.size, b);
     });
     clusters = clustersOf(problem.passing);
+    for (const TimedCluster &cluster : clusters)
+      if (cluster.shape == orders.size())
+        orders.emplace_back(cluster.members.size());
     auto next = byBegin.begin();
     for (uint32_t c = 0; c < clusters.size(); ++c) {
       for (;
@@ -212,7 +213,9 @@ private:
   /// met.
   int64_t search(int64_t limit, Rule rule) {
     const size_t stride = std::max<size_t>(1, moves.size() / kStops);
-    const size_t most = steps + kPlacedForLimit * placed;
+    most = steps + kPlacedForLimit * placed;
+    for (ClusterOrder &order : orders)
+      order.tries = ClusterOrder::kMostTries;
     // Equal calls, equal answers.
     // NOLINTNEXTLINE(bugprone-random-generator-seed)
     std::mt19937 random(5489);
@@ -255,15 +258,24 @@ private:
     for (; stop.next < until; ++stop.next) {
       const Move move = moves[stop.next];
       const int64_t reach =
-          move.isCluster
-              ? packAround(problem.passing, clusters[move.index],
-                           stop.free.boxes(), limit, made.passing, steps)
-              : place(move, stop.free, rule);
+          move.isCluster ? placeCluster(clusters[move.index], stop.free, limit)
+                         : place(move, stop.free, rule);
       if (reach > limit)
         return false;
       stop.reach = std::max(stop.reach, reach);
     }
     return true;
+  }
+
+  /// As low as is worth trying, where there is no limit.
+  int64_t placeCluster(const TimedCluster &cluster, const FreeGaps &free,
+                       int64_t limit) {
+    ClusterOrder &order = orders[cluster.shape];
+    if (steps > most)
+      order.tries = std::min(order.tries, ClusterOrder::kFewestTries);
+    return packAround(problem.passing, cluster, order, free.boxes(),
+                      limit == kNoLimit ? enough : limit, limit, made.passing,
+                      steps);
   }
 
   int64_t place(Move move, FreeGaps &free, Rule rule) {
@@ -331,9 +343,12 @@ private:
   }
 
   TimedProblem &problem;
-  size_t placed;    ///< buffers that there are, at least kFewest
-  size_t steps = 0; ///< buffers placed so far
+  size_t placed;      ///< buffers that there are, at least kFewest
+  size_t steps = 0;   ///< buffers placed so far
+  size_t most = 0;    ///< from where on a search gives up
+  int64_t enough = 0; ///< what is not higher is low enough
   std::vector<TimedCluster> clusters;
+  std::vector<ClusterOrder> orders; ///< by shape
   std::vector<Move> moves;
   std::map<int64_t, std::vector<int64_t>> places; ///< by size, rising
   std::vector<int64_t> apart; ///< offsets of what is kept with sizes apart

@@ -82,6 +82,32 @@ TEST(Pack, MixedAlignments) {
   }
 }
 
+// What is above a buffer is above it wherever that lies, and counts in bounds.
+TEST(Pack, WhatIsAboveCounts) {
+  // The one with much above it goes to the bottom.
+  PackingProblem two{{{4, 0, 2}, {3, 1, 3, 1, {}, 5}}};
+  EXPECT_EQ(pack(two).height, 8);
+  EXPECT_EQ(maxLive(two), 8); // of the second alone
+  std::mt19937 random(12);
+  int optimal = 0, sharper = 0;
+  const int rounds = 150;
+  for (int round = 0; round < rounds; ++round) {
+    PackingProblem problem = randomProblem(random, 2 + random() % 5, 8, 6, 1);
+    const int64_t live = maxLive(problem);
+    for (Buffer &buffer : problem.buffers)
+      buffer.above = static_cast<int64_t>(random() % 8);
+    PackingSolution solution = pack(problem);
+    ASSERT_EQ(failure(verify(problem, solution)), "no error");
+    int64_t optimum = lowestHeight(problem);
+    ASSERT_LE(solution.lowerBound, optimum);
+    ASSERT_LE(optimum, solution.height);
+    optimal += solution.height == optimum;
+    sharper += solution.lowerBound > live;
+  }
+  EXPECT_GE(optimal, rounds * 98 / 100);
+  EXPECT_GE(sharper, rounds / 2);
+}
+
 TEST(Pack, TinyProblemsAgainstTheOptimum) {
   std::mt19937 random(11);
   int optimal = 0;

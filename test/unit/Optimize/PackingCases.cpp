@@ -72,7 +72,7 @@ int64_t lowestHeight(const PackingProblem &problem) {
       }
       offsets[i] = offset;
       if (a.size > 0)
-        height = std::max(height, offset + a.size);
+        height = std::max(height, offset + a.size + a.above);
     }
     best = std::min(best, height);
   } while (std::next_permutation(order.begin(), order.end()));
