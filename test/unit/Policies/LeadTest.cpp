@@ -115,23 +115,23 @@ TEST_F(Leads, OneLayerAheadIsTheTurnBefore) {
 // before the user; copies are no turn of anything, and replays not of their
 // block.
 TEST_F(Leads, PointIsTheEarliestWithinTheLead) {
-  const std::string blocks[] = {"embedding", "layers.1", "layers.11", "mtp.1",
-                                "head"};
+  const std::string blocks[] = {"embedding", "layers.1", "layers.11",
+                                "mtp.0",     "mtp.1",    "head"};
   int behindCopies = 0, atBegin = 0, amongReplays = 0;
   for (int round = 0; round < 2000; ++round) {
     clear();
     std::vector<std::string> blockOf; // of each op; empty: it does not count
-    size_t turn = static_cast<size_t>(pick(0, 4));
+    size_t turn = static_cast<size_t>(pick(0, 5));
     const int64_t count = pick(1, 24);
     for (int64_t i = 0; i < count; ++i) {
       if (pick(0, 3) == 0)
-        turn = (turn + 1) % 5;
+        turn = (turn + 1) % 6;
       const bool isLast = i + 1 == count;
       if (!isLast && pick(0, 3) == 0) {
-        addCopy(blocks[pick(0, 4)]);
+        addCopy(blocks[pick(0, 5)]);
         blockOf.emplace_back();
       } else if (!isLast && pick(0, 4) == 0) {
-        add(blocks[pick(0, 4)] + ".linear.replay");
+        add(blocks[pick(0, 5)] + ".linear.replay");
         blockOf.emplace_back();
       } else {
         add(blocks[turn] + ".op" + std::to_string(i));
