@@ -103,7 +103,7 @@ bool Corrections::raise(size_t rank, const Chosen::Rank &chosen,
   Limits &limit = limits[rank];
   limit.fits = std::max(limit.fits, capacity);
   const int64_t left = whole - needed;
-  if (left < slackOf(whole) || chosen.extraNs < chosen.ns / kWorthADraft)
+  if (left <= slackOf(whole) || chosen.extraNs < chosen.ns / kWorthADraft)
     return false;
   // Where it has chosen less than it might, more room alone changes nothing.
   int64_t more =

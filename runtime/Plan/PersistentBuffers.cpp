@@ -55,6 +55,8 @@ Status checkPersistentBuffers(const Plan &plan, int64_t rank) {
                      "the buffer overlaps the one of " + buffers[i - 1].path());
   // `path` tells where: nobody asks as long as all is well.
   auto checkFree = [&](int64_t begin, int64_t bytes, auto path) -> Status {
+    if (bytes == 0) // a group without values
+      return {};
     auto next = std::lower_bound(
         buffers.begin(), buffers.end(), begin,
         [](const PersistentBuffer &b, int64_t at) { return b.end <= at; });

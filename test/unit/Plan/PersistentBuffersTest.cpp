@@ -6,6 +6,7 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <map>
 #include <random>
 #include <set>
@@ -163,6 +164,39 @@ TEST(PersistentBuffers, MeetNothingElse) {
   }
   EXPECT_GT(colliding, 300);
   EXPECT_GT(apart, 300);
+}
+
+// Wherever its base lies.
+TEST(PersistentBuffers, AGroupWithoutValuesHasNoBytes) {
+  int moved = 0;
+  for (unsigned seed = 0; seed < 100; ++seed) {
+    Plan plan = makeRandomPlan(seed);
+    for (Stage &stage : plan.stages) {
+      std::vector<PersistentBuffer> buffers;
+      appendPersistentBuffers(plan, &stage - plan.stages.data(), buffers);
+      auto value = std::find_if(
+          stage.values.begin(), stage.values.end(), [](const Value &each) {
+            return each.placement == Placement::slot && !each.isOnHost();
+          });
+      if (value == stage.values.end() || buffers.empty())
+        continue;
+      const int64_t left = value->group;
+      const auto taken = static_cast<int64_t>(stage.slots.front().size());
+      for (Value &each : stage.values)
+        if (each.placement == Placement::slot && each.group == left)
+          each.group = taken;
+      for (std::vector<int64_t> &bases : stage.slots) {
+        bases.push_back(bases[left]);
+        bases[left] = (buffers.front().begin + buffers.front().end) / 2;
+      }
+      ++moved;
+    }
+    for (const Rank &rank : plan.ranks) {
+      const Status status = checkPersistentBuffers(plan, rank.rank);
+      EXPECT_TRUE(status.ok()) << status.error().message;
+    }
+  }
+  EXPECT_GT(moved, 50);
 }
 
 } // namespace
