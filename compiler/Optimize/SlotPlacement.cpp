@@ -1,15 +1,13 @@
 #include "compiler/Optimize/SlotPlacement.h"
 
+#include "compiler/Optimize/CommonSlot.h"
 #include "compiler/Optimize/SlotGroups.h"
 #include "compiler/Optimize/SlotHeights.h"
-#include "compiler/Optimize/SlotProfile.h"
-#include "compiler/Optimize/SlotStack.h"
 #include "compiler/Optimize/TimeOrder.h"
 
 #include <algorithm>
-#include <array>
-#include <iterator>
 #include <map>
+#include <optional>
 #include <set>
 #include <utility>
 
@@ -20,8 +18,6 @@ namespace {
 constexpr SlotShares kFinest[] = {{1024, 512}, {128, 256}, {32, 64}};
 /// Instances that are kept, times those that live at a time.
 constexpr double kMostWork = 40e6;
-/// In slots of one layout there is nothing to gain from small ones.
-constexpr SlotShares kStacked = {16, 256};
 
 class SlotPlacer {
 public:
@@ -30,9 +26,10 @@ public:
       : plan(plan), rank(rank), contexts(contexts), reuse(reuse), base(base) {}
 
   SlotHeights run(const BytesAbove &above) {
-    if (isStackable()) {
-      group(kStacked, false);
-      formSlot(rank.stages.front());
+    if (CommonSlot::isOf(plan, rank, contexts)) {
+      group(kCommonShares, false);
+      const int64_t stage = rank.stages.front();
+      common.emplace(plan.stages[stage], rank, contexts, groups.at(stage));
     } else {
       // Where ops wait for bytes, those outside slots are free again sooner.
       const bool hasPassing = reuse == Reuse::withoutWaits;
@@ -43,22 +40,24 @@ public:
       }
     }
     findEvents();
-    if (slotBytes > 0)
-      formProfile(rank.stages.front());
+    if (hasCommonSlot())
+      common->takeProfiled({&events[0].front(), &events[1].front()});
     for (const auto &[stage, own] : groups)
       numberInstances(stage);
     followSteps();
     std::vector<int64_t> bytesAbove;
-    if (slotBytes == 0)
+    if (!hasCommonSlot())
       bytesAbove = above(liveHeights(), begins);
     rank.hostArenaBytes = pack(true, 0, {});
     int64_t height = pack(false, base, std::move(bytesAbove)) - base;
     writeSlots();
     SlotHeights heights =
         followHeights(rank, contexts, instances, ranges(), begins, base);
-    if (slotBytes > 0) {
-      addProfile(heights);
-      addPassingInSlots(heights);
+    if (hasCommonSlot()) {
+      std::map<int64_t, int64_t> bases;
+      for (const auto &[microbatch, slot] : slotOfMicrobatch)
+        bases[microbatch] = slot.base - base;
+      common->addTo(heights, bases);
     }
     heights.most = height;
     return heights;
@@ -66,6 +65,8 @@ public:
 
 private:
   using Key = std::pair<int64_t, int64_t>; ///< stage and microbatch
+
+  bool hasCommonSlot() const { return common && common->bytes() > 0; }
 
   /// Forms the groups of all stages.
   void group(SlotShares shares, bool hasPassing) {
@@ -100,90 +101,6 @@ private:
     return static_cast<int64_t>(microbatches.size());
   }
 
-  /// Whether microbatches come and go as a whole: one stage, of which a forward
-  /// fills a slot and a whole backward empties it.
-  bool isStackable() const {
-    if (rank.stages.size() != 1 || contexts.all().size() != 2)
-      return false;
-    const std::vector<plan::Program> &programs =
-        plan.stages[rank.stages.front()].programs;
-    return programs.size() == 2 && programs[0].phase == plan::Phase::forward &&
-           programs[1].phase == plan::Phase::backward;
-  }
-
-  /// Lays out the slot of a stackable rank, and moves what its programs need
-  /// for themselves into it where that is large and finds room.
-  void formSlot(int64_t index) {
-    plan::Stage &stage = plan.stages[index];
-    std::vector<SlotGroup> &own = groups[index];
-    // One axis for both programs and the time between them.
-    const int64_t backward = contexts.all()[0].length() + 1;
-    std::vector<Lifetime> lives(stage.values.size(), {kNever, -1});
-    std::vector<bool> isMade(stage.values.size(), false);
-    for (size_t c : {0, 1})
-      // All that shares bytes of a slot is of one microbatch.
-      ContextLifetimes(contexts.all()[c], Reuse::withoutWaits, Sharing::fixed)
-          .forEach(
-              stage, 0,
-              [&](plan::ValueIndex value, int64_t begin, int64_t end, bool made,
-                  bool) {
-                const int64_t from = c == 0 ? 0 : backward;
-                lives[value].begin = std::min(lives[value].begin, from + begin);
-                lives[value].end = std::max(lives[value].end, from + end);
-                isMade[value] = isMade[value] || made;
-              },
-              [](size_t, int64_t, int64_t) {});
-
-    // Groups without anything that arrives from elsewhere, which would be there
-    // before the slot is.
-    std::vector<StackBuffer> lifeOf(own.size(), {0, {kNever, -1}});
-    std::vector<bool> arrives(own.size(), false);
-    int64_t keptBytes = 0;
-    for (size_t i = 0; i < stage.values.size(); ++i) {
-      const plan::Value &value = stage.values[i];
-      if (value.group == -1 || value.isOnHost())
-        continue;
-      keptBytes += value.bytes;
-      auto group = static_cast<size_t>(value.group);
-      Lifetime &life = lifeOf[group].life;
-      life.begin = std::min(life.begin, lives[i].begin);
-      life.end = std::max(life.end, lives[i].end);
-      arrives[group] = arrives[group] || !isMade[i];
-    }
-    std::vector<size_t> stacked;
-    std::vector<StackBuffer> kept, passing;
-    for (size_t g = 0; g < own.size(); ++g)
-      if (!own[g].isOnHost && !arrives[g]) {
-        stacked.push_back(g);
-        kept.push_back({own[g].bytes, lifeOf[g].life});
-      }
-    std::set<plan::ValueIndex> outer = passedOn(stage);
-    std::vector<size_t> candidates;
-    for (size_t i = 0; i < stage.values.size(); ++i) {
-      const plan::Value &value = stage.values[i];
-      if (!value.isOnHost() && isMade[i] &&
-          !outer.contains(static_cast<plan::ValueIndex>(i)) &&
-          value.bytes >= keptBytes / kStacked.passing) {
-        candidates.push_back(i);
-        passing.push_back({plan::alignUp(value.bytes), lives[i]});
-      }
-    }
-    StackLayout layout = layOutSlot(kept, passing);
-    slotBytes = layout.bytes;
-    firstPassing = own.size();
-    for (size_t n = 0; n < stacked.size(); ++n)
-      own[stacked[n]].inSlot = layout.kept[n];
-    for (size_t n = 0; n < candidates.size(); ++n) {
-      if (layout.passing[n] == -1)
-        continue;
-      plan::Value &value = stage.values[candidates[n]];
-      value.placement = plan::Placement::slot;
-      value.group = static_cast<int64_t>(own.size());
-      value.offset = 0;
-      own.push_back({passing[n].bytes, false, false, layout.passing[n]});
-    }
-  }
-
   void findEvents() {
     for (const Context &context : contexts.all()) {
       ContextLifetimes lifetimes(context, Reuse::withoutWaits, Sharing::slots);
@@ -216,39 +133,9 @@ private:
     }
   }
 
-  /// Takes groups that come and go with the programs alone out of the events.
-  void formProfile(int64_t index) {
-    const plan::Stage &stage = plan.stages[index];
-    const std::vector<SlotGroup> &own = groups.at(index);
-    isInProfile.assign(own.size(), false);
-    for (size_t g = 0; g < own.size(); ++g)
-      isInProfile[g] = own[g].inSlot != -1;
-    for (const plan::Step &step : rank.steps)
-      if (step.stage != -1 && !plan::isExecution(step.kind))
-        if (const plan::Value &value = stage.values[step.value];
-            isInSlot(value))
-          isInProfile[static_cast<size_t>(value.group)] = false;
-    std::array<std::vector<GroupEvent>, 2> taken;
-    for (size_t c : {0, 1}) {
-      std::vector<GroupEvent> &all = events[c].front();
-      auto isTaken = [&](const GroupEvent &event) {
-        return isInProfile[static_cast<size_t>(event.group)];
-      };
-      std::copy_if(all.begin(), all.end(), std::back_inserter(taken[c]),
-                   isTaken);
-      std::erase_if(all, isTaken);
-    }
-    std::vector<ProfiledGroup> profiled;
-    for (size_t g = 0; g < own.size(); ++g)
-      profiled.push_back({own[g].inSlot, own[g].bytes, g >= firstPassing});
-    profile = {profiled,
-               taken,
-               {contexts.all()[0].length(), contexts.all()[1].length()}};
-  }
-
   /// Whether it is told from others of its slot.
   bool hasInstances(size_t group) const {
-    return group >= isInProfile.size() || !isInProfile[group];
+    return !common || !common->isProfiled(group);
   }
 
   void numberInstances(int64_t stage) {
@@ -259,7 +146,7 @@ private:
       if (hasInstances(g))
         single.push_back(g);
     }
-    instancesOf[stage] = single.size() + (slotBytes > 0 ? 1 : 0);
+    instancesOf[stage] = single.size() + (hasCommonSlot() ? 1 : 0);
   }
 
   /// The first instance of a microbatch on a stage; others follow, and behind
@@ -272,15 +159,15 @@ private:
     for (size_t g : singlesOf.at(key.first)) {
       const bool isInSlot = own[g].inSlot != -1;
       instances.push_back({{own[g].bytes, kNever, -1},
-                           isInSlot && g >= firstPassing ? 0 : own[g].bytes,
+                           isInSlot && common->isPassing(g) ? 0 : own[g].bytes,
                            own[g].isOnHost,
                            own[g].isPassing,
                            isInSlot,
                            base});
     }
-    if (slotBytes > 0)
-      instances.push_back({{profile.waitingTop(), kNever, -1},
-                           profile.waitingBytes(),
+    if (hasCommonSlot())
+      instances.push_back({{common->profile().waitingTop(), kNever, -1},
+                           common->profile().waitingBytes(),
                            false,
                            false,
                            true,
@@ -288,7 +175,7 @@ private:
     return known->second;
   }
 
-  /// All that waits in the slot of a microbatch of a stackable rank.
+  /// All that waits in the slot of a microbatch of a rank with common slots.
   SlotInstance &waitingAt(size_t first) {
     return instances[first + instancesOf.at(rank.stages.front()) - 1];
   }
@@ -307,7 +194,7 @@ private:
       if (plan::isExecution(step.kind)) {
         size_t index = contexts.indexOf(step);
         const Context &context = contexts.all()[index];
-        if (slotBytes > 0)
+        if (hasCommonSlot())
           followSlot(step, index, first, now);
         int64_t stage = step.stage;
         for (size_t m = 0; m < context.members.size(); ++m) {
@@ -338,10 +225,10 @@ private:
     begins.push_back(now);
   }
 
-  /// A program of a stackable rank fills a slot, or empties it.
+  /// A program of a rank with common slots fills a slot, or empties it.
   void followSlot(const plan::Step &step, size_t part, size_t first,
                   int64_t now) {
-    const SlotProfile::Part &at = profile.part(part);
+    const SlotProfile::Part &at = common->profile().part(part);
     if (at.end != -1)
       slotOfMicrobatch[step.microbatch].live(now + at.begin, now + at.end);
     TimedBuffer &waiting = waitingAt(first).life;
@@ -351,7 +238,7 @@ private:
       waiting.end = now;
   }
 
-  /// Gives microbatches slots as laid out by formSlot(), from `from` upwards;
+  /// Gives microbatches slots as laid out in common, from `from` upwards;
   /// returns the end of the highest.
   int64_t packSlots(int64_t from) {
     std::vector<TimedBuffer> slots;
@@ -367,7 +254,7 @@ private:
           slot.live(each.life.begin, each.life.end);
       if (!slot.lives())
         continue;
-      slots.push_back({slotBytes, slot.life.begin, slot.life.end});
+      slots.push_back({common->bytes(), slot.life.begin, slot.life.end});
       keys.push_back(key);
     }
     const std::vector<int64_t> offsets =
@@ -375,7 +262,7 @@ private:
     int64_t top = from;
     for (size_t i = 0; i < keys.size(); ++i) {
       const int64_t begin = from + offsets[i];
-      top = std::max(top, begin + slotBytes);
+      top = std::max(top, begin + common->bytes());
       slotOfMicrobatch[keys[i].second].base = begin;
       const size_t first = firstOf.at(keys[i]);
       const std::vector<SlotGroup> &own = groups.at(keys[i].first);
@@ -392,7 +279,7 @@ private:
   /// kept, and what passes where that leaves room. Returns the end of the
   /// highest.
   int64_t pack(bool onHost, int64_t from, std::vector<int64_t> bytesAbove) {
-    if (!onHost && slotBytes > 0)
+    if (!onHost && hasCommonSlot())
       from = packSlots(from);
     int64_t height = 0;
     struct PackedInstances {
@@ -458,53 +345,6 @@ private:
     return all;
   }
 
-  /// Adds what the microbatch that runs has in its slot.
-  void addProfile(SlotHeights &heights) const {
-    std::array<int64_t, 2> highest = {-1, -1}; // bases
-    for (size_t i = 0; i < rank.steps.size(); ++i) {
-      const plan::Step &step = rank.steps[i];
-      if (!plan::isExecution(step.kind))
-        continue;
-      const size_t part = contexts.indexOf(step);
-      const int64_t begin = slotOfMicrobatch.at(step.microbatch).base - base;
-      highest[part] = std::max(highest[part], begin);
-      heights.atStep[i] =
-          std::max(heights.atStep[i], begin + profile.part(part).most);
-    }
-    for (size_t part : {0, 1})
-      for (size_t at = 0; at < profile.part(part).top.size(); ++at) {
-        const int64_t top = profile.part(part).top[at];
-        if (highest[part] == -1 || top == 0)
-          continue;
-        int64_t &height = heights.inContext[part][at];
-        height = std::max(height, highest[part] + top);
-        heights.liveInContext[part][at] += profile.part(part).live[at];
-      }
-  }
-
-  /// Adds what passes inside of slots to the live bytes of contexts. It gives
-  /// way to others of its microbatch as values outside slots do to each other.
-  void addPassingInSlots(SlotHeights &heights) const {
-    const int64_t index = rank.stages.front();
-    const plan::Stage &stage = plan.stages[index];
-    const std::vector<SlotGroup> &own = groups.at(index);
-    for (size_t c = 0; c < contexts.all().size(); ++c) {
-      std::vector<int64_t> &live = heights.liveInContext[c];
-      ContextLifetimes(contexts.all()[c], Reuse::withoutWaits, Sharing::fixed)
-          .forEach(
-              stage, 0,
-              [&](plan::ValueIndex value, int64_t begin, int64_t end, bool,
-                  bool) {
-                const auto group =
-                    static_cast<size_t>(stage.values[value].group);
-                if (isInSlot(stage.values[value]) && group >= firstPassing)
-                  for (int64_t at = begin; at < end; ++at)
-                    live[at] += own[group].bytes;
-              },
-              [](size_t, int64_t, int64_t) {});
-    }
-  }
-
   /// Of all groups.
   std::vector<int64_t> basesOf(const Key &key, size_t first) const {
     std::vector<int64_t> bases;
@@ -553,13 +393,11 @@ private:
   Reuse reuse;
   int64_t base;
   std::map<int64_t, std::vector<SlotGroup>> groups; ///< by stage
-  int64_t slotBytes = 0;   ///< of a stackable rank's microbatches
-  size_t firstPassing = 0; ///< of its groups, that lives in one program only
+  std::optional<CommonSlot> common; ///< where the rank has such slots
   /// By context and member.
   std::vector<std::vector<std::vector<GroupEvent>>> events;
-  SlotProfile profile;           ///< of the slots of a stackable rank
-  std::vector<bool> isInProfile; ///< of its groups; empty elsewhere
-  /// Of its microbatches: where slots lie, and how long they are in use.
+  /// Of microbatches with a common slot: where slots lie, and how long they are
+  /// in use.
   std::map<int64_t, SlotInstance> slotOfMicrobatch;
   std::vector<int64_t> begins; ///< of steps, and the end of the last
   std::vector<SlotInstance> instances;
