@@ -286,7 +286,8 @@ std::optional<Partition> quickPartition(const PartitionProblem &problem,
             bestCut(problem, costs, start))
       cuts.push_back(std::move(*best));
   } else {
-    for (std::vector<int64_t> &cut : localCuts(problem, costs, start, fronts))
+    for (std::vector<int64_t> &cut :
+         localCuts(problem, costs, start, effort, fronts))
       cuts.push_back(std::move(cut));
   }
   auto value = [&](const std::vector<int64_t> &cut) {

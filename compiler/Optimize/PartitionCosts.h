@@ -154,12 +154,12 @@ std::optional<std::vector<int64_t>> bestCut(const PartitionProblem &problem,
 
 /// With several stages a rank, where local searches end: by the objective, from
 /// `start`, a legal cut, and from the one that is best without memory; and, by
-/// how long steps take where that is known, from the best of these. `fronts`:
-/// see partition().
+/// how long steps take where that is known, from each of these (brief: from the
+/// best). `fronts`: see partition().
 std::vector<std::vector<int64_t>> localCuts(const PartitionProblem &problem,
                                             RankCosts &costs,
                                             const std::vector<int64_t> &start,
-                                            RankFronts *fronts);
+                                            Effort effort, RankFronts *fronts);
 
 /// Goes through the cuts whose ranks could take less than those of `known`, a
 /// legal cut, or through all where it does not fit, until it has been at

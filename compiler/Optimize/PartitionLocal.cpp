@@ -124,7 +124,7 @@ private:
 std::vector<std::vector<int64_t>> localCuts(const PartitionProblem &problem,
                                             RankCosts &costs,
                                             const std::vector<int64_t> &start,
-                                            RankFronts *fronts) {
+                                            Effort effort, RankFronts *fronts) {
   PartitionProblem unlimited = problem;
   for (int64_t &capacity : unlimited.capacityBytes)
     capacity = std::numeric_limits<int64_t>::max();
@@ -153,11 +153,14 @@ std::vector<std::vector<int64_t>> localCuts(const PartitionProblem &problem,
 
   TimedCuts timed(problem, costs);
   const LocalSearch byTime(problem, std::ref(timed));
-  std::vector<int64_t> best = start;
-  for (const std::vector<int64_t> &cut : cuts)
-    if (timed(cut, kWorst) < timed(best, kWorst))
-      best = cut;
-  cuts.push_back(byTime.search(best));
+  cuts.push_back(start);
+  std::sort(cuts.begin(), cuts.end(), [&](const auto &a, const auto &b) {
+    return std::pair(timed(a, kWorst), a) < std::pair(timed(b, kWorst), b);
+  });
+  cuts.erase(std::unique(cuts.begin(), cuts.end()), cuts.end());
+  const size_t starts = effort == Effort::brief ? 1 : cuts.size();
+  for (size_t i = 0; i < starts; ++i)
+    cuts.push_back(byTime.search(std::vector<int64_t>(cuts[i])));
   return cuts;
 }
 
