@@ -286,7 +286,8 @@ Result<PlanAnswer> leastPlan(const std::shared_ptr<const Chooser> &chooser,
                              const OnProgress &onProgress);
 
 /// What the largest rank of the first draft of that plan needs, reserve left
-/// out: enough, and mostly within half a percent of the least (docs/planner.md).
+/// out: enough, and mostly within half a percent of the least
+/// (docs/planner.md).
 Result<int64_t> leastArenaBytes(const std::shared_ptr<const Chooser> &chooser,
                                 const PlanBudget &budget,
                                 const MakeDraft &make);

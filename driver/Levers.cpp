@@ -48,12 +48,8 @@ std::vector<Lever> leversOf(const PlanRequest &request,
                             const plan::Plan &plan) {
   std::vector<Lever> levers;
   PlanRequest base = request;
-  base.reportsLevers = false;
-  base.onProgress = {}; // several are planned at the same time
-  base.jobs = 1;
+  base.jobs = 1;        // several are drafted at the same time
   base.budgetBytes = 1; // as little memory as can be
-  base.irPath.clear();
-  base.schedulePath.clear();
   // A search over schedules for every lever would take too long.
   if (request.schedule == "auto")
     base.schedule = plan.schedule == "auto" ? "1f1b" : plan.schedule;

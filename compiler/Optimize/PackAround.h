@@ -14,6 +14,9 @@
 
 namespace moe::optimize {
 
+/// Higher than anything reaches.
+inline constexpr int64_t kNoLimit = std::numeric_limits<int64_t>::max();
+
 /// The bytes [low, high) over [begin, end).
 struct TimedBox {
   int64_t begin, end, low, high;
@@ -53,7 +56,6 @@ struct ClusterOrder {
 /// order reaches, which it leaves in `order`; kNoLimit where none kept the
 /// limit: then offsets are as they were. O(n (n + a)) for n members and a
 /// boxes, each time; `packed` counts the members placed in all of them.
-inline constexpr int64_t kNoLimit = std::numeric_limits<int64_t>::max();
 int64_t packAround(const std::vector<TimedBuffer> &buffers,
                    const TimedCluster &cluster, ClusterOrder &order,
                    const std::vector<TimedBox> &others, int64_t goal,

@@ -160,7 +160,7 @@ std::vector<std::vector<int64_t>> localCuts(const PartitionProblem &problem,
   cuts.erase(std::unique(cuts.begin(), cuts.end()), cuts.end());
   const size_t starts = effort == Effort::brief ? 1 : cuts.size();
   for (size_t i = 0; i < starts; ++i)
-    cuts.push_back(byTime.search(std::vector<int64_t>(cuts[i])));
+    cuts.push_back(byTime.search(cuts[i]));
   return cuts;
 }
 
