@@ -261,6 +261,16 @@ std::vector<int64_t> OutsideSlots::above(const SlotHeights &slots) const {
   return most;
 }
 
+std::vector<int64_t> OutsideSlots::bytesBesideSteps() const {
+  std::vector<int64_t> bytes;
+  for (const std::vector<size_t> &living : duringStep) {
+    int64_t &sum = bytes.emplace_back(0);
+    for (size_t buffer : living)
+      sum += buffers[buffer].bytes;
+  }
+  return bytes;
+}
+
 std::vector<int64_t> OutsideSlots::pack(const SlotHeights &slots) const {
   const std::vector<int64_t> most = above(slots);
   PackingProblem problem;

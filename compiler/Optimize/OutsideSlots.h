@@ -30,9 +30,12 @@ public:
                const Contexts &contexts, Reuse reuse);
 
   /// No arena is smaller above the base of slots: at a moment of a context,
-  /// what lives in slots, and what is outside and neither shares bytes with
-  /// that nor among itself.
+  /// what lives in slots and beside the step, and what is outside and neither
+  /// shares bytes with that nor among itself.
   int64_t bound(const SlotHeights &slots) const;
+
+  /// What lives through each step without a part in it.
+  std::vector<int64_t> bytesBesideSteps() const;
 
   /// Depths such that nothing shares bytes over slots that reach as high as
   /// `slots` says.

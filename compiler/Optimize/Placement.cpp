@@ -141,18 +141,24 @@ private:
   /// Slots, and above them what is outside.
   Arena placeValues(const Contexts &contexts, int64_t base) {
     std::optional<OutsideSlots> outside;
+    auto settle = [&] {
+      if (!outside)
+        outside.emplace(plan, rank, contexts, reuse);
+    };
     // For slots that reach as high as lives in them, which were asked for.
     std::vector<int64_t> depths;
     SlotHeights slots = placeSlots(
         plan, rank, contexts, reuse, base,
         [&](const SlotHeights &live, const std::vector<int64_t> &begins) {
-          outside.emplace(plan, rank, contexts, reuse);
+          settle();
           depths = outside->pack(live);
           return outside->depthsOverTime(depths, begins);
+        },
+        [&] {
+          settle();
+          return outside->bytesBesideSteps();
         });
     placeFixedOnHost();
-    if (!outside)
-      outside.emplace(plan, rank, contexts, reuse);
     std::vector<int64_t> again = outside->pack(slots);
     if (depths.empty() ||
         outside->height(again, slots) < outside->height(depths, slots))

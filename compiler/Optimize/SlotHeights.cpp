@@ -95,7 +95,8 @@ void SlotInstance::live(int64_t begin, int64_t end) {
 SlotHeights followHeights(const plan::Rank &rank, const Contexts &contexts,
                           const std::vector<SlotInstance> &instances,
                           const std::vector<SlotRange> &ranges,
-                          const std::vector<int64_t> &begins, int64_t base) {
+                          const std::vector<int64_t> &begins, int64_t base,
+                          const std::vector<int64_t> &beside) {
   auto lives = [&](size_t i) {
     return !instances[i].isOnHost && instances[i].lives();
   };
@@ -117,6 +118,7 @@ SlotHeights followHeights(const plan::Rank &rank, const Contexts &contexts,
   int64_t live = 0;
   for (size_t i = 0; i < rank.steps.size(); ++i) {
     const plan::Step &step = rank.steps[i];
+    const int64_t besideStep = beside.empty() ? 0 : beside[i];
     std::vector<int64_t> *moments = nullptr, *liveMoments = nullptr;
     if (plan::isExecution(step.kind)) {
       moments = &heights.inContext[contexts.indexOf(step)];
@@ -147,7 +149,7 @@ SlotHeights followHeights(const plan::Rank &rank, const Contexts &contexts,
       if (moments)
         for (int64_t at = now - begins[i]; at < until - begins[i]; ++at) {
           (*moments)[at] = std::max((*moments)[at], height);
-          (*liveMoments)[at] = std::max((*liveMoments)[at], live);
+          (*liveMoments)[at] = std::max((*liveMoments)[at], live + besideStep);
         }
       now = until;
     }

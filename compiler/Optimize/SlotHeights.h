@@ -36,11 +36,13 @@ struct SlotRange {
 };
 
 /// Follows the instances on the device through the steps of a rank. `begins`:
-/// of these, and the end of the last. Linear in instances, and in steps times
-/// the changes in each.
+/// of these, and the end of the last. `beside`: bytes that count as live in
+/// each step besides; empty: none. Linear in instances, and in steps times the
+/// changes in each.
 SlotHeights followHeights(const plan::Rank &rank, const Contexts &contexts,
                           const std::vector<SlotInstance> &instances,
                           const std::vector<SlotRange> &ranges,
-                          const std::vector<int64_t> &begins, int64_t base);
+                          const std::vector<int64_t> &begins, int64_t base,
+                          const std::vector<int64_t> &beside = {});
 
 } // namespace moe::optimize

@@ -25,7 +25,7 @@ public:
              Reuse reuse, int64_t base)
       : plan(plan), rank(rank), contexts(contexts), reuse(reuse), base(base) {}
 
-  SlotHeights run(const BytesAbove &above) {
+  SlotHeights run(const BytesAbove &above, const BytesBeside &beside) {
     if (CommonSlot::isOf(plan, rank, contexts)) {
       group(kCommonShares, false);
       const int64_t stage = rank.stages.front();
@@ -51,8 +51,8 @@ public:
     rank.hostArenaBytes = pack(true, 0, {});
     int64_t height = pack(false, base, std::move(bytesAbove)) - base;
     writeSlots();
-    SlotHeights heights =
-        followHeights(rank, contexts, instances, ranges(), begins, base);
+    SlotHeights heights = followHeights(rank, contexts, instances, ranges(),
+                                        begins, base, beside());
     if (hasCommonSlot()) {
       std::map<int64_t, int64_t> bases;
       for (const auto &[microbatch, slot] : slotOfMicrobatch)
@@ -413,8 +413,8 @@ private:
 
 SlotHeights placeSlots(plan::Plan &plan, plan::Rank &rank,
                        const Contexts &contexts, Reuse reuse, int64_t base,
-                       const BytesAbove &above) {
-  return SlotPlacer(plan, rank, contexts, reuse, base).run(above);
+                       const BytesAbove &above, const BytesBeside &beside) {
+  return SlotPlacer(plan, rank, contexts, reuse, base).run(above, beside);
 }
 
 } // namespace moe::optimize

@@ -12,7 +12,8 @@ struct SlotHeights {
   std::vector<std::vector<int64_t>> inContext; ///< ... a moment of a context
   std::vector<int64_t> atStep;                 ///< ... another step
   int64_t most = 0;
-  /// The most bytes in slots that are live at a moment of a context.
+  /// The most bytes in slots that are live at a moment of a context, with those
+  /// beside (BytesBeside).
   std::vector<std::vector<int64_t>> liveInContext;
 };
 
@@ -22,6 +23,10 @@ struct SlotHeights {
 /// `begins`: the first moment of each step, and the end of the last one.
 using BytesAbove = std::function<std::vector<int64_t>(
     const SlotHeights &live, const std::vector<int64_t> &begins)>;
+
+/// Says for each step how many bytes outside of slots live through it without a
+/// part in it. Asked once it is settled which values are in slots.
+using BytesBeside = std::function<std::vector<int64_t>()>;
 
 /// Gives every value in a slot its group and its offset behind the group's
 /// base, every stage of the rank its slots, and every step its slot, all from
@@ -42,6 +47,6 @@ using BytesAbove = std::function<std::vector<int64_t>(
 /// ended. n log n in steps and groups, times the holes between groups.
 SlotHeights placeSlots(plan::Plan &plan, plan::Rank &rank,
                        const Contexts &contexts, Reuse reuse, int64_t base,
-                       const BytesAbove &above);
+                       const BytesAbove &above, const BytesBeside &beside);
 
 } // namespace moe::optimize

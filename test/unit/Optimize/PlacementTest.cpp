@@ -27,6 +27,11 @@ plan::Replay place(plan::Plan &plan, Reuse reuse) {
   Result<plan::Replay> replay = plan::replay(plan, 0);
   EXPECT_TRUE(replay) << replay.error().message;
   EXPECT_LE(arena->boundBytes, arena->bytes);
+  // What lives while a program runs is what the bound is made of.
+  if (replay && replay->peakStep >= 0 &&
+      plan::isExecution(
+          plan.ranks[0].steps[static_cast<size_t>(replay->peakStep)].kind))
+    EXPECT_GE(arena->boundBytes, replay->peak.total());
   return replay ? *replay : plan::Replay();
 }
 

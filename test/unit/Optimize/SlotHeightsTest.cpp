@@ -48,8 +48,11 @@ TEST(SlotHeights, AreThoseOfWhatLives) {
         }
       }
     }
+    std::vector<int64_t> beside;
+    for (size_t i = 0; round % 2 == 0 && i < rank.steps.size(); ++i)
+      beside.push_back(pick(random, 0, 30));
     const SlotHeights heights =
-        followHeights(rank, contexts, instances, ranges, begins, base);
+        followHeights(rank, contexts, instances, ranges, begins, base, beside);
     SlotHeights naive;
     for (const Context &context : contexts.all())
       naive.inContext.emplace_back(context.length());
@@ -57,7 +60,7 @@ TEST(SlotHeights, AreThoseOfWhatLives) {
     naive.atStep.resize(rank.steps.size());
     for (size_t i = 0; i < rank.steps.size(); ++i)
       for (int64_t now = begins[i]; now < begins[i + 1]; ++now) {
-        int64_t height = 0, live = 0;
+        int64_t height = 0, live = beside.empty() ? 0 : beside[i];
         for (const SlotInstance &each : instances)
           if (!each.isOnHost && each.life.begin <= now && now < each.life.end) {
             height = std::max(height, each.base - base + each.life.size);

@@ -19,7 +19,8 @@ SlotHeights placed(plan::Plan &plan, Reuse reuse, int64_t base) {
       plan, plan.ranks[0], contexts, reuse, base,
       [](const SlotHeights &, const std::vector<int64_t> &begins) {
         return std::vector<int64_t>(static_cast<size_t>(begins.back()), 0);
-      });
+      },
+      [] { return std::vector<int64_t>(); });
 }
 
 /// How many values lie in slots that no program hands on.
