@@ -261,7 +261,8 @@ optimize::PartitionProblem Chooser::within(const Room &room,
           option = optimize::amongAlike(option);
   problem.capacityBytes = room.device;
   problem.hostCapacityBytes = room.host;
-  if (problem.stages() > problem.ranks())
+  // With one stage a rank the objective is close to how long steps take.
+  if (problem.stages() > problem.ranks() || effort != optimize::Effort::brief)
     problem.steps = stepTimes(costs);
   return problem;
 }

@@ -148,6 +148,11 @@ private:
 
   /// None: there is no such order, or it is known.
   std::optional<Value> tryOrder(const Stages &stages, int64_t mostPending) {
+    // Choices for different orders often cost the same.
+    const std::pair asked(stages, mostPending);
+    if (std::find(made.begin(), made.end(), asked) != made.end())
+      return std::nullopt;
+    made.push_back(asked);
     Trial trial = first.trial;
     trial.costs.stages = stages;
     trial.mostPending = mostPending;
@@ -171,6 +176,8 @@ private:
   const PlanBudget &budget;
   const OrderedTrial &first;
   std::vector<Known> orders;
+  /// What orders were made for.
+  std::vector<std::pair<Stages, int64_t>> made;
   OrderedTrial best;
   Value leastValue;
 };

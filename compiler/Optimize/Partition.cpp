@@ -286,10 +286,11 @@ std::optional<Partition> quickPartition(const PartitionProblem &problem,
             bestCut(problem, costs, start))
       cuts.push_back(std::move(*best));
   } else {
-    for (std::vector<int64_t> &cut :
-         localCuts(problem, costs, start, effort, fronts))
+    for (std::vector<int64_t> &cut : localCuts(problem, costs, start, fronts))
       cuts.push_back(std::move(cut));
   }
+  if (problem.steps)
+    addTimedCuts(problem, costs, effort, cuts);
   auto value = [&](const std::vector<int64_t> &cut) {
     for (int64_t rank = 0; rank < problem.ranks(); ++rank)
       costs.sharpen(rank, cut);

@@ -215,15 +215,15 @@ std::vector<int64_t> uniformCounts(const PartitionProblem &problem);
 /// The best cut: the one whose ranks exceed their capacities by least, at most
 /// and then together, then least objective. With one stage a rank the optimum
 /// under the fronts of the ranks (a dynamic program for each possible time of
-/// the slowest rank), and from there on cuts in which the slowest has a block
-/// less, by what a search finds for the capacities; with more, a local search
-/// that starts from the uniform cut and from the one that is best without
-/// memory, and goes on by how long steps take, where that is known: the
-/// objective knows nothing of ranks that wait for each other. Effort::exact
-/// finds the best choices for each capacity, and with several stages a rank
-/// goes on through all cuts that a bound leaves, up to some millions.
-/// `nullopt`: the pins leave no legal cut. `fronts`: of calls for other
-/// capacities, null: of this call only.
+/// the slowest rank); with more, a local search that starts from the uniform
+/// cut and from the one that is best without memory. Where it is known how long
+/// steps take, local searches go on by that: the objective knows nothing of
+/// ranks that wait for each other. With one stage a rank the last are cuts in
+/// which the slowest has a block less, by what a search finds for the
+/// capacities. Effort::exact finds the best choices for each capacity, and with
+/// several stages a rank goes on through all cuts that a bound leaves, up to
+/// some millions. `nullopt`: the pins leave no legal cut. `fronts`: of calls
+/// for other capacities, null: of this call only.
 std::optional<Partition> partition(const PartitionProblem &problem,
                                    Effort effort = Effort::fast,
                                    RankFronts *fronts = nullptr);

@@ -152,14 +152,18 @@ std::optional<std::vector<int64_t>> bestCut(const PartitionProblem &problem,
                                             RankCosts &costs,
                                             const std::vector<int64_t> &known);
 
-/// With several stages a rank, where local searches end: by the objective, from
-/// `start`, a legal cut, and from the one that is best without memory; and, by
-/// how long steps take where that is known, from each of these (brief: from the
-/// best). `fronts`: see partition().
+/// With several stages a rank, where local searches by the objective end: from
+/// `start`, a legal cut, and from the one that is best without memory.
+/// `fronts`: see partition().
 std::vector<std::vector<int64_t>> localCuts(const PartitionProblem &problem,
                                             RankCosts &costs,
                                             const std::vector<int64_t> &start,
-                                            Effort effort, RankFronts *fronts);
+                                            RankFronts *fronts);
+
+/// Adds to legal cuts where local searches end by how long steps take, which
+/// has to be known, from each of them (brief: from the best).
+void addTimedCuts(const PartitionProblem &problem, RankCosts &costs,
+                  Effort effort, std::vector<std::vector<int64_t>> &cuts);
 
 /// Goes through the cuts whose ranks could take less than those of `known`, a
 /// legal cut, or through all where it does not fit, until it has been at

@@ -124,7 +124,7 @@ private:
 std::vector<std::vector<int64_t>> localCuts(const PartitionProblem &problem,
                                             RankCosts &costs,
                                             const std::vector<int64_t> &start,
-                                            Effort effort, RankFronts *fronts) {
+                                            RankFronts *fronts) {
   PartitionProblem unlimited = problem;
   for (int64_t &capacity : unlimited.capacityBytes)
     capacity = std::numeric_limits<int64_t>::max();
@@ -148,12 +148,13 @@ std::vector<std::vector<int64_t>> localCuts(const PartitionProblem &problem,
   if (!fits && problem.stages() <= kFewStages)
     cuts.push_back(
         enumerateCuts(problem, costs, cuts.back(), kFewNodes).counts);
-  if (!problem.steps)
-    return cuts;
+  return cuts;
+}
 
+void addTimedCuts(const PartitionProblem &problem, RankCosts &costs,
+                  Effort effort, std::vector<std::vector<int64_t>> &cuts) {
   TimedCuts timed(problem, costs);
   const LocalSearch byTime(problem, std::ref(timed));
-  cuts.push_back(start);
   std::sort(cuts.begin(), cuts.end(), [&](const auto &a, const auto &b) {
     return std::pair(timed(a, kWorst), a) < std::pair(timed(b, kWorst), b);
   });
@@ -161,7 +162,6 @@ std::vector<std::vector<int64_t>> localCuts(const PartitionProblem &problem,
   const size_t starts = effort == Effort::brief ? 1 : cuts.size();
   for (size_t i = 0; i < starts; ++i)
     cuts.push_back(byTime.search(cuts[i]));
-  return cuts;
 }
 
 } // namespace moe::optimize
