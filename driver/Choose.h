@@ -256,6 +256,12 @@ struct PlanBudget {
   }
 };
 
+/// A plan of choices.
+struct ChosenPlan {
+  PlanAnswer answer;
+  int64_t accountNs = 0; ///< of the step, with what its programs take
+};
+
 /// Makes drafts of what `chooser` chooses until one fits without waits for
 /// bytes: where a rank needs more than the chooser thought, it gets that much
 /// less to choose with, where less, that much more; where its copies take
@@ -266,17 +272,18 @@ struct PlanBudget {
 /// With what was chosen and its distance from the bound among its assumptions.
 /// None: nothing was found to fit.
 ///
-/// With effort exact that is done with fast and with exact choices, for all
-/// budgets of ten significant bits from this one down, as long as the account
-/// promises a quicker plan, or one little slower, and the quickest is the
-/// answer. What is tried for a budget does not depend on other ones, so that a
-/// larger budget never gives a slower plan.
+/// Where `triesSmaller` that is done for all budgets of ten significant bits
+/// from this one down, as long as the account promises a quicker plan, and the
+/// quickest is the answer; with effort exact with fast and with exact choices,
+/// and as long as the account promises one that is little slower. What is tried
+/// for a budget does not depend on other ones, so that a larger budget never
+/// gives a slower plan, as far as the account can be trusted.
 /// `onProgress`, if any, is told of drafts. That of the answer is made again
 /// where it `writes` files.
-Result<std::optional<PlanAnswer>>
+Result<std::optional<ChosenPlan>>
 choosePlan(const std::shared_ptr<const Chooser> &chooser,
-           const PlanBudget &budget, bool writes, const MakeDraft &make,
-           const OnProgress &onProgress);
+           const PlanBudget &budget, bool triesSmaller, bool writes,
+           const MakeDraft &make, const OnProgress &onProgress);
 
 /// The plan that needs least memory on its largest rank: which one that is does
 /// not depend on the budget, which it may fit.

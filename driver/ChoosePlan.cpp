@@ -1,12 +1,13 @@
 //===- ChoosePlan.cpp - plans of what the planner chooses -----------------===//
 
 #include "driver/Attempts.h"
+#include "driver/BudgetStep.h"
 #include "driver/Corrections.h"
 #include "driver/FittingRanks.h"
 
 #include <algorithm>
 #include <array>
-#include <bit>
+#include <limits>
 #include <map>
 #include <optional>
 #include <tuple>
@@ -37,23 +38,14 @@ constexpr int64_t kWorthACut = 32;
 /// smaller one to be tried.
 constexpr int64_t kNearlyMet = 32;
 
+/// Of a step, what a smaller budget has to promise for the fast mode to try it.
+constexpr int64_t kWorthABudget = 4096;
+
 /// Of a step, by what an account that says it is longer may be wrong; and where
 /// programs overlap.
 constexpr int64_t kWrongTime = 256, kWrongTimeOfPairs = 24;
 
-/// Budgets with ten significant bits, by rising size; the first is 512 bytes.
-struct Step {
-  int64_t index = 0;
-
-  int64_t bytes() const { return (512 + index % 512) << (index / 512); }
-  /// The largest within `bytes`, at least the first.
-  static Step within(int64_t bytes) {
-    auto width =
-        static_cast<int64_t>(std::bit_width(static_cast<uint64_t>(bytes)));
-    int64_t shift = std::max<int64_t>(0, width - 10);
-    return {std::max<int64_t>(0, 512 * shift + (bytes >> shift) - 512)};
-  }
-};
+constexpr int64_t kNever = std::numeric_limits<int64_t>::max();
 
 /// Whether some rank needs so much more than `capacity` that a plan of these
 /// choices cannot fit, however wrong the account is.
@@ -66,20 +58,25 @@ using optimize::Effort;
 class PlanChooser {
 public:
   PlanChooser(const Chooser &chooser, const Attempts &attempts,
-              int64_t reserveBytes)
-      : chooser(chooser), attempts(attempts), reserve(reserveBytes) {}
+              int64_t reserveBytes, bool triesSmaller)
+      : chooser(chooser), attempts(attempts), reserve(reserveBytes),
+        triesSmaller(triesSmaller) {}
 
   /// The best that fits the whole budget; none: nothing was found to.
   Result<std::optional<Taken>> run() {
     const int64_t whole = attempts.deviceBytes();
     std::optional<Taken> best;
-    if (whole > 0)
-      MOE_RETURN_IF_ERROR(chooser.effort() == Effort::exact
-                              ? tryAllBudgets(whole, best)
-                              : tryBudget(whole, Effort::fast, best));
-    // What was tried depends on the budget: where it was nearly met, less of it
-    // may be.
-    if (whole > 0 && !best && leastBytes <= whole + whole / kNearlyMet)
+    if (whole <= 0)
+      return best;
+    MOE_RETURN_IF_ERROR(triesSmaller
+                            ? tryBudgets(whole, best)
+                            : tryBudget(whole, chooser.effort(), best));
+    // What was tried depends on the budget: where it was nearly met, another
+    // one may be.
+    if (!best && triesSmaller &&
+        BudgetStep::within(whole + reserve).bytes() < whole + reserve)
+      MOE_RETURN_IF_ERROR(tryBudget(whole, Effort::fast, best));
+    if (!best && leastBytes <= whole + whole / kNearlyMet)
       MOE_RETURN_IF_ERROR(
           tryBudget(whole - whole / kSmaller, Effort::fast, best));
     return best;
@@ -139,6 +136,7 @@ private:
   /// Depends on nothing but `whole`. Takes what fits it, if anything does.
   Status tryBudget(int64_t whole, Effort effort, std::optional<Taken> &best) {
     Trials trials;
+    freeBytes = 0;
     MOE_RETURN_IF_ERROR(tryEffort(whole, Effort::fast, trials, best));
     // What the account takes to be best need not be.
     if (effort == Effort::exact)
@@ -155,6 +153,27 @@ private:
     std::vector<int64_t> counts = {};
   };
 
+  /// How long a step takes by the account, with chosen shares of layers and
+  /// with even ones; kNever: they do not fit.
+  struct Promise {
+    int64_t chosenNs = kNever, evenNs = kNever;
+  };
+
+  Result<Promise> promiseFor(int64_t bytes, Effort effort) const {
+    Promise promise;
+    for (bool isEven : {false, true}) {
+      if (isEven && !chooser.couldBeEven())
+        break;
+      Result<Chosen> chosen =
+          chooser.choose(attempts.roomOf(bytes), isEven, effort);
+      if (!chosen)
+        return chosen.error();
+      if (chosen->fits())
+        (isEven ? promise.evenNs : promise.chosenNs) = chosen->stepNs;
+    }
+    return promise;
+  }
+
   /// Shares of layers are chosen for ranks in a row: in this order of steps
   /// even ones may be better, and where they promise that they come first; not
   /// where the account says that they do not fit. A bound on all cuts may tell
@@ -162,22 +181,14 @@ private:
   Status tryEffort(int64_t whole, Effort effort, Trials &trials,
                    std::optional<Taken> &best) {
     trials.accountNs = 0;
-    std::array<int64_t, 2> promised{}; // of those chosen, of even ones
-    for (bool isEven : {false, true}) {
-      if (isEven && !chooser.couldBeEven())
-        break;
-      Result<Chosen> chosen =
-          chooser.choose(attempts.roomOf(whole), isEven, effort);
-      if (!chosen)
-        return chosen.error();
-      if (!isEven || chosen->fits())
-        promised[isEven] = chosen->stepNs;
-    }
+    const Result<Promise> promised = promiseFor(whole, effort);
+    if (!promised)
+      return promised.error();
     const bool isEvenFirst =
-        promised[1] > 0 &&
-        promised[1] < promised[0] - promised[0] / kWorthShares;
+        promised->evenNs <
+        promised->chosenNs - promised->chosenNs / kWorthShares;
     for (bool isEven : {isEvenFirst, !isEvenFirst})
-      if (!isEven || promised[1] > 0)
+      if (!isEven || promised->evenNs < kNever)
         MOE_RETURN_IF_ERROR(tryShares(whole, {isEven}, effort, trials, best));
     for (int round = 0; round < kMostPromisedCuts && trials.quickest; ++round) {
       const SharedAttempt before = trials.quickest;
@@ -240,6 +251,11 @@ private:
       tried.push_back(made);
       leastBytes = std::min(leastBytes, made->arenaBytes());
       ++drafts;
+      if (drafts == 1)
+        freeBytes =
+            std::max(freeBytes, corrections.isFree() && attempts.fitsHost(*made)
+                                    ? made->bytesWithoutWaits()
+                                    : kUnlimited);
       fitting.note(made->chosen, made->draft, whole, host);
       const bool choosesAgain = corrections.correct(made->chosen, made->draft);
       if (!attempts.fitsHost(*made))
@@ -354,55 +370,68 @@ private:
     return lean ? take(*lean, best) : Status();
   }
 
-  /// The quickest of all steps up to `whole`.
-  Status tryAllBudgets(int64_t whole, std::optional<Taken> &best) {
-    Result<Attempt> free =
-        attempts.make(chooser.choose(attempts.roomOf(kUnlimited)), whole);
-    if (!free)
-      return free.error();
-    if (free->bytesWithoutWaits() <= whole && attempts.fitsHost(*free))
-      MOE_RETURN_IF_ERROR(take(*free, best));
-    // Beyond what needs most there is nothing else to try, nor from where on
-    // the account promises nothing better.
-    const int64_t most = std::min(whole, free->bytesWithoutWaits());
-    const int64_t top = Step::within(most + reserve).index;
-    // Never worse than the fast mode, whatever the budget.
-    if (!best && Step{top}.bytes() < whole + reserve)
-      MOE_RETURN_IF_ERROR(tryBudget(whole, Effort::fast, best));
-    const int64_t wrongTime =
-        schedule::overlappingPairs(chooser.steps()).empty() ? kWrongTime
-                                                            : kWrongTimeOfPairs;
-    // Whatever the account promises: choices that exceed a budget by it can fit
-    // once it is corrected.
-    if (const int64_t bytes = Step{top}.bytes() - reserve; bytes > 0)
-      MOE_RETURN_IF_ERROR(tryBudget(bytes, Effort::exact, best));
-    for (int64_t index = top - 1; index >= 0; --index) {
-      const int64_t bytes = Step{index}.bytes() - reserve;
-      if (bytes <= 0)
-        break;
-      // What is best by the objective need not have the shortest step.
-      std::optional<int64_t> promised;
-      for (Effort effort : {Effort::fast, Effort::exact}) {
-        Result<Chosen> chosen =
-            chooser.choose(attempts.roomOf(bytes), false, effort);
-        if (!chosen)
-          return chosen.error();
-        if (chosen->fits() && (!promised || chosen->stepNs < *promised))
-          promised = chosen->stepNs;
+  /// The quickest of the plans for all steps up to `whole`, each made without
+  /// regard to the others: of these budgets a larger one never gives a slower
+  /// plan. It goes down until the account promises nothing better.
+  Status tryBudgets(int64_t whole, std::optional<Taken> &best) {
+    const BudgetStep first = BudgetStep::within(whole + reserve);
+    for (BudgetStep step = first; step.bytes() > reserve;) {
+      const int64_t bytes = step.bytes() - reserve;
+      if (step.index < first.index) {
+        Result<bool> goesOn = isPromising(bytes, best);
+        if (!goesOn)
+          return goesOn.error();
+        if (!*goesOn)
+          break;
       }
-      if (!promised ||
-          (best && *promised - *promised / wrongTime > best->accountNs))
+      MOE_RETURN_IF_ERROR(tryBudget(bytes, chooser.effort(), best));
+      if (step.index == 0)
         break;
-      MOE_RETURN_IF_ERROR(tryBudget(bytes, Effort::exact, best));
+      --step.index;
+      // As long as what is best without limits fits, it is the answer.
+      if (freeBytes > 0 && freeBytes <= bytes)
+        step.index =
+            std::min(step.index, BudgetStep::within(freeBytes + reserve).index);
     }
     return {};
   }
 
+  /// Whether the account promises a quicker plan than the best. Effort::exact
+  /// goes on where it could be wrong.
+  Result<bool> isPromising(int64_t bytes,
+                           const std::optional<Taken> &best) const {
+    const bool isExact = chooser.effort() == Effort::exact;
+    if (!best && !isExact)
+      return false;
+    int64_t least = kNever;
+    // What is best by the objective need not have the shortest step.
+    for (Effort effort : {Effort::fast, Effort::exact}) {
+      if (effort == Effort::exact && !isExact)
+        break;
+      Result<Promise> promise = promiseFor(bytes, effort);
+      if (!promise)
+        return promise.error();
+      least = std::min({least, promise->chosenNs, promise->evenNs});
+    }
+    if (least == kNever || !best)
+      return least < kNever;
+    if (!isExact)
+      return least < best->chosen.stepNs - best->chosen.stepNs / kWorthABudget;
+    const int64_t wrongTime =
+        schedule::overlappingPairs(chooser.steps()).empty() ? kWrongTime
+                                                            : kWrongTimeOfPairs;
+    return least - least / wrongTime <= best->accountNs;
+  }
+
   const Chooser &chooser;
   const Attempts &attempts;
-  int64_t reserve;
+  const int64_t reserve;
+  const bool triesSmaller;
   const int64_t host = attempts.hostBytes(); ///< of each rank
   int64_t leastBytes = kUnlimited; ///< of the largest rank, of all drafts
+  /// Of the largest rank, for the last budget, of what was chosen as if memory
+  /// were free; 0: that was not tried.
+  int64_t freeBytes = 0;
   /// Choices, and with waits what they were laid out for.
   std::map<std::tuple<std::vector<int64_t>, std::string, std::string, int64_t>,
            int64_t>
@@ -411,21 +440,22 @@ private:
 
 } // namespace
 
-Result<std::optional<PlanAnswer>>
+Result<std::optional<ChosenPlan>>
 choosePlan(const std::shared_ptr<const Chooser> &chooser,
-           const PlanBudget &budget, bool writes, const MakeDraft &make,
-           const OnProgress &onProgress) {
+           const PlanBudget &budget, bool triesSmaller, bool writes,
+           const MakeDraft &make, const OnProgress &onProgress) {
   const Attempts attempts(chooser, budget, make, onProgress);
   Result<std::optional<Taken>> taken =
-      PlanChooser(*chooser, attempts, budget.reserveBytes).run();
+      PlanChooser(*chooser, attempts, budget.reserveBytes, triesSmaller).run();
   if (!taken)
     return taken.error();
   if (!*taken)
-    return std::optional<PlanAnswer>();
+    return std::optional<ChosenPlan>();
+  const int64_t accountNs = (*taken)->accountNs;
   Result<PlanAnswer> answer = attempts.answer(std::move(**taken), writes);
   if (!answer)
     return answer.error();
-  return std::optional(std::move(*answer));
+  return std::optional(ChosenPlan{std::move(*answer), accountNs});
 }
 
 } // namespace moe::driver

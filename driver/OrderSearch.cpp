@@ -17,6 +17,27 @@ Result<Chosen> chosenBy(const Chooser &chooser, const PlanBudget &budget,
   return chooser.choose(budget.room(chooser.rankCount()), false, effort);
 }
 
+/// Orders with as many weight gradients waiting differ by little.
+static constexpr int kMostAlike = 2;
+
+void addOrder(std::vector<PromisedOrder> &orders, OrderedTrial ordered,
+              const Chosen &chosen) {
+  PromisedOrder made{std::move(ordered), chosen.excessBytes, chosen.stepNs};
+  auto valueOf = [](const PromisedOrder &order) {
+    return std::pair(order.excessBytes, order.stepNs);
+  };
+  const auto place = std::find_if(orders.begin(), orders.end(),
+                                  [&](const PromisedOrder &order) {
+                                    return valueOf(order) > valueOf(made);
+                                  });
+  const int64_t pending = made.ordered.trial.mostPending;
+  orders.insert(place, std::move(made));
+  int alike = 0;
+  std::erase_if(orders, [&](const PromisedOrder &order) {
+    return order.ordered.trial.mostPending == pending && ++alike > kMostAlike;
+  });
+}
+
 namespace {
 
 using Stages = std::vector<schedule::StageCosts>;
@@ -28,10 +49,10 @@ constexpr optimize::Effort kEffort = optimize::Effort::brief;
 constexpr std::array<int64_t, 5> kPending = {0, 1, 2, 4, schedule::kAnyPending};
 /// Of those in a row, that are no better for the same stages.
 constexpr int kMostMisses = 2;
-/// For the choices of how many orders others are made, and where steps have
-/// many actions.
-constexpr int kMostRounds = 12, kMostRoundsOfMany = 3;
-constexpr int64_t kManyActions = 8192;
+/// For the choices of how many orders others are made, and where steps have few
+/// or many actions.
+constexpr int kMostRounds = 12, kMostRoundsOfFew = 40, kMostRoundsOfMany = 3;
+constexpr int64_t kFewActions = 1024, kManyActions = 8192;
 
 constexpr std::array kFields = {
     &schedule::StageCosts::forwardNs, &schedule::StageCosts::inputGradNs,
@@ -65,12 +86,11 @@ public:
       : inputs(inputs), compiler(compiler), budget(budget), first(first) {}
 
   /// Errors: nothing can be chosen for the first order.
-  Result<OrderedTrial> run() {
+  Result<std::vector<PromisedOrder>> run() {
     Result<Chosen> chosen = chosenBy(*first.chooser, budget, kEffort);
     if (!chosen)
       return chosen.error();
-    best = first;
-    leastValue = note(first, *chosen);
+    note(first, *chosen);
     const Stages &given = first.trial.costs.stages;
     const Stages even = evened(given);
     for (const Stages &stages : {given, even, halfway(given, even)})
@@ -101,8 +121,10 @@ private:
     if (budget.wholeBytes == 0)
       return 0;
     const schedule::ScheduleProblem &steps = first.chooser->steps().problem;
-    const bool areMany = 3 * steps.stages() * steps.microbatches > kManyActions;
-    return areMany ? kMostRoundsOfMany : kMostRounds;
+    const int64_t actions = 3 * steps.stages() * steps.microbatches;
+    return actions > kManyActions  ? kMostRoundsOfMany
+           : actions > kFewActions ? kMostRounds
+                                   : kMostRoundsOfFew;
   }
 
   struct Known {
@@ -121,6 +143,7 @@ private:
     const Value value(chosen.excessBytes, chosen.stepNs);
     orders.push_back(
         {steps, ordered.trial.mostPending, std::move(stages), value});
+    addOrder(best, ordered, chosen);
     return value;
   }
 
@@ -163,12 +186,7 @@ private:
     Result<Chosen> chosen = chosenBy(*ordered->chooser, budget, kEffort);
     if (!chosen)
       return std::nullopt;
-    const Value value = note(*ordered, *chosen);
-    if (value < leastValue) {
-      leastValue = value;
-      best = std::move(*ordered);
-    }
-    return value;
+    return note(*ordered, *chosen);
   }
 
   const Inputs &inputs;
@@ -178,22 +196,18 @@ private:
   std::vector<Known> orders;
   /// What orders were made for.
   std::vector<std::pair<Stages, int64_t>> made;
-  OrderedTrial best;
-  Value leastValue;
+  std::vector<PromisedOrder> best; ///< best first
 };
 
 } // namespace
 
-Status findOrder(const Inputs &inputs, Compiler &compiler,
-                 const PlanBudget &budget, OrderedTrial &best) {
-  if (!best.goesByCosts())
-    return {};
-  Result<OrderedTrial> found =
-      OrderSearch(inputs, compiler, budget, best).run();
-  if (!found)
-    return found.error();
-  best = std::move(*found);
-  return {};
+Result<std::vector<PromisedOrder>> findOrders(const Inputs &inputs,
+                                              Compiler &compiler,
+                                              const PlanBudget &budget,
+                                              const OrderedTrial &first) {
+  if (!first.goesByCosts())
+    return std::vector<PromisedOrder>{{first, 0, 0}};
+  return OrderSearch(inputs, compiler, budget, first).run();
 }
 
 } // namespace moe::driver

@@ -51,7 +51,9 @@ public:
 
 private:
   static Prepared preparedOf(const Candidate &candidate) {
-    return {candidate.ordered, candidate.ordered};
+    return {candidate.ordered,
+            {{candidate.ordered, candidate.promised.excessBytes,
+              candidate.promised.stepNs}}};
   }
 
   static bool isBetterThan(const Candidate &a, const Candidate &b) {
@@ -96,16 +98,16 @@ private:
       else if (!failure)
         failure = first.error();
     }
-    candidates =
-        candidatesOf(published.size(), "published orders made for the budget",
-                     [&](size_t number) -> Result<Candidate> {
-                       const OrderedTrial &first = published[number];
-                       Result<Prepared> prepared = planner.prepare(first);
-                       if (!prepared)
-                         return prepared.error();
-                       return candidateOf(std::move(prepared->ordered), budget,
-                                          first.trial.schedule);
-                     });
+    candidates = candidatesOf(
+        published.size(), "published orders made for the budget",
+        [&](size_t number) -> Result<Candidate> {
+          const OrderedTrial &first = published[number];
+          Result<Prepared> prepared = planner.prepare(first);
+          if (!prepared)
+            return prepared.error();
+          return candidateOf(std::move(prepared->orders.front().ordered),
+                             budget, first.trial.schedule);
+        });
     if (!candidates.empty())
       return {};
     Result<Candidate> unit = searchForUnitCosts(inputs, compiler, budget);

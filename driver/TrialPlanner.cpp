@@ -3,15 +3,26 @@
 #include "driver/TrialPlanner.h"
 
 #include "compiler/Cost/StageCosts.h"
-#include "driver/OrderSearch.h"
 
 #include <utility>
 
 namespace moe::driver {
 
-/// For schedules that go by costs: orders of steps that choices are made for,
-/// each by what the choices before it cost.
+/// For schedules that go by costs: orders of steps that drafts are made for.
 static constexpr int kMostOrders = 3;
+/// Of a step, what another order has to promise.
+static constexpr int64_t kWorthAnOrder = 4096;
+/// Of a promise, what more it has to have taken for another order that differs
+/// by little to be tried.
+static constexpr int64_t kBadLuck = 64;
+
+/// Whether drafts are to be made for an order as well.
+static bool isWorthIt(const PromisedOrder &order,
+                      const std::optional<OrderedPlan> &known) {
+  return order.excessBytes == 0 &&
+         (!known || order.stepNs < known->made.accountNs -
+                                       known->made.accountNs / kWorthAnOrder);
+}
 
 /// What the stages of a plan cost its schedule.
 static schedule::Costs costsOf(const plan::Plan &plan, int64_t transferNs) {
@@ -41,55 +52,91 @@ TrialPlanner::TrialPlanner(const Inputs &inputs, Compiler &compiler,
                         !inputs.request.schedulePath.empty())) {}
 
 Result<Prepared> TrialPlanner::prepare(OrderedTrial first) const {
-  Prepared prepared{first, std::move(first)};
-  if (budget.wholeBytes > budget.reserveBytes)
-    MOE_RETURN_IF_ERROR(findOrder(inputs, compiler, budget, prepared.ordered));
-  return prepared;
+  if (budget.wholeBytes <= budget.reserveBytes)
+    return Prepared{first, {{first, 0, 0}}};
+  Result<std::vector<PromisedOrder>> orders =
+      findOrders(inputs, compiler, budget, first);
+  if (!orders)
+    return orders.error();
+  return Prepared{std::move(first), std::move(*orders)};
 }
 
 Result<std::optional<PlanAnswer>>
 TrialPlanner::fitting(const Prepared &prepared) const {
   if (budget.wholeBytes <= budget.reserveBytes)
     return std::optional<PlanAnswer>();
-  OrderedTrial ordered = prepared.ordered;
-  const bool isOnlyOrder = !ordered.goesByCosts();
-  Result<std::optional<PlanAnswer>> fitting =
-      choose(ordered, writes && isOnlyOrder);
-  // What suits less may have room for what fits.
-  if (fitting && !*fitting && !isOnlyOrder) {
-    PlanBudget smaller = budget;
-    smaller.wholeBytes -= budget.wholeBytes / kSmaller;
-    ordered = prepared.first;
-    MOE_RETURN_IF_ERROR(findOrder(inputs, compiler, smaller, ordered));
-    fitting = choose(ordered, false);
+  if (!prepared.first.goesByCosts()) {
+    Result<std::optional<ChosenPlan>> only = choose(prepared.first, writes);
+    if (!only)
+      return only.error();
+    return *only ? std::optional(std::move((*only)->answer)) : std::nullopt;
   }
-  if (!fitting || !*fitting || isOnlyOrder)
+  Result<std::optional<PlanAnswer>> fitting = chooseAmong(prepared.orders);
+  if (!fitting || *fitting)
     return fitting;
-  PlanAnswer answer = std::move(**fitting);
-  // Choices are made for an order of steps, and this for what stages cost.
+  // What suits less may have room for what fits.
+  PlanBudget smaller = budget;
+  smaller.wholeBytes -= budget.wholeBytes / kSmaller;
+  Result<std::vector<PromisedOrder>> orders =
+      findOrders(inputs, compiler, smaller, prepared.first);
+  if (!orders)
+    return orders.error();
+  return chooseAmong(std::move(*orders));
+}
+
+Result<std::optional<PlanAnswer>>
+TrialPlanner::chooseAmong(std::vector<PromisedOrder> orders) const {
+  std::optional<OrderedPlan> best;
+  for (int round = 0; round < kMostOrders && !orders.empty(); ++round) {
+    const PromisedOrder next = std::move(orders.front());
+    orders.erase(orders.begin());
+    if (round > 0 && !isWorthIt(next, best))
+      break;
+    Result<std::optional<ChosenPlan>> fitting = choose(next.ordered, false);
+    if (!fitting)
+      return fitting.error();
+    if (!*fitting)
+      continue;
+    // What drafts say of one holds for those that are like it, unless it was
+    // bad luck.
+    if ((*fitting)->accountNs <= next.stepNs + next.stepNs / kBadLuck)
+      std::erase_if(orders, [&](const PromisedOrder &order) {
+        return order.ordered.trial.mostPending ==
+               next.ordered.trial.mostPending;
+      });
+    if (!best || isBetter((*fitting)->answer.plan, best->made.answer.plan))
+      best = {std::move(**fitting), next.ordered};
+  }
+  if (!best)
+    return std::optional<PlanAnswer>();
+  reorder(*best);
+  if (writes)
+    if (Result<std::optional<ChosenPlan>> written = choose(best->ordered, true);
+        !written)
+      return written.error();
+  tellOrder(best->ordered, best->made.answer.plan);
+  return std::optional(std::move(best->made.answer));
+}
+
+void TrialPlanner::reorder(OrderedPlan &best) const {
   for (int round = 1; round < kMostOrders; ++round) {
-    Trial next = ordered.trial;
-    next.costs = costsOf(answer.plan, next.costs.transferNs);
+    Trial next = best.ordered.trial;
+    next.costs = costsOf(best.made.answer.plan, next.costs.transferNs);
     Result<OrderedTrial> other =
-        orderBy(inputs, compiler, std::move(next), ordered.chooser.get());
-    if (!other || other->chooser->steps() == ordered.chooser->steps())
+        orderBy(inputs, compiler, std::move(next), best.ordered.chooser.get());
+    if (!other || other->chooser->steps() == best.ordered.chooser->steps())
       break;
     Result<Chosen> promised =
         chosenBy(*other->chooser, budget, optimize::Effort::fast);
-    if (!promised || promised->stepNs >= answer.plan.prediction.stepNs)
+    if (!promised ||
+        promised->stepNs >= best.made.answer.plan.prediction.stepNs)
       break;
-    Result<std::optional<PlanAnswer>> again = choose(*other, false);
-    if (!again || !*again || !isBetter((*again)->plan, answer.plan))
+    Result<std::optional<ChosenPlan>> again = choose(*other, false);
+    if (!again || !*again ||
+        !isBetter((*again)->answer.plan, best.made.answer.plan))
       break;
-    answer = std::move(**again);
-    ordered = std::move(*other);
+    best = {std::move(**again), std::move(*other)};
   }
-  if (writes)
-    if (Result<std::optional<PlanAnswer>> written = choose(ordered, true);
-        !written)
-      return written.error();
-  tellOrder(ordered, answer.plan);
-  return std::optional(std::move(answer));
 }
 
 Result<PlanAnswer> TrialPlanner::least(const Prepared &prepared) const {
@@ -111,17 +158,23 @@ Result<int64_t> TrialPlanner::leastArenaBytes(const Prepared &prepared) const {
 }
 
 Result<OrderedTrial> TrialPlanner::leastOrder(const Prepared &prepared) const {
-  OrderedTrial ordered = prepared.first;
   PlanBudget none = budget;
   none.wholeBytes = 0;
-  MOE_RETURN_IF_ERROR(findOrder(inputs, compiler, none, ordered));
-  return ordered;
+  Result<std::vector<PromisedOrder>> orders =
+      findOrders(inputs, compiler, none, prepared.first);
+  if (!orders)
+    return orders.error();
+  return std::move(orders->front().ordered);
 }
 
-Result<std::optional<PlanAnswer>>
+Result<std::optional<ChosenPlan>>
 TrialPlanner::choose(const OrderedTrial &ordered, bool writesFiles) const {
-  return choosePlan(ordered.chooser, budget, writesFiles, draftsOf(ordered),
-                    onProgress);
+  // Of an order that was made for the budget, nothing is known of smaller ones.
+  const bool triesSmaller =
+      ordered.chooser->effort() == optimize::Effort::exact ||
+      !ordered.goesByCosts();
+  return choosePlan(ordered.chooser, budget, triesSmaller, writesFiles,
+                    draftsOf(ordered), onProgress);
 }
 
 void TrialPlanner::tellOrder(const OrderedTrial &ordered,

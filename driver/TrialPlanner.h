@@ -5,9 +5,10 @@
 //===----------------------------------------------------------------------===//
 #pragma once
 
-#include "driver/OrderedTrial.h"
+#include "driver/OrderSearch.h"
 
 #include <optional>
+#include <vector>
 
 namespace moe::driver {
 
@@ -17,10 +18,17 @@ PlanBudget budgetOf(const Inputs &inputs);
 /// What the request itself decides.
 Decided decidedBy(const Inputs &inputs);
 
-/// A trial with the order of steps that its costs give at first, and with the
-/// one that suits the budget.
+/// A trial with the order of steps that its costs give at first, and with those
+/// that suit the budget, best first; with none that could, the first is all.
 struct Prepared {
-  OrderedTrial first, ordered;
+  OrderedTrial first;
+  std::vector<PromisedOrder> orders;
+};
+
+/// A plan of choices for an order of steps.
+struct OrderedPlan {
+  ChosenPlan made;
+  OrderedTrial ordered;
 };
 
 /// Plans of the choices that a request leaves to the planner. What it is made
@@ -45,8 +53,15 @@ public:
 private:
   /// The order of steps for as little memory as can be.
   Result<OrderedTrial> leastOrder(const Prepared &prepared) const;
-  Result<std::optional<PlanAnswer>> choose(const OrderedTrial &ordered,
+  Result<std::optional<ChosenPlan>> choose(const OrderedTrial &ordered,
                                            bool writesFiles) const;
+  /// The same for the best of some orders, then for others of them that
+  /// promise more than what was found.
+  Result<std::optional<PlanAnswer>>
+  chooseAmong(std::vector<PromisedOrder> orders) const;
+  /// Choices are made for an order of steps, and this for what stages cost:
+  /// as long as the one that is made for those of the plan gives a better one.
+  void reorder(OrderedPlan &best) const;
   void tellOrder(const OrderedTrial &ordered, plan::Plan &plan) const;
   MakeDraft draftsOf(const OrderedTrial &ordered) const;
 

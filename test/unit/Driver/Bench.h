@@ -47,10 +47,10 @@ struct Bench {
   }
 
   OrderedTrial found(const PlanBudget &budget) {
-    OrderedTrial best = first;
-    Status ended = findOrder(*inputs, *compiler, budget, best);
-    EXPECT_TRUE(ended) << ended.error().message;
-    return best;
+    Result<std::vector<PromisedOrder>> orders =
+        findOrders(*inputs, *compiler, budget, first);
+    EXPECT_TRUE(orders) << orders.error().message;
+    return orders->front().ordered;
   }
 
   /// What the choices for an order exceed the budget by, and take.

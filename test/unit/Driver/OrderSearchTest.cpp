@@ -86,6 +86,49 @@ TEST(OrderSearch, KeepsToWhatMayWait) {
   }
 }
 
+TEST(OrderSearch, TellsOfTheBestFirst) {
+  Bench bench(requestOf("olmoe-1b-7b", 4, 4, "zb-v"));
+  const PlanBudget budget = bench.budget(22);
+  Result<std::vector<PromisedOrder>> orders =
+      findOrders(*bench.inputs, *bench.compiler, budget, bench.first);
+  ASSERT_TRUE(orders) << orders.error().message;
+  ASSERT_GT(orders->size(), 1u);
+  std::pair<int64_t, int64_t> before{0, 0};
+  for (const PromisedOrder &order : *orders) {
+    const std::pair promised(order.excessBytes, order.stepNs);
+    EXPECT_LE(before, promised);
+    before = promised;
+    Result<Chosen> again =
+        chosenBy(*order.ordered.chooser, budget, optimize::Effort::brief);
+    ASSERT_TRUE(again);
+    EXPECT_EQ(promised, std::pair(again->excessBytes, again->stepNs));
+  }
+}
+
+TEST(OrderSearch, KeepsTwoWithAsManyWaiting) {
+  std::vector<PromisedOrder> orders;
+  auto add = [&](int64_t pending, int64_t excessBytes, int64_t stepNs) {
+    OrderedTrial ordered;
+    ordered.trial.mostPending = pending;
+    Chosen chosen;
+    chosen.excessBytes = excessBytes;
+    chosen.stepNs = stepNs;
+    addOrder(orders, ordered, chosen);
+  };
+  add(1, 0, 30);
+  add(1, 0, 10);
+  add(2, 5, 1);
+  add(1, 0, 20);
+  add(1, 0, 40);
+  add(0, 0, 25);
+  std::vector<std::pair<int64_t, int64_t>> kept;
+  for (const PromisedOrder &order : orders)
+    kept.push_back({order.ordered.trial.mostPending, order.stepNs});
+  const std::vector<std::pair<int64_t, int64_t>> expected = {
+      {1, 10}, {1, 20}, {0, 25}, {2, 1}};
+  EXPECT_EQ(kept, expected);
+}
+
 // Steps that do not go by costs stay as they are.
 TEST(OrderSearch, LeavesOtherOrders) {
   Bench bench(requestOf("olmoe-1b-7b", 4, 4, "1f1b"));

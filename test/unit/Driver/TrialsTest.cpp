@@ -74,6 +74,46 @@ TEST(Trials, TellHowManyWeightGradientsMayWait) {
   EXPECT_EQ(told(), "0");
 }
 
+int64_t stepNsOf(driver::PlanRequest request, double gibibytes) {
+  request.budgetBytes = static_cast<int64_t>(gibibytes * 0x1p30);
+  Result<driver::PlanAnswer> made = driver::makePlan(request);
+  EXPECT_TRUE(made) << made.error().message;
+  EXPECT_TRUE(made && made->plan.prediction.fits) << gibibytes;
+  return made ? made->plan.prediction.stepNs : 0;
+}
+
+// Of a budget that its drafts only just exceed, and of one for which the
+// objective prefers another cut, the plan of a smaller one was quicker.
+TEST(Trials, ALargerBudgetIsNotSlower) {
+  struct Case {
+    const char *model;
+    int64_t pipeline, expert, microbatches;
+    std::vector<double> gibibytes;
+  };
+  for (const Case &each :
+       {Case{"glm-4.5-air", 8, 16, 64, {40, 40.5, 41}},
+        Case{"deepseek-v3", 16, 64, 256, {61.5, 61.625, 62, 63}}}) {
+    driver::PlanRequest request =
+        driver::requestOf(each.model, each.pipeline, each.expert, "1f1b");
+    request.layout.microbatches = each.microbatches;
+    int64_t before = std::numeric_limits<int64_t>::max();
+    for (double gibibytes : each.gibibytes) {
+      const int64_t stepNs = stepNsOf(request, gibibytes);
+      EXPECT_LE(stepNs, before) << each.model << ", " << gibibytes;
+      before = stepNs;
+    }
+  }
+}
+
+// What the account promises of an order with many weight gradients waiting,
+// drafts do not keep there; with few, they do.
+TEST(Trials, TryAnotherOrderWhereDraftsDisappoint) {
+  driver::PlanRequest request =
+      driver::requestOf("glm-4.5-air", 8, 16, "zb-1p");
+  request.layout.microbatches = 64;
+  EXPECT_LE(stepNsOf(request, 69.5), stepNsOf(request, 68));
+}
+
 // Whatever the budget: exact plans are made for round ones, the fast one for
 // this; and where the account is wrong about what fits, too.
 TEST(Trials, ExactIsNeverSlowerThanFast) {

@@ -1,4 +1,4 @@
-// Cuts of several stages on a rank, by how long steps are said to take.
+// Cuts by how long steps are said to take.
 #include "compiler/Optimize/Partition.h"
 
 #include "test/unit/Optimize/RandomCuts.h"
@@ -18,14 +18,16 @@ int64_t stepNs(StepTimes &steps, const PartitionProblem &problem,
   return steps.ns(made.counts, longerBy(problem, made.counts, made.choices));
 }
 
-// Where steps are known, several stages on a rank are cut for them, not for the
-// objective.
-TEST(PartitionLocal, IsQuickByTheStepsThatItIsTold) {
+/// Whether ranks have several stages.
+class PartitionLocal : public testing::TestWithParam<bool> {};
+
+// Where steps are known, models are cut for them, not for the objective.
+TEST_P(PartitionLocal, IsQuickByTheStepsThatItIsTold) {
   Random random(53);
   int fitting = 0;
   double ofBest = 0, ofFound = 0, ofObjective = 0;
   for (int trial = 0; trial < 100; ++trial) {
-    PartitionProblem problem = randomProblem(random, true);
+    PartitionProblem problem = randomProblem(random, GetParam());
     const std::optional<Partition> byObjective = partition(problem);
     auto steps = std::make_shared<RandomChains>(problem, random);
     int64_t best = std::numeric_limits<int64_t>::max();
@@ -50,6 +52,11 @@ TEST(PartitionLocal, IsQuickByTheStepsThatItIsTold) {
   EXPECT_LT(ofFound, 1.001 * ofBest);
   EXPECT_GT(ofObjective, 1.02 * ofBest);
 }
+
+INSTANTIATE_TEST_SUITE_P(StagesOfRanks, PartitionLocal, testing::Bool(),
+                         [](const auto &info) {
+                           return info.param ? "Several" : "One";
+                         });
 
 } // namespace
 } // namespace moe::optimize
