@@ -221,15 +221,10 @@ Chooser::largestAlike(const std::vector<int64_t> &ofRanks) const {
   return most;
 }
 
-bool Chooser::couldBeEven() const {
-  return freedom.partition &&
-         optimize::isLegal(base, optimize::uniformCounts(base));
-}
-
 Result<optimize::Partition>
-Chooser::cut(const optimize::PartitionProblem &problem, bool isEven,
+Chooser::cut(const optimize::PartitionProblem &problem,
              optimize::Effort effort) const {
-  if (freedom.partition && !isEven) {
+  if (freedom.partition) {
     std::optional<optimize::Partition> found =
         optimize::partition(problem, effort, frontsOf(effort));
     if (!found)
@@ -267,9 +262,9 @@ optimize::PartitionProblem Chooser::within(const Room &room,
   return problem;
 }
 
-Result<Chosen> Chooser::choose(const Room &room, bool isEven,
+Result<Chosen> Chooser::choose(const Room &room,
                                optimize::Effort effort) const {
-  Result<optimize::Partition> found = cut(within(room, effort), isEven, effort);
+  Result<optimize::Partition> found = cut(within(room, effort), effort);
   if (!found)
     return found.error();
   return tell(*found);

@@ -106,18 +106,14 @@ public:
                               const Chooser *like = nullptr);
 
   /// The best within the room of the ranks; where nothing fits the devices,
-  /// what exceeds them least. `isEven`: with even shares of layers, whatever
-  /// the freedom.
-  Result<Chosen> choose(const Room &room, bool isEven,
-                        optimize::Effort effort) const;
+  /// what exceeds them least.
+  Result<Chosen> choose(const Room &room, optimize::Effort effort) const;
   Result<Chosen> choose(const Room &room) const {
-    return choose(room, false, freedom.effort);
+    return choose(room, freedom.effort);
   }
   /// The same with this many blocks on each stage.
   Result<Chosen> choose(const Room &room, const std::vector<int64_t> &counts,
                         optimize::Effort effort) const;
-  /// Whether shares of layers are chosen, and even ones could be.
-  bool couldBeEven() const;
 
   /// The same with this many blocks on each stage. Ranks take what is `known`
   /// for them, or what fits their capacity; without either, or with too little,
@@ -194,7 +190,7 @@ private:
                        int64_t capacityBytes, int64_t knownNs,
                        int64_t workNs) const;
   Result<optimize::Partition> cut(const optimize::PartitionProblem &problem,
-                                  bool isEven, optimize::Effort effort) const;
+                                  optimize::Effort effort) const;
   Result<Chosen> tell(const optimize::Partition &found) const;
   /// A bound, and what it was asked for.
   struct BoundOf {
@@ -272,14 +268,15 @@ struct ChosenPlan {
 /// With what was chosen and its distance from the bound among its assumptions.
 /// None: nothing was found to fit.
 ///
-/// Where `triesSmaller` that is done for all budgets of ten significant bits
-/// from this one down, as long as the account promises a quicker plan, and the
-/// quickest is the answer; with effort exact with fast and with exact choices,
-/// and as long as the account promises one that is little slower. What is tried
-/// for a budget does not depend on other ones, so that a larger budget never
-/// gives a slower plan, as far as the account can be trusted.
-/// `onProgress`, if any, is told of drafts. That of the answer is made again
-/// where it `writes` files.
+/// That is done for the largest budget of ten significant bits within this one.
+/// Where `triesSmaller` it is done for all such budgets from there down, as
+/// long as the account promises a quicker plan, and the quickest is the answer;
+/// with effort exact with fast and with exact choices, and as long as the
+/// account promises one that is little slower. What is tried for a budget does
+/// not depend on other ones, so that a larger budget never gives a slower plan,
+/// as far as the account can be trusted. Where nothing fits, this very budget
+/// is tried. `onProgress`, if any, is told of drafts. That of the answer is
+/// made again where it `writes` files.
 Result<std::optional<ChosenPlan>>
 choosePlan(const std::shared_ptr<const Chooser> &chooser,
            const PlanBudget &budget, bool triesSmaller, bool writes,

@@ -6,7 +6,6 @@
 #include "driver/FittingRanks.h"
 
 #include <algorithm>
-#include <array>
 #include <limits>
 #include <map>
 #include <optional>
@@ -22,17 +21,17 @@ constexpr int kMostDrafts = 5;
 constexpr int kMostUnfit = 8;
 /// Of those in a row, that do not fit by the account either.
 constexpr int kMostHopeless = 2;
-/// Of a step, what other shares of layers have to save.
-constexpr int64_t kWorthShares = 1000;
+/// Of a step, what another cut has to promise.
+constexpr int64_t kWorthACut = 1000;
 
 /// Cuts that bounds tell of, each behind a better plan.
 constexpr int kMostPromisedCuts = 2;
 /// Of a step, what they have to promise: simulated, less is soon lost.
 constexpr int64_t kWorthAPromise = 400;
 
-/// Of a step, what another cut has to save while drafts of one are corrected:
-/// what is known of ranks is about their blocks.
-constexpr int64_t kWorthACut = 32;
+/// The same while drafts of one are corrected: what is known of ranks is about
+/// their blocks.
+constexpr int64_t kWorthLeavingACut = 32;
 
 /// Where nothing fits, of a budget, by how much some draft may exceed it for a
 /// smaller one to be tried.
@@ -68,13 +67,10 @@ public:
     std::optional<Taken> best;
     if (whole <= 0)
       return best;
-    MOE_RETURN_IF_ERROR(triesSmaller
-                            ? tryBudgets(whole, best)
-                            : tryBudget(whole, chooser.effort(), best));
+    MOE_RETURN_IF_ERROR(tryBudgets(whole, best));
     // What was tried depends on the budget: where it was nearly met, another
     // one may be.
-    if (!best && triesSmaller &&
-        BudgetStep::within(whole + reserve).bytes() < whole + reserve)
+    if (!best && BudgetStep::within(whole + reserve).bytes() < whole + reserve)
       MOE_RETURN_IF_ERROR(tryBudget(whole, Effort::fast, best));
     if (!best && leastBytes <= whole + whole / kNearlyMet)
       MOE_RETURN_IF_ERROR(
@@ -115,6 +111,8 @@ private:
     int64_t accountNs = 0;
     SharedAttempt quickest;             ///< of those that fit
     std::vector<SharedAttempt> certain; ///< that fit, of effort exact
+    /// Chosen as if memory were free.
+    std::vector<SharedAttempt> unlimited;
 
     Certainty certaintyOf(const SharedAttempt &attempt) const {
       if (certain.empty())
@@ -143,53 +141,17 @@ private:
       MOE_RETURN_IF_ERROR(tryEffort(whole, Effort::exact, trials, best));
     if (!trials.quickest)
       return {};
+    if (std::find(trials.unlimited.begin(), trials.unlimited.end(),
+                  trials.quickest) != trials.unlimited.end())
+      freeBytes = trials.quickest->bytesWithoutWaits();
     return take(*trials.quickest, best, trials.certaintyOf(trials.quickest));
   }
 
-  /// How layers are shared out.
-  struct Shares {
-    bool areEven = false;
-    /// Blocks of each stage; empty: chosen, where they are not even.
-    std::vector<int64_t> counts = {};
-  };
-
-  /// How long a step takes by the account, with chosen shares of layers and
-  /// with even ones; kNever: they do not fit.
-  struct Promise {
-    int64_t chosenNs = kNever, evenNs = kNever;
-  };
-
-  Result<Promise> promiseFor(int64_t bytes, Effort effort) const {
-    Promise promise;
-    for (bool isEven : {false, true}) {
-      if (isEven && !chooser.couldBeEven())
-        break;
-      Result<Chosen> chosen =
-          chooser.choose(attempts.roomOf(bytes), isEven, effort);
-      if (!chosen)
-        return chosen.error();
-      if (chosen->fits())
-        (isEven ? promise.evenNs : promise.chosenNs) = chosen->stepNs;
-    }
-    return promise;
-  }
-
-  /// Shares of layers are chosen for ranks in a row: in this order of steps
-  /// even ones may be better, and where they promise that they come first; not
-  /// where the account says that they do not fit. A bound on all cuts may tell
-  /// of others.
+  /// Cuts are chosen; a bound on all of them may tell of others.
   Status tryEffort(int64_t whole, Effort effort, Trials &trials,
                    std::optional<Taken> &best) {
     trials.accountNs = 0;
-    const Result<Promise> promised = promiseFor(whole, effort);
-    if (!promised)
-      return promised.error();
-    const bool isEvenFirst =
-        promised->evenNs <
-        promised->chosenNs - promised->chosenNs / kWorthShares;
-    for (bool isEven : {isEvenFirst, !isEvenFirst})
-      if (!isEven || promised->evenNs < kNever)
-        MOE_RETURN_IF_ERROR(tryShares(whole, {isEven}, effort, trials, best));
+    MOE_RETURN_IF_ERROR(tryCut(whole, {}, effort, trials, best));
     for (int round = 0; round < kMostPromisedCuts && trials.quickest; ++round) {
       const SharedAttempt before = trials.quickest;
       const optimize::StepBound bound = chooser.bound(
@@ -198,8 +160,7 @@ private:
       if (bound.counts == before->chosen.counts ||
           bound.ns > before->accountNs - before->accountNs / kWorthAPromise)
         break;
-      MOE_RETURN_IF_ERROR(
-          tryShares(whole, {false, bound.counts}, effort, trials, best));
+      MOE_RETURN_IF_ERROR(tryCut(whole, bound.counts, effort, trials, best));
       if (trials.quickest == before)
         break;
       // Simulated, the difference may turn.
@@ -208,9 +169,10 @@ private:
     return {};
   }
 
-  /// As long as less is to be expected than what was found with other shares.
-  Status tryShares(int64_t whole, const Shares &shares, Effort effort,
-                   Trials &trials, std::optional<Taken> &best) {
+  /// With so many blocks on each stage, or, where that is empty, as is best; as
+  /// long as less is to be expected than what was found with other cuts.
+  Status tryCut(int64_t whole, const std::vector<int64_t> &given, Effort effort,
+                Trials &trials, std::optional<Taken> &best) {
     // At first as if memory were free: where that fits nothing is quicker.
     // Where the account is far from it, no draft needs to say so.
     Corrections corrections(chooser, whole, host);
@@ -223,11 +185,11 @@ private:
     for (int drafts = 0; drafts < (free ? kMostDrafts : kMostUnfit) &&
                          hopeless < kMostHopeless && !isRight;) {
       Result<Chosen> chosen =
-          chooseAgain(corrections.room(), shares, effort, tried);
+          chooseAgain(corrections.room(), given, effort, tried);
       if (!chosen)
         return chosen.error();
       if (trials.accountNs > 0 &&
-          chosen->stepNs > trials.accountNs - trials.accountNs / kWorthShares)
+          chosen->stepNs > trials.accountNs - trials.accountNs / kWorthACut)
         break;
       if (isFarBeyond(*chosen, whole)) {
         if (!corrections.isFree())
@@ -251,11 +213,8 @@ private:
       tried.push_back(made);
       leastBytes = std::min(leastBytes, made->arenaBytes());
       ++drafts;
-      if (drafts == 1)
-        freeBytes =
-            std::max(freeBytes, corrections.isFree() && attempts.fitsHost(*made)
-                                    ? made->bytesWithoutWaits()
-                                    : kUnlimited);
+      if (corrections.isFree())
+        trials.unlimited.push_back(made);
       fitting.note(made->chosen, made->draft, whole, host);
       const bool choosesAgain = corrections.correct(made->chosen, made->draft);
       if (!attempts.fitsHost(*made))
@@ -288,12 +247,12 @@ private:
 
   /// Keeps to the cut of the last draft, unless another one promises much, or
   /// it has to be certain.
-  Result<Chosen> chooseAgain(const Room &room, const Shares &shares,
-                             Effort effort,
+  Result<Chosen> chooseAgain(const Room &room,
+                             const std::vector<int64_t> &given, Effort effort,
                              const std::vector<SharedAttempt> &tried) const {
-    if (!shares.counts.empty())
-      return chooser.choose(room, shares.counts, effort);
-    Result<Chosen> best = chooser.choose(room, shares.areEven, effort);
+    if (!given.empty())
+      return chooser.choose(room, given, effort);
+    Result<Chosen> best = chooser.choose(room, effort);
     if (!best || tried.empty() || effort == Effort::exact)
       return best;
     const std::vector<int64_t> &counts = tried.back()->chosen.counts;
@@ -303,7 +262,7 @@ private:
     if (!same)
       return same;
     const bool isWorthIt =
-        best->stepNs <= same->stepNs - same->stepNs / kWorthACut;
+        best->stepNs <= same->stepNs - same->stepNs / kWorthLeavingACut;
     return same->fits() && !isWorthIt ? same : best;
   }
 
@@ -370,9 +329,10 @@ private:
     return lean ? take(*lean, best) : Status();
   }
 
-  /// The quickest of the plans for all steps up to `whole`, each made without
-  /// regard to the others: of these budgets a larger one never gives a slower
-  /// plan. It goes down until the account promises nothing better.
+  /// The quickest of the plans for all steps up to `whole`, or for the last one
+  /// alone, each made without regard to the others: of two budgets the larger
+  /// one then never gives a slower plan. It goes down until the account
+  /// promises nothing better.
   Status tryBudgets(int64_t whole, std::optional<Taken> &best) {
     const BudgetStep first = BudgetStep::within(whole + reserve);
     for (BudgetStep step = first; step.bytes() > reserve;) {
@@ -385,10 +345,10 @@ private:
           break;
       }
       MOE_RETURN_IF_ERROR(tryBudget(bytes, chooser.effort(), best));
-      if (step.index == 0)
+      if (!triesSmaller || step.index == 0)
         break;
       --step.index;
-      // As long as what is best without limits fits, it is the answer.
+      // As long as that fits, it is the answer.
       if (freeBytes > 0 && freeBytes <= bytes)
         step.index =
             std::min(step.index, BudgetStep::within(freeBytes + reserve).index);
@@ -408,10 +368,11 @@ private:
     for (Effort effort : {Effort::fast, Effort::exact}) {
       if (effort == Effort::exact && !isExact)
         break;
-      Result<Promise> promise = promiseFor(bytes, effort);
-      if (!promise)
-        return promise.error();
-      least = std::min({least, promise->chosenNs, promise->evenNs});
+      Result<Chosen> chosen = chooser.choose(attempts.roomOf(bytes), effort);
+      if (!chosen)
+        return chosen.error();
+      if (chosen->fits())
+        least = std::min(least, chosen->stepNs);
     }
     if (least == kNever || !best)
       return least < kNever;
@@ -429,8 +390,8 @@ private:
   const bool triesSmaller;
   const int64_t host = attempts.hostBytes(); ///< of each rank
   int64_t leastBytes = kUnlimited; ///< of the largest rank, of all drafts
-  /// Of the largest rank, for the last budget, of what was chosen as if memory
-  /// were free; 0: that was not tried.
+  /// What the answer for the last budget needs, if that was chosen as if memory
+  /// were free, and 0 otherwise.
   int64_t freeBytes = 0;
   /// Choices, and with waits what they were laid out for.
   std::map<std::tuple<std::vector<int64_t>, std::string, std::string, int64_t>,

@@ -14,7 +14,7 @@ namespace moe::driver {
 
 Result<Chosen> chosenBy(const Chooser &chooser, const PlanBudget &budget,
                         optimize::Effort effort) {
-  return chooser.choose(budget.room(chooser.rankCount()), false, effort);
+  return chooser.choose(budget.room(chooser.rankCount()), effort);
 }
 
 /// Orders with as many weight gradients waiting differ by little.

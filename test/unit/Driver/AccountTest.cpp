@@ -284,7 +284,7 @@ TEST_P(BoundOfCuts, IsNoLongerThanWhatAnyTakes) {
     const Room room{capacity,
                     std::vector<int64_t>(ranks, optimize::kUnlimitedBytes)};
     Result<Chosen> chosen =
-        chooser->choose(room, false, optimize::Effort::fast);
+        chooser->choose(room, optimize::Effort::fast);
     ASSERT_TRUE(chosen) << chosen.error().message;
     if (!chosen->fits())
       continue;
