@@ -221,6 +221,13 @@ Chooser::largestAlike(const std::vector<int64_t> &ofRanks) const {
   return most;
 }
 
+std::vector<int64_t> Chooser::evenCounts() const {
+  const std::vector<int64_t> counts = optimize::uniformCounts(base);
+  return freedom.partition && optimize::isLegal(base, counts)
+             ? counts
+             : std::vector<int64_t>();
+}
+
 Result<optimize::Partition>
 Chooser::cut(const optimize::PartitionProblem &problem,
              optimize::Effort effort) const {

@@ -115,6 +115,10 @@ public:
   Result<Chosen> choose(const Room &room, const std::vector<int64_t> &counts,
                         optimize::Effort effort) const;
 
+  /// Blocks of each stage with even shares of layers; empty where shares are
+  /// not chosen, or even ones cannot be.
+  std::vector<int64_t> evenCounts() const;
+
   /// The same with this many blocks on each stage. Ranks take what is `known`
   /// for them, or what fits their capacity; without either, or with too little,
   /// what keeps least: the account of peaks can be wrong about which choices

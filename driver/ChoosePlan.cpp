@@ -147,11 +147,15 @@ private:
     return take(*trials.quickest, best, trials.certaintyOf(trials.quickest));
   }
 
-  /// Cuts are chosen; a bound on all of them may tell of others.
+  /// Cuts are chosen. Where programs take longer than the account says, even
+  /// shares of layers may still be better; a bound on all cuts may tell of
+  /// others.
   Status tryEffort(int64_t whole, Effort effort, Trials &trials,
                    std::optional<Taken> &best) {
     trials.accountNs = 0;
     MOE_RETURN_IF_ERROR(tryCut(whole, {}, effort, trials, best));
+    if (const std::vector<int64_t> even = chooser.evenCounts(); !even.empty())
+      MOE_RETURN_IF_ERROR(tryCut(whole, even, effort, trials, best));
     for (int round = 0; round < kMostPromisedCuts && trials.quickest; ++round) {
       const SharedAttempt before = trials.quickest;
       const optimize::StepBound bound = chooser.bound(

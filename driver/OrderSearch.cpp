@@ -82,8 +82,10 @@ Stages halfway(Stages stages, const Stages &others) {
 class OrderSearch {
 public:
   OrderSearch(const Inputs &inputs, Compiler &compiler,
-              const PlanBudget &budget, const OrderedTrial &first)
-      : inputs(inputs), compiler(compiler), budget(budget), first(first) {}
+              const PlanBudget &budget, const OrderedTrial &first,
+              bool isOneOfMany)
+      : inputs(inputs), compiler(compiler), budget(budget), first(first),
+        isOneOfMany(isOneOfMany) {}
 
   /// Errors: nothing can be chosen for the first order.
   Result<std::vector<PromisedOrder>> run() {
@@ -122,9 +124,10 @@ private:
       return 0;
     const schedule::ScheduleProblem &steps = first.chooser->steps().problem;
     const int64_t actions = 3 * steps.stages() * steps.microbatches;
-    return actions > kManyActions  ? kMostRoundsOfMany
-           : actions > kFewActions ? kMostRounds
-                                   : kMostRoundsOfFew;
+    if (actions > kManyActions)
+      return kMostRoundsOfMany;
+    return actions > kFewActions || isOneOfMany ? kMostRounds
+                                                : kMostRoundsOfFew;
   }
 
   struct Known {
@@ -193,6 +196,7 @@ private:
   Compiler &compiler;
   const PlanBudget &budget;
   const OrderedTrial &first;
+  const bool isOneOfMany;
   std::vector<Known> orders;
   /// What orders were made for.
   std::vector<std::pair<Stages, int64_t>> made;
@@ -201,13 +205,12 @@ private:
 
 } // namespace
 
-Result<std::vector<PromisedOrder>> findOrders(const Inputs &inputs,
-                                              Compiler &compiler,
-                                              const PlanBudget &budget,
-                                              const OrderedTrial &first) {
+Result<std::vector<PromisedOrder>>
+findOrders(const Inputs &inputs, Compiler &compiler, const PlanBudget &budget,
+           const OrderedTrial &first, bool isOneOfMany) {
   if (!first.goesByCosts())
     return std::vector<PromisedOrder>{{first, 0, 0}};
-  return OrderSearch(inputs, compiler, budget, first).run();
+  return OrderSearch(inputs, compiler, budget, first, isOneOfMany).run();
 }
 
 } // namespace moe::driver

@@ -33,11 +33,11 @@ void addOrder(std::vector<PromisedOrder> &orders, OrderedTrial ordered,
 /// for stages as they are given, for even ones and halfway, with few to any
 /// number of weight gradients waiting; then, within a budget and as long as
 /// that gives a better one, orders for what the best choices cost. For other
-/// schedules `first` alone, of which nothing is promised. Errors: nothing can
-/// be chosen for it.
-Result<std::vector<PromisedOrder>> findOrders(const Inputs &inputs,
-                                              Compiler &compiler,
-                                              const PlanBudget &budget,
-                                              const OrderedTrial &first);
+/// schedules `first` alone, of which nothing is promised. `isOneOfMany`: other
+/// schedules are weighed as well, and this one is to take less time. Errors:
+/// nothing can be chosen for it.
+Result<std::vector<PromisedOrder>>
+findOrders(const Inputs &inputs, Compiler &compiler, const PlanBudget &budget,
+           const OrderedTrial &first, bool isOneOfMany = false);
 
 } // namespace moe::driver

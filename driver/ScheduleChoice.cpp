@@ -102,7 +102,8 @@ private:
         published.size(), "published orders made for the budget",
         [&](size_t number) -> Result<Candidate> {
           const OrderedTrial &first = published[number];
-          Result<Prepared> prepared = planner.prepare(first);
+          Result<Prepared> prepared =
+              planner.prepare(first, /*isOneOfMany=*/true);
           if (!prepared)
             return prepared.error();
           return candidateOf(std::move(prepared->orders.front().ordered),

@@ -51,11 +51,12 @@ TrialPlanner::TrialPlanner(const Inputs &inputs, Compiler &compiler,
       writes(writes && (!inputs.request.irPath.empty() ||
                         !inputs.request.schedulePath.empty())) {}
 
-Result<Prepared> TrialPlanner::prepare(OrderedTrial first) const {
+Result<Prepared> TrialPlanner::prepare(OrderedTrial first,
+                                       bool isOneOfMany) const {
   if (budget.wholeBytes <= budget.reserveBytes)
     return Prepared{first, {{first, 0, 0}}};
   Result<std::vector<PromisedOrder>> orders =
-      findOrders(inputs, compiler, budget, first);
+      findOrders(inputs, compiler, budget, first, isOneOfMany);
   if (!orders)
     return orders.error();
   return Prepared{std::move(first), std::move(*orders)};

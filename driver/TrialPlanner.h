@@ -41,7 +41,8 @@ public:
 
   /// `first`: as orderBy() makes it. Several may be prepared at the same time,
   /// if they share nothing. Errors: nothing can be chosen for it.
-  Result<Prepared> prepare(OrderedTrial first) const;
+  /// `isOneOfMany`: see findOrders().
+  Result<Prepared> prepare(OrderedTrial first, bool isOneOfMany = false) const;
   /// The quickest that fits; none: nothing was found to.
   Result<std::optional<PlanAnswer>> fitting(const Prepared &prepared) const;
   /// What needs least: whatever the budget, the same plan. Where it says that a

@@ -283,8 +283,7 @@ TEST_P(BoundOfCuts, IsNoLongerThanWhatAnyTakes) {
     const std::vector<int64_t> capacity(ranks, most / 100 * percent);
     const Room room{capacity,
                     std::vector<int64_t>(ranks, optimize::kUnlimitedBytes)};
-    Result<Chosen> chosen =
-        chooser->choose(room, optimize::Effort::fast);
+    Result<Chosen> chosen = chooser->choose(room, optimize::Effort::fast);
     ASSERT_TRUE(chosen) << chosen.error().message;
     if (!chosen->fits())
       continue;
