@@ -154,8 +154,14 @@ private:
                    std::optional<Taken> &best) {
     trials.accountNs = 0;
     MOE_RETURN_IF_ERROR(tryCut(whole, {}, effort, trials, best));
-    if (const std::vector<int64_t> even = chooser.evenCounts(); !even.empty())
-      MOE_RETURN_IF_ERROR(tryCut(whole, even, effort, trials, best));
+    if (const std::vector<int64_t> even = chooser.evenCounts(); !even.empty()) {
+      Result<Chosen> chosen =
+          chooser.choose(attempts.roomOf(whole), even, effort);
+      if (!chosen)
+        return chosen.error();
+      if (chosen->fits())
+        MOE_RETURN_IF_ERROR(tryCut(whole, even, effort, trials, best));
+    }
     for (int round = 0; round < kMostPromisedCuts && trials.quickest; ++round) {
       const SharedAttempt before = trials.quickest;
       const optimize::StepBound bound = chooser.bound(

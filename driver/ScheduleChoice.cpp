@@ -213,7 +213,7 @@ private:
     sortCandidates();
     for (size_t i = 0; i < std::min(kMostLeast, candidates.size()); ++i) {
       tell(candidates[i]);
-      take(candidates[i], planner.least(preparedOf(candidates[i])));
+      take(candidates[i], planner.least(candidates[i].ordered));
     }
   }
 
@@ -242,9 +242,8 @@ private:
       return *failure;
     if (writes) {
       const TrialPlanner writer(inputs, compiler, true, {});
-      const Prepared prepared = preparedOf(*taken);
-      Status written = isLeast ? statusOf(writer.least(prepared))
-                               : statusOf(writer.fitting(prepared));
+      Status written = isLeast ? statusOf(writer.least(taken->ordered))
+                               : statusOf(writer.fitting(preparedOf(*taken)));
       MOE_RETURN_IF_ERROR(std::move(written));
     }
     std::string note =

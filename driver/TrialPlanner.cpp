@@ -17,11 +17,10 @@ static constexpr int64_t kWorthAnOrder = 4096;
 static constexpr int64_t kBadLuck = 64;
 
 /// Whether drafts are to be made for an order as well.
-static bool isWorthIt(const PromisedOrder &order,
-                      const std::optional<OrderedPlan> &known) {
+static bool isWorthIt(const PromisedOrder &order, const OrderedPlan &known) {
   return order.excessBytes == 0 &&
-         (!known || order.stepNs < known->made.accountNs -
-                                       known->made.accountNs / kWorthAnOrder);
+         order.stepNs <
+             known.made.accountNs - known.made.accountNs / kWorthAnOrder;
 }
 
 /// What the stages of a plan cost its schedule.
@@ -91,11 +90,13 @@ TrialPlanner::chooseAmong(std::vector<PromisedOrder> orders) const {
   for (int round = 0; round < kMostOrders && !orders.empty(); ++round) {
     const PromisedOrder next = std::move(orders.front());
     orders.erase(orders.begin());
-    if (round > 0 && !isWorthIt(next, best))
+    if (best && !isWorthIt(next, *best))
       break;
     Result<std::optional<ChosenPlan>> fitting = choose(next.ordered, false);
     if (!fitting)
       return fitting.error();
+    if (!*fitting && !best)
+      break; // less memory leads to other orders
     if (!*fitting)
       continue;
     // What drafts say of one holds for those that are like it, unless it was
@@ -140,8 +141,8 @@ void TrialPlanner::reorder(OrderedPlan &best) const {
   }
 }
 
-Result<PlanAnswer> TrialPlanner::least(const Prepared &prepared) const {
-  Result<OrderedTrial> ordered = leastOrder(prepared);
+Result<PlanAnswer> TrialPlanner::least(const OrderedTrial &first) const {
+  Result<OrderedTrial> ordered = leastOrder(first);
   if (!ordered)
     return ordered.error();
   Result<PlanAnswer> answer = leastPlan(ordered->chooser, budget, writes,
@@ -151,18 +152,18 @@ Result<PlanAnswer> TrialPlanner::least(const Prepared &prepared) const {
   return answer;
 }
 
-Result<int64_t> TrialPlanner::leastArenaBytes(const Prepared &prepared) const {
-  Result<OrderedTrial> ordered = leastOrder(prepared);
+Result<int64_t> TrialPlanner::leastArenaBytes(const OrderedTrial &first) const {
+  Result<OrderedTrial> ordered = leastOrder(first);
   if (!ordered)
     return ordered.error();
   return driver::leastArenaBytes(ordered->chooser, budget, draftsOf(*ordered));
 }
 
-Result<OrderedTrial> TrialPlanner::leastOrder(const Prepared &prepared) const {
+Result<OrderedTrial> TrialPlanner::leastOrder(const OrderedTrial &first) const {
   PlanBudget none = budget;
   none.wholeBytes = 0;
   Result<std::vector<PromisedOrder>> orders =
-      findOrders(inputs, compiler, none, prepared.first);
+      findOrders(inputs, compiler, none, first);
   if (!orders)
     return orders.error();
   return std::move(orders->front().ordered);

@@ -47,13 +47,13 @@ public:
   Result<std::optional<PlanAnswer>> fitting(const Prepared &prepared) const;
   /// What needs least: whatever the budget, the same plan. Where it says that a
   /// budget is enough, it is.
-  Result<PlanAnswer> least(const Prepared &prepared) const;
+  Result<PlanAnswer> least(const OrderedTrial &first) const;
   /// What is enough for that plan and soon found, reserve left out.
-  Result<int64_t> leastArenaBytes(const Prepared &prepared) const;
+  Result<int64_t> leastArenaBytes(const OrderedTrial &first) const;
 
 private:
   /// The order of steps for as little memory as can be.
-  Result<OrderedTrial> leastOrder(const Prepared &prepared) const;
+  Result<OrderedTrial> leastOrder(const OrderedTrial &first) const;
   Result<std::optional<ChosenPlan>> choose(const OrderedTrial &ordered,
                                            bool writesFiles) const;
   /// The same for the best of some orders, then for others of them that

@@ -9,15 +9,6 @@
 
 namespace moe::driver {
 
-static Result<Prepared> prepare(const Inputs &inputs, Compiler &compiler,
-                                const Trial &trial,
-                                const TrialPlanner &planner) {
-  Result<OrderedTrial> first = orderBy(inputs, compiler, trial);
-  if (!first)
-    return first.error();
-  return planner.prepare(std::move(*first));
-}
-
 Result<PlanAnswer> planTrial(const Inputs &inputs, Compiler &compiler,
                              const Trial &trial, bool writes) {
   if (!leavesChoices(inputs.request)) {
@@ -27,13 +18,16 @@ Result<PlanAnswer> planTrial(const Inputs &inputs, Compiler &compiler,
   }
   const TrialPlanner planner(inputs, compiler, writes,
                              inputs.request.onProgress);
-  Result<Prepared> prepared = prepare(inputs, compiler, trial, planner);
+  Result<OrderedTrial> first = orderBy(inputs, compiler, trial);
+  if (!first)
+    return first.error();
+  Result<Prepared> prepared = planner.prepare(std::move(*first));
   if (!prepared)
     return prepared.error();
   Result<std::optional<PlanAnswer>> fitting = planner.fitting(*prepared);
   if (!fitting)
     return fitting.error();
-  return *fitting ? std::move(**fitting) : planner.least(*prepared);
+  return *fitting ? std::move(**fitting) : planner.least(prepared->first);
 }
 
 Result<int64_t> leastBudgetOf(const Inputs &inputs, Compiler &compiler,
@@ -41,9 +35,9 @@ Result<int64_t> leastBudgetOf(const Inputs &inputs, Compiler &compiler,
   Result<int64_t> bytes = 0;
   if (leavesChoices(inputs.request)) {
     const TrialPlanner planner(inputs, compiler, /*writes=*/false, {});
-    Result<Prepared> prepared = prepare(inputs, compiler, trial, planner);
-    bytes = prepared ? planner.leastArenaBytes(*prepared)
-                     : Result<int64_t>(prepared.error());
+    Result<OrderedTrial> first = orderBy(inputs, compiler, trial);
+    bytes = first ? planner.leastArenaBytes(*first)
+                  : Result<int64_t>(first.error());
   } else {
     Result<Draft> draft = compiler.draft(trial, decidedBy(inputs),
                                          inputs.budgetBytes, /*writes=*/false);
