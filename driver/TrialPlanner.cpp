@@ -8,7 +8,8 @@
 
 namespace moe::driver {
 
-/// For schedules that go by costs: orders of steps that drafts are made for.
+/// For schedules that go by costs: orders of steps that drafts are made for, of
+/// those that were found; and with those that are made for what the plan costs.
 static constexpr int kMostOrders = 3;
 /// Of a step, what another order has to promise.
 static constexpr int64_t kWorthAnOrder = 4096;
@@ -96,7 +97,7 @@ TrialPlanner::chooseAmong(std::vector<PromisedOrder> orders) const {
     if (!fitting)
       return fitting.error();
     if (!*fitting && !best)
-      break; // less memory leads to other orders
+      break; // a smaller budget leads to orders that hold less
     if (!*fitting)
       continue;
     // What drafts say of one holds for those that are like it, unless it was
