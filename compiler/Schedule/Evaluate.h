@@ -54,6 +54,9 @@ struct Costs {
   std::vector<StageCosts> stages; ///< by stage of the problem
   /// From the end of an action to the arrival of its output on another rank.
   int64_t transferNs = 0;
+  /// The same on its own rank: of plans, which is next to nothing. LinkedOrder
+  /// counts it, evaluate() does not.
+  int64_t localTransferNs = 0;
   std::vector<OverlapCost> overlaps; ///< rising by forwardStage, backwardStage
   /// Bytes that the actions of each rank may hold at once; empty: no limit.
   std::vector<int64_t> limitBytes;

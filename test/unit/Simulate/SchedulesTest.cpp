@@ -1,15 +1,13 @@
 // Schedules as plans: against formulas, and the schedule's own evaluation.
 #include "compiler/Schedule/Generators.h"
 #include "compiler/Simulate/Simulate.h"
-#include "test/unit/Simulate/PlanBuilder.h"
+#include "test/unit/Simulate/OrderPlan.h"
 
 #include <gtest/gtest.h>
 
 #include <random>
 
 using namespace moe;
-using plan::Phase;
-using plan::StepKind;
 
 namespace {
 
@@ -17,41 +15,6 @@ simulate::Timeline run(const plan::Plan &plan) {
   Result<simulate::Timeline> timeline = simulate::simulate(plan);
   EXPECT_TRUE(timeline.ok()) << timeline.error().message;
   return timeline ? *timeline : simulate::Timeline();
-}
-
-/// One stage a rank; every program two ops.
-plan::Plan makePlan(const schedule::Schedule &order,
-                    const schedule::Costs &costs) {
-  PlanBuilder builder(order.ranks.size());
-  for (int64_t s = 0; s < order.problem.stages(); ++s) {
-    const schedule::StageCosts &of = costs.stages[static_cast<size_t>(s)];
-    builder.addStage(order.problem.rankOf(s));
-    auto add = [&](Phase phase, int64_t ns) {
-      builder.addProgram(s, phase, {makeOp(ns / 4), makeOp(ns - ns / 4)});
-    };
-    add(Phase::forward, of.forwardNs);
-    add(Phase::backward, of.inputGradNs + of.weightGradNs);
-  }
-  schedule::StepSchedule steps = schedule::insertTransfers(order);
-  for (const auto &list : steps.ranks)
-    for (const schedule::Step &step : list)
-      switch (step.kind) {
-      case StepKind::run:
-        builder.run(step.stage, step.microbatch, step.phase);
-        break;
-      case StepKind::send:
-        builder.send(step.stage, step.microbatch, step.phase, step.peer);
-        break;
-      case StepKind::receive:
-        builder.receive(step.stage, step.microbatch, step.phase, step.peer);
-        break;
-      case StepKind::wait_send:
-        builder.waitSend(step.stage, step.microbatch, step.phase, step.peer);
-        break;
-      default:
-        break;
-      }
-  return std::move(builder.plan);
 }
 
 TEST(Schedules, BubbleOfEqualStagesIsTheFormula) {
