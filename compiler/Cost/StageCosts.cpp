@@ -98,12 +98,17 @@ schedule::StageCosts stageCosts(const plan::Stage &stage) {
   return costs;
 }
 
+static int64_t countElements(const plan::Parameter &parameter) {
+  int64_t elements = 1;
+  for (int64_t size : parameter.shape)
+    elements *= size;
+  return elements;
+}
+
 int64_t persistentBytes(const plan::Stage &stage) {
   int64_t bytes = 0;
   for (const plan::Parameter &parameter : stage.parameters) {
-    int64_t elements = 1;
-    for (int64_t size : parameter.shape)
-      elements *= size;
+    const int64_t elements = countElements(parameter);
     int64_t wide = plan::alignUp(
         elements *
         byteSize(parameter.dtype == DType::f64 ? DType::f64 : DType::f32));
@@ -112,6 +117,33 @@ int64_t persistentBytes(const plan::Stage &stage) {
       bytes += wide * (parameter.dtype == DType::bf16 ? 4 : 3);
   }
   return bytes;
+}
+
+TrainableElements trainableElements(const plan::Stage &stage) {
+  TrainableElements elements;
+  for (const plan::Parameter &parameter : stage.parameters)
+    if (parameter.trainable)
+      (parameter.replication == plan::Replication::dense ? elements.dense
+                                                         : elements.expert) +=
+          countElements(parameter);
+  return elements;
+}
+
+int64_t sumBytes(DType storage) { return storage == DType::f64 ? 8 : 4; }
+
+int64_t EndOfStep::reduceNs(const TrainableElements &elements) const {
+  return allReduceNs(*machine, elements.dense * sumBytes(storage),
+                     expertWays * dataWays) +
+         allReduceNs(*machine, elements.expert * sumBytes(storage), dataWays,
+                     expertWays);
+}
+
+int64_t EndOfStep::reduceSharedNs(const Link &link, int64_t elements) const {
+  return elements > 0 ? transferNs(link, elements * sumBytes(storage)) : 0;
+}
+
+int64_t EndOfStep::updateNs(const TrainableElements &elements) const {
+  return optimizerNs(*machine, elements.dense + elements.expert, storage);
 }
 
 } // namespace moe::cost

@@ -2,7 +2,7 @@
 
 #include "compiler/Export/IR/Prediction.h"
 
-#include "compiler/Cost/Cost.h"
+#include "compiler/Cost/StageCosts.h"
 #include "compiler/Simulate/Simulate.h"
 #include "dialects/MoE/IR/MoE.h"
 
@@ -59,27 +59,16 @@ static std::vector<int64_t> sharedElements(const plan::Plan &plan) {
 /// Gradient reduction and update of every rank.
 static void estimateEndOfStep(const cost::Machine &machine,
                               const cost::Link &link, plan::Plan &plan) {
+  const cost::EndOfStep end{&machine, plan.layout.expert, plan.layout.data,
+                            plan.dtype};
   std::vector<int64_t> shared = sharedElements(plan);
   for (plan::Rank &rank : plan.ranks) {
-    int64_t dense = 0, expert = 0;
+    cost::TrainableElements elements;
     for (int64_t stage : rank.stages)
-      for (const plan::Parameter &parameter : plan.stages[stage].parameters)
-        if (parameter.trainable)
-          (parameter.replication == plan::Replication::dense ? dense
-                                                             : expert) +=
-              countElements(parameter);
-    int64_t sumBytes = plan.dtype == DType::f64 ? 8 : 4;
+      elements += cost::trainableElements(plan.stages[stage]);
     rank.reduceGradientsNs =
-        cost::allReduceNs(machine, dense * sumBytes,
-                          plan.layout.expert * plan.layout.data) +
-        cost::allReduceNs(machine, expert * sumBytes, plan.layout.data,
-                          plan.layout.expert);
-    // The ranks that share a parameter send each other its gradients, both ways
-    // at once.
-    if (shared[rank.rank] > 0)
-      rank.reduceGradientsNs +=
-          cost::transferNs(link, shared[rank.rank] * sumBytes);
-    rank.updateNs = cost::optimizerNs(machine, dense + expert, plan.dtype);
+        end.reduceNs(elements) + end.reduceSharedNs(link, shared[rank.rank]);
+    rank.updateNs = end.updateNs(elements);
   }
 }
 
