@@ -126,13 +126,20 @@ private:
     llvm::sort(ordered, [](Operation *a, Operation *b) {
       return a->isBeforeInBlock(b);
     });
+    llvm::SmallPtrSet<Operation *, 8> early;
     for (Operation *op : llvm::reverse(ordered)) {
       OpBuilder builder(stage.getContext());
       Operation *place = placeOf(op, block);
-      if (runsByItself(op, ops, block))
+      const bool isEarly = runsByItself(op, ops, block);
+      if (isEarly)
         place = pointAhead(place, OffloadLead());
+      // The last layer's own, and what is needed sooner, come first.
+      while (isEarly && early.contains(place))
+        place = place->getNextNode();
       builder.setInsertionPoint(place);
       copy(op, block, builder);
+      if (isEarly)
+        early.insert(&*std::prev(builder.getInsertionPoint()));
     }
   }
 
