@@ -32,10 +32,13 @@ Result<Attempt> Attempts::make(Result<Chosen> chosen, int64_t bytes) const {
   Result<int64_t> stepNs =
       chooser->stepNs(chosen->counts, draft->stages, draft->overlaps);
   Result<int64_t> accountNs = chooser->stepNs(chosen->counts, draft->stages);
-  if (!stepNs || !accountNs)
-    return stepNs ? accountNs.error() : stepNs.error();
-  return Attempt{std::move(*draft), std::move(*chosen), bytes, *stepNs,
-                 *accountNs};
+  Result<int64_t> evaluatedNs =
+      chooser->evaluatedNs(chosen->counts, draft->stages);
+  for (const Result<int64_t> *ns : {&stepNs, &accountNs, &evaluatedNs})
+    if (!*ns)
+      return ns->error();
+  return Attempt{std::move(*draft), std::move(*chosen), bytes,
+                 *stepNs,           *accountNs,         *evaluatedNs};
 }
 
 Result<Attempt> Attempts::makeLeast(Result<Chosen> chosen) const {
@@ -47,8 +50,8 @@ Result<Taken> Attempts::finish(const Attempt &attempt, Certainty certainty) {
   Result<PlanAnswer> answer = attempt.draft.finish();
   if (!answer)
     return answer.error();
-  return Taken{std::move(*answer), attempt.chosen, attempt.accountNs,
-               attempt.layoutBytes, certainty};
+  return Taken{std::move(*answer),  attempt.chosen,      attempt.accountNs,
+               attempt.evaluatedNs, attempt.layoutBytes, certainty};
 }
 
 Result<PlanAnswer> Attempts::answer(Taken taken, bool writes) const {
@@ -61,13 +64,13 @@ Result<PlanAnswer> Attempts::answer(Taken taken, bool writes) const {
       return written.error();
   }
   plan::Plan &plan = taken.answer.plan;
-  plan.machine.budgetBytes = budget.wholeBytes;
+  plan.machine.budgetBytes = budget.toldBytes();
   plan.prediction.fits = std::all_of(
       plan.ranks.begin(), plan.ranks.end(), [&](const plan::Rank &rank) {
         return plan::fitsMachine(plan.machine, rank);
       });
-  describe(chooser, deviceBytes(), taken.chosen, taken.accountNs,
-           taken.certainty, taken.answer);
+  describe(chooser, budget.toldBytes() - budget.reserveBytes, taken.chosen,
+           taken.evaluatedNs, taken.certainty, taken.answer);
   return std::move(taken.answer);
 }
 

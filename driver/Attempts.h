@@ -22,6 +22,7 @@ struct Attempt {
   /// Of the order of steps, with what the draft's programs take, and with what
   /// pairs that overlap are taken to save, as by an account.
   int64_t stepNs = 0, accountNs = 0;
+  int64_t evaluatedNs = 0; ///< accountNs, as bounds count
 
   /// Arena of the largest rank.
   int64_t arenaBytes() const;
@@ -36,6 +37,7 @@ struct Taken {
   PlanAnswer answer;
   Chosen chosen;
   int64_t accountNs = 0;   ///< Attempt::accountNs
+  int64_t evaluatedNs = 0; ///< Attempt::evaluatedNs
   int64_t layoutBytes = 0; ///< Attempt::layoutBytes
   Certainty certainty = Certainty::none;
 

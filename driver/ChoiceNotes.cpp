@@ -41,11 +41,11 @@ std::string gapText(int64_t ns, int64_t boundNs) {
 /// How far the plan of these choices is from the bound.
 plan::Assumption gapOf(const Chooser &chooser, const Chosen &chosen,
                        const std::vector<int64_t> &capacityBytes,
-                       int64_t accountNs) {
+                       int64_t evaluatedNs) {
   const optimize::StepBound bound = chooser.bound(chosen, capacityBytes);
   const int64_t boundNs = std::max<int64_t>(1, bound.ns);
   return {"policies.gap_to_bound",
-          gapText(std::max(accountNs, boundNs), boundNs),
+          gapText(std::max(evaluatedNs, boundNs), boundNs),
           std::string("by how much the step, with what its programs take, is "
                       "longer than the proven bound for ") +
               (bound.isOfAllCuts ? "all cuts of the model" : "these stages") +
@@ -65,7 +65,7 @@ plan::Assumption gapOfAnyOrder(const Chooser &chooser, const plan::Plan &plan) {
 }
 
 void describe(const std::shared_ptr<const Chooser> &chooser, int64_t whole,
-              const Chosen &chosen, int64_t accountNs, Certainty certainty,
+              const Chosen &chosen, int64_t evaluatedNs, Certainty certainty,
               PlanAnswer &answer) {
   std::vector<plan::Assumption> &list = answer.plan.assumptions;
   list.push_back({"partition", joined(chosen.layers),
@@ -102,8 +102,8 @@ void describe(const std::shared_ptr<const Chooser> &chooser, int64_t whole,
     arenas.push_back(rank.arenaBytes);
   const std::vector<int64_t> capacity =
       roomBy(chosen, chooser->largestAlike(arenas), whole);
-  answer.findGap = [chooser, chosen, capacity, accountNs] {
-    return gapOf(*chooser, chosen, capacity, accountNs);
+  answer.findGap = [chooser, chosen, capacity, evaluatedNs] {
+    return gapOf(*chooser, chosen, capacity, evaluatedNs);
   };
 }
 

@@ -24,10 +24,10 @@ std::vector<int64_t> roomBy(const Chosen &chosen,
 
 /// Adds what was chosen for `whole` bytes, reserve left out, to the plan's
 /// assumptions, and to its answer, where it fits, a way to find its distance
-/// from the bound. `accountNs`: of the order of steps, with what the plan's
+/// from the bound. `evaluatedNs`: of the order of steps, with what the plan's
 /// programs take.
 void describe(const std::shared_ptr<const Chooser> &chooser, int64_t whole,
-              const Chosen &chosen, int64_t accountNs, Certainty certainty,
+              const Chosen &chosen, int64_t evaluatedNs, Certainty certainty,
               PlanAnswer &answer);
 
 /// By how much the step of a plan that `chooser` chose for is longer than that

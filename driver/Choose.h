@@ -46,7 +46,7 @@ struct Chosen {
   std::vector<Rank> ranks;
   /// What the stages of a copy of the model take and hold.
   std::vector<schedule::StageCosts> stages;
-  /// How long the order of steps takes, as schedule::evaluate counts.
+  /// How long a step takes; see OrderCosts.
   int64_t stepNs = 0;
   /// The most that a rank exceeds its room on the device by.
   int64_t excessBytes = 0;
@@ -151,6 +151,13 @@ public:
     return costs.stepNs(counts, stages, std::move(overlaps));
   }
 
+  /// The same as schedule::evaluate has it, and bounds.
+  Result<int64_t>
+  evaluatedNs(const std::vector<int64_t> &counts,
+              const std::vector<schedule::StageCosts> &stages) const {
+    return costs.evaluatedNs(costs.stepCosts(counts, stages));
+  }
+
   /// Of each rank the sum over its stages, all given, both ways.
   std::vector<int64_t>
   rankNs(const std::vector<schedule::StageCosts> &stages) const;
@@ -246,6 +253,10 @@ struct PlanBudget {
   int64_t wholeBytes = 0; ///< reserve included
   int64_t reserveBytes = 0;
   int64_t hostBytes = 0; ///< 0: unknown, and no limit
+  /// What was given, which plans tell of; less may be used. 0: the same.
+  int64_t givenBytes = 0;
+
+  int64_t toldBytes() const { return givenBytes > 0 ? givenBytes : wholeBytes; }
 
   /// The same for all ranks.
   Room room(size_t ranks) const {
@@ -259,7 +270,8 @@ struct PlanBudget {
 /// A plan of choices.
 struct ChosenPlan {
   PlanAnswer answer;
-  int64_t accountNs = 0; ///< of the step, with what its programs take
+
+  int64_t stepNs() const { return answer.plan.prediction.stepNs; }
 };
 
 /// Makes drafts of what `chooser` chooses until one fits without waits for

@@ -168,7 +168,7 @@ private:
           before->chosen,
           roomBy(before->chosen, before->draft.arenaBytes, whole));
       if (bound.counts == before->chosen.counts ||
-          bound.ns > before->accountNs - before->accountNs / kWorthAPromise)
+          bound.ns > before->evaluatedNs - before->evaluatedNs / kWorthAPromise)
         break;
       MOE_RETURN_IF_ERROR(tryCut(whole, bound.counts, effort, trials, best));
       if (trials.quickest == before)
@@ -422,11 +422,10 @@ choosePlan(const std::shared_ptr<const Chooser> &chooser,
     return taken.error();
   if (!*taken)
     return std::optional<ChosenPlan>();
-  const int64_t accountNs = (*taken)->accountNs;
   Result<PlanAnswer> answer = attempts.answer(std::move(**taken), writes);
   if (!answer)
     return answer.error();
-  return std::optional(ChosenPlan{std::move(*answer), accountNs});
+  return std::optional(ChosenPlan{std::move(*answer)});
 }
 
 } // namespace moe::driver

@@ -335,6 +335,8 @@ Result<ModelOptions> Compiler::options(Techniques techniques) {
       techniques);
   if (failed(found))
     return state->diagnostics.error();
+  found->endOfStep = {&inputs.machine, inputs.request.layout.expert,
+                      inputs.request.layout.data, inputs.request.dtype};
   return state->known.emplace_back(techniques, std::move(*found)).second;
 }
 

@@ -72,6 +72,7 @@ OrderCosts::stepCosts(const std::vector<int64_t> &counts,
                       std::vector<schedule::OverlapCost> overlaps) const {
   schedule::Costs costs;
   costs.transferNs = transferNs;
+  costs.localTransferNs = options.localTransferNs;
   costs.overlaps = std::move(overlaps);
   while (static_cast<int64_t>(costs.stages.size()) < order.problem.stages())
     costs.stages.insert(costs.stages.end(), stages.begin(), stages.end());
@@ -92,11 +93,74 @@ Result<int64_t>
 OrderCosts::stepNs(const std::vector<int64_t> &counts,
                    const std::vector<schedule::StageCosts> &stages,
                    std::vector<schedule::OverlapCost> overlaps) const {
-  Result<schedule::Evaluation> step = schedule::evaluate(
-      order, stepCosts(counts, stages, std::move(overlaps)), knownTransfers());
-  if (!step)
-    return step.error();
-  return step->makespanNs;
+  return stepNs(counts, stepCosts(counts, stages, std::move(overlaps)));
+}
+
+Result<int64_t> OrderCosts::stepNs(const std::vector<int64_t> &counts,
+                                   const schedule::Costs &costs) const {
+  if (!linked) {
+    Result<schedule::Evaluation> step = schedule::evaluate(order, costs);
+    return step ? leastStepNs(counts, *step) : Result<int64_t>(step.error());
+  }
+  MOE_RETURN_IF_ERROR(costs.check(order.problem));
+  Result<std::vector<int64_t>> ends = linked->endsNs(costs);
+  if (!ends)
+    return ends.error();
+  return withEndOfStepNs(counts, *ends);
+}
+
+int64_t OrderCosts::leastStepNs(const std::vector<int64_t> &counts,
+                                const schedule::Evaluation &evaluation) const {
+  std::vector<int64_t> ends;
+  for (const schedule::RankEvaluation &rank : evaluation.ranks)
+    ends.push_back(rank.times.empty() ? 0 : rank.times.back().endNs);
+  return withEndOfStepNs(counts, ends);
+}
+
+int64_t OrderCosts::withEndOfStepNs(const std::vector<int64_t> &counts,
+                                    const std::vector<int64_t> &endsNs) const {
+  const std::vector<int64_t> behind = endOfStepNs(counts);
+  int64_t last = 0;
+  for (size_t rank = 0; rank < behind.size(); ++rank)
+    last = std::max(last, endsNs[rank] + behind[rank]);
+  return last;
+}
+
+Result<int64_t> OrderCosts::evaluatedNs(const schedule::Costs &costs) const {
+  Result<schedule::Evaluation> step =
+      schedule::evaluate(order, costs, knownTransfers());
+  return step ? step->makespanNs : Result<int64_t>(step.error());
+}
+
+std::vector<int64_t>
+OrderCosts::endOfStepNs(const std::vector<int64_t> &counts) const {
+  const schedule::ScheduleProblem &steps = order.problem;
+  std::vector<cost::TrainableElements> elements(
+      static_cast<size_t>(steps.ranks));
+  size_t block = 0;
+  for (size_t place = 0; place < counts.size(); ++place) {
+    cost::TrainableElements ofStage;
+    for (int64_t b = 0; b < counts[place]; ++b)
+      ofStage +=
+          options.kinds[static_cast<size_t>(options.blocks[block++])].trainable;
+    for (auto stage = static_cast<int64_t>(place); stage < steps.stages();
+         stage += steps.stagesPerReplica())
+      elements[static_cast<size_t>(steps.rankOf(stage))] += ofStage;
+  }
+  std::vector<int64_t> ns(elements.size(), 0);
+  if (!options.endOfStep)
+    return ns;
+  const cost::EndOfStep &end = *options.endOfStep;
+  const cost::Link link = cost::pipelineLink(*end.machine, steps.ranks,
+                                             end.expertWays * end.dataWays);
+  for (size_t rank = 0; rank < ns.size(); ++rank) {
+    ns[rank] = end.ns(elements[rank]);
+    // Each rank of two copies of the model has what another one has.
+    if (steps.replicas() > 1)
+      ns[rank] += end.reduceSharedNs(link, elements[rank].dense +
+                                               elements[rank].expert);
+  }
+  return ns;
 }
 
 namespace {
@@ -112,14 +176,23 @@ public:
 
   int64_t ns(const std::vector<int64_t> &counts,
              const std::vector<optimize::StageTimes> &longer) override {
+    const Result<schedule::Evaluation> step = evaluate(costsOf(counts, longer));
+    return step ? step->makespanNs : std::numeric_limits<int64_t>::max();
+  }
+
+  int64_t stepNs(const std::vector<int64_t> &counts,
+                 const std::vector<optimize::StageTimes> &longer,
+                 int64_t belowNs) override {
     const schedule::Costs costs = costsOf(counts, longer);
-    const Result<schedule::Evaluation> step =
-        schedule::evaluate(model.order, costs, model.knownTransfers());
+    const Result<schedule::Evaluation> step = evaluate(costs);
     if (!step)
       return std::numeric_limits<int64_t>::max();
-    remember(schedule::criticalPath(model.order, costs, *step,
-                                    model.knownTransfers()));
-    return step->makespanNs;
+    // Links that are shared make it no shorter, and take longer to know of.
+    const int64_t leastNs = model.leastStepNs(counts, *step);
+    if (leastNs >= belowNs)
+      return leastNs;
+    const Result<int64_t> whole = model.stepNs(counts, costs);
+    return whole ? *whole : std::numeric_limits<int64_t>::max();
   }
 
   int64_t
@@ -182,6 +255,16 @@ private:
     /// Those in which the stage goes forward or backward.
     std::vector<std::vector<schedule::ActionChain::Pairs>> pairs;
   };
+
+  /// Keeps in mind the longest chain.
+  Result<schedule::Evaluation> evaluate(const schedule::Costs &costs) {
+    Result<schedule::Evaluation> step =
+        schedule::evaluate(model.order, costs, model.knownTransfers());
+    if (step)
+      remember(schedule::criticalPath(model.order, costs, *step,
+                                      model.knownTransfers()));
+    return step;
+  }
 
   void remember(schedule::ActionChain chain) {
     if (std::find(chains.begin(), chains.end(), chain) != chains.end())

@@ -8,6 +8,7 @@
 
 #include "compiler/Optimize/Partition.h"
 #include "compiler/Schedule/Evaluate.h"
+#include "compiler/Schedule/LinkedOrder.h"
 #include "passes/Policies/BlockOptions.h"
 
 #include <cstdint>
@@ -25,7 +26,10 @@ struct OrderCosts {
              int64_t transferNs)
       : options(std::move(options)), order(order),
         transfers(transfersOf(order)), pairs(schedule::overlappingPairs(order)),
-        isSplit(schedule::splitsBackwards(order)), transferNs(transferNs) {}
+        isSplit(schedule::splitsBackwards(order)), transferNs(transferNs) {
+    if (transfers)
+      linked.emplace(order, *transfers);
+  }
 
   /// A stage with these blocks, without policies; of those that are no layers
   /// only, or of all.
@@ -48,17 +52,31 @@ struct OrderCosts {
   stepCosts(const std::vector<int64_t> &counts,
             const std::vector<schedule::StageCosts> &stages,
             std::vector<schedule::OverlapCost> overlaps = {}) const;
-  /// How long it takes with these.
+  /// How long a step takes with these, as compiler/Simulate has it: messages
+  /// share links, and ranks reduce gradients and update behind their last
+  /// action (but for what tied parameters on several ranks send each other).
   Result<int64_t>
   stepNs(const std::vector<int64_t> &counts,
          const std::vector<schedule::StageCosts> &stages,
          std::vector<schedule::OverlapCost> overlaps = {}) const;
+  Result<int64_t> stepNs(const std::vector<int64_t> &counts,
+                         const schedule::Costs &costs) const;
+  /// How long it takes at least, as schedule::evaluate has it, and bounds.
+  Result<int64_t> evaluatedNs(const schedule::Costs &costs) const;
+
+  /// How long it takes at least, if links are not shared: `evaluation` is of
+  /// this order.
+  int64_t leastStepNs(const std::vector<int64_t> &counts,
+                      const schedule::Evaluation &evaluation) const;
+  /// What each rank does behind its last action.
+  std::vector<int64_t> endOfStepNs(const std::vector<int64_t> &counts) const;
 
   ModelOptions options;
   schedule::Schedule order;
   /// Of the steps that plans of it have; none: these lack buffers, which is
   /// told of where they are made.
   std::optional<schedule::Transfers> transfers;
+  std::optional<schedule::LinkedOrder> linked; ///< with these
   std::set<std::pair<int64_t, int64_t>> pairs; ///< that overlap
   bool isSplit; ///< see schedule::splitsBackwards
   int64_t transferNs;
@@ -68,6 +86,9 @@ struct OrderCosts {
   }
 
 private:
+  /// When the last rank is done, if each ends its actions then.
+  int64_t withEndOfStepNs(const std::vector<int64_t> &counts,
+                          const std::vector<int64_t> &endsNs) const;
   static std::optional<schedule::Transfers>
   transfersOf(const schedule::Schedule &order);
 };

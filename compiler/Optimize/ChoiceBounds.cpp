@@ -441,8 +441,9 @@ void ChoiceBounds::findLeast() {
     std::vector<int64_t> &bytes = future.emplace_back(problem.stages.size(), 0);
     for (size_t s = problem.stages.size(); s-- > 1;)
       bytes[s - 1] = bytes[s] + loadOf(moment, s,
-                                       {ofStage[s].kept, ofStage[s].kept, 0, 0,
-                                        0, ofStage[s].pending, 0});
+                                       {.kept = ofStage[s].kept,
+                                        .peak = ofStage[s].kept,
+                                        .pending = ofStage[s].pending});
   }
 }
 

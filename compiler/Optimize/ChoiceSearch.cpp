@@ -241,8 +241,9 @@ private:
   bool isNoWorse(const State &a, const State &b) const {
     const StageSums &x = a.sums, &y = b.sums;
     if (x.kept > y.kept || x.peak > y.peak || x.pending > y.pending ||
-        x.ahead > y.ahead || x.earlyNs > y.earlyNs ||
-        x.mayWaitNs < y.mayWaitNs || x.host > y.host)
+        x.ahead > y.ahead || x.host > y.host ||
+        !x.backward.isNoWorseThan(y.backward) ||
+        !x.weightGrad.isNoWorseThan(y.weightGrad))
       return false;
     const FinishedStages &below = finished[a.finished],
                          &other = finished[b.finished];

@@ -49,9 +49,16 @@ private:
                      figures.last.tailNs;
   }
 
-  /// Among layers like it.
+  /// As if it waited for copies back for its weight gradients among layers like
+  /// it: where it does depends on all of a stage.
+  static int64_t extraNs(const LayerOption &option) {
+    const CopiesBack &copies = option.weightGrad;
+    return option.extraNs +
+           std::max<int64_t>(0, copies.earlyNs - copies.linkFreeNs);
+  }
+  /// With its queue of copies to the host, too.
   static int64_t insideNs(const LayerOption &inside) {
-    return inside.extraNs + std::max<int64_t>(0, inside.queueNs);
+    return extraNs(inside) + std::max<int64_t>(0, inside.queueNs);
   }
 
   const LayerFigures &look(const LayerTreatment &treatment) {
@@ -264,11 +271,12 @@ private:
   struct Found {
     const LayerTreatment *treatment;
     const LayerFigures *figures;
-    /// What it takes on a rank that holds so many microbatches besides.
-    int64_t load(int64_t held, Place place) const {
+    /// What it takes on a rank that holds so many microbatches besides, and of
+    /// whose stage so many layers like it are pending.
+    int64_t load(int64_t held, int64_t pending, Place place) const {
       const LayerOption &at =
           place == Place::last ? figures->last : figures->inside;
-      return held * at.keptBytes +
+      return held * at.keptBytes + pending * at.pendingBytes +
              std::max(at.peakBytes, at.latePeakBytes + at.aheadBytes);
     }
     int64_t ns(Place place = Place::inside) const {
@@ -276,7 +284,7 @@ private:
       case Place::inside:
         return insideNs(figures->inside);
       case Place::mixed:
-        return figures->inside.extraNs + figures->inside.queueNs / kMixedShare;
+        return extraNs(figures->inside) + figures->inside.queueNs / kMixedShare;
       case Place::last:
         return figures->last.extraNs + figures->last.tailNs;
       }
@@ -286,8 +294,9 @@ private:
   /// The best bargains: indices of the corners of the lower convex hull of load
   /// and time, but for what needs more of both than another.
   static std::vector<size_t> bargainsOf(const std::vector<Found> &front,
-                                        int64_t held, Place place) {
-    auto load = [&](size_t at) { return front[at].load(held, place); };
+                                        int64_t held, int64_t pending,
+                                        Place place) {
+    auto load = [&](size_t at) { return front[at].load(held, pending, place); };
     auto ns = [&](size_t at) { return front[at].ns(place); };
     std::vector<size_t> order(front.size());
     std::iota(order.begin(), order.end(), 0);
@@ -315,7 +324,8 @@ private:
   }
 
   /// At most `most` of `front`: the best bargains of ranks that hold a few
-  /// microbatches, many, or none besides, then evenly of the others.
+  /// microbatches, many, or none besides, with none or a few layers pending,
+  /// then evenly of the others.
   static std::vector<Found> thinned(const std::vector<Found> &front,
                                     size_t most) {
     if (front.size() <= most)
@@ -335,7 +345,8 @@ private:
     };
     for (Place place : {Place::inside, Place::mixed, Place::last})
       for (int64_t held : {4, 16, 1, 0})
-        takeFrom(bargainsOf(front, held, place));
+        for (int64_t pending : {0, 4})
+          takeFrom(bargainsOf(front, held, pending, place));
     std::vector<size_t> all(front.size());
     std::iota(all.begin(), all.end(), 0);
     takeFrom(all);
@@ -347,11 +358,12 @@ private:
   }
 
   static bool isNoWorse(const LayerOption &a, const LayerOption &b) {
-    return a.extraNs <= b.extraNs && a.keptBytes <= b.keptBytes &&
+    return extraNs(a) <= extraNs(b) && a.keptBytes <= b.keptBytes &&
            a.peakBytes <= b.peakBytes && a.aheadBytes <= b.aheadBytes &&
            a.latePeakBytes <= b.latePeakBytes && a.tailNs <= b.tailNs &&
            a.queueNs <= b.queueNs && a.pendingBytes <= b.pendingBytes &&
-           a.forwardPeakBytes <= b.forwardPeakBytes;
+           a.forwardPeakBytes <= b.forwardPeakBytes &&
+           a.weightGrad.earlyNs <= b.weightGrad.earlyNs;
   }
 
   /// Those of `found` that neither `everything` nor another one is no worse
@@ -395,6 +407,9 @@ private:
     const std::vector<Found> front = unbeaten(found, everything);
     std::vector<Found> chosen =
         thinned(front, kFollowedOptions - kMostWithoutHost - 1);
+    // Weight gradients of their own are one more thing to differ in.
+    const size_t most =
+        everything.inside.pendingBytes > 0 ? kMostOptions : kMostWhole;
     // Where the host has little memory, what beats these cannot be chosen.
     std::vector<Found> withoutHost;
     for (const Found &each : found)
@@ -402,14 +417,14 @@ private:
         withoutHost.push_back(each);
     auto add = [&](const std::vector<Found> &more) {
       for (const Found &each : more)
-        if (chosen.size() + 1 < kMostOptions &&
+        if (chosen.size() + 1 < most &&
             std::none_of(chosen.begin(), chosen.end(), [&](const Found &other) {
               return other.treatment == each.treatment;
             }))
           chosen.push_back(each);
     };
     add(thinned(unbeaten(withoutHost, everything), kMostWithoutHost));
-    add(thinned(front, kMostOptions - kMostWithoutHost - 1));
+    add(thinned(front, most - kMostWithoutHost - 1));
     LayerOptions options;
     options.treatments.push_back(all);
     options.figures.push_back(everything);

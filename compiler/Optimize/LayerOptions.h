@@ -57,14 +57,16 @@ struct LayerOptions {
   /// The first keeps everything; of the others none is worse than another in
   /// times, kept bytes, peaks and bytes ahead, in both places, but for some
   /// that are so among those which leave nothing on the host. At most
-  /// kMostOptions: of more, the best bargains for ranks that hold many
-  /// microbatches, few, or none, then evenly of the rest. So chosen are already
+  /// kMostOptions, kMostWhole where nothing is pending: of more, the best
+  /// bargains for ranks that hold many microbatches, few, or none, and have few
+  /// or none pending, then evenly of the rest. So chosen are already
   /// the first kFollowedOptions, kMostWithoutHost of them from those that leave
   /// nothing on the host.
   std::vector<LayerTreatment> treatments;
   std::vector<LayerFigures> figures;
 };
-inline constexpr size_t kMostOptions = 96, kMostWithoutHost = 12;
+inline constexpr size_t kMostOptions = 128, kMostWhole = 96,
+                        kMostWithoutHost = 12;
 
 /// Finds the options: unions of targets, with all else kept and with all else
 /// that may be moved on the host; the greedy ways from keeping all, value by

@@ -76,6 +76,13 @@ public:
   /// Keeps in mind what made the step as long as it is: a chain of programs.
   virtual int64_t ns(const std::vector<int64_t> &counts,
                      const std::vector<StageTimes> &longer) = 0;
+  /// With what ns() leaves out: never less. Where that is no less than
+  /// `belowNs`, something in between may be the answer.
+  virtual int64_t stepNs(const std::vector<int64_t> &counts,
+                         const std::vector<StageTimes> &longer,
+                         int64_t /*belowNs*/) {
+    return ns(counts, longer);
+  }
   /// What the step takes at least, by the chains of steps before. Far quicker.
   virtual int64_t leastNs(const std::vector<int64_t> &counts,
                           const std::vector<StageTimes> &longer) const = 0;

@@ -109,7 +109,15 @@ public:
     if (runsLeft <= 0)
       return kWorst;
     runsLeft -= problem.stages() * problem.microbatches;
-    return values[counts] = stepOf(problem, costs, counts);
+    // Between cuts that exceed memory by different bytes time does not matter.
+    const bool isAsLarge = least.mostExcess == worth.mostExcess &&
+                           least.allExcess == worth.allExcess;
+    const int64_t belowNs =
+        isAsLarge ? worth.objective : std::numeric_limits<int64_t>::max();
+    const CutValue value = stepOf(problem, costs, counts, belowNs);
+    if (value.objective < belowNs)
+      values[counts] = value;
+    return value;
   }
 
 private:

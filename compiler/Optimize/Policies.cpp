@@ -16,11 +16,36 @@
 namespace moe::optimize {
 
 LayerOption amongAlike(LayerOption option) {
-  option.extraNs +=
-      std::max<int64_t>(0, option.earlyCopyNs - option.linkFreeNs);
-  option.earlyCopyNs = 0;
-  option.linkFreeNs = option.mayWaitNs = kUnlimitedNs;
+  auto waitNs = [](CopiesBack &copies) {
+    const int64_t ns = copies.earlyNs - copies.linkFreeNs;
+    copies = {};
+    return std::max<int64_t>(0, ns);
+  };
+  const int64_t weightGradNs = waitNs(option.weightGrad);
+  option.weightGradNs += weightGradNs;
+  option.extraNs += waitNs(option.backward) + weightGradNs;
   return option;
+}
+
+void countCertainWaits(const std::vector<std::vector<LayerOption> *> &options) {
+  for (CopiesBack LayerOption::*program :
+       {&LayerOption::backward, &LayerOption::weightGrad}) {
+    int64_t mostFreeNs = 0;
+    for (const std::vector<LayerOption> *each : options)
+      for (const LayerOption &option : *each)
+        mostFreeNs = std::max(mostFreeNs, (option.*program).linkFreeNs);
+    for (std::vector<LayerOption> *each : options)
+      for (LayerOption &option : *each) {
+        CopiesBack &copies = option.*program;
+        // Unlimited: it never waits.
+        const int64_t waitNs = std::max<int64_t>(
+            0, copies.earlyNs - mostFreeNs - copies.mayWaitNs);
+        copies.earlyNs -= waitNs;
+        option.extraNs += waitNs;
+        if (program == &LayerOption::weightGrad)
+          option.weightGradNs += waitNs;
+      }
+  }
 }
 
 Status PolicyProblem::check() const {
@@ -68,7 +93,9 @@ Status PolicyProblem::check() const {
       if (std::min({option.extraNs - option.weightGradNs, option.weightGradNs,
                     option.keptBytes, option.hostBytes, option.aheadBytes,
                     option.latePeakBytes, option.tailNs, option.pendingBytes,
-                    option.earlyCopyNs, option.mayWaitNs}) < 0 ||
+                    option.backward.earlyNs, option.backward.mayWaitNs,
+                    option.weightGrad.earlyNs, option.weightGrad.mayWaitNs}) <
+              0 ||
           option.forwardPeakBytes < 0 ||
           option.peakBytes <
               std::max(option.keptBytes, option.forwardPeakBytes) ||
@@ -78,8 +105,10 @@ Status PolicyProblem::check() const {
                      "weightGradNs <= extraNs, and no other figure below 0"};
       if (std::max({option.extraNs, option.peakBytes, option.hostBytes,
                     option.aheadBytes, option.latePeakBytes, option.tailNs,
-                    -option.queueNs, option.pendingBytes, option.earlyCopyNs,
-                    -option.linkFreeNs}) >= each ||
+                    -option.queueNs, option.pendingBytes,
+                    option.backward.earlyNs, -option.backward.linkFreeNs,
+                    option.weightGrad.earlyNs,
+                    -option.weightGrad.linkFreeNs}) >= each ||
           hostBytesPerNs * static_cast<double>(option.tailNs) >=
               static_cast<double>(each))
         return Error{"policies: sums over layers and microbatches exceed 2^62"};
@@ -178,14 +207,7 @@ void dropDominated(std::vector<Partial> &partials) {
 StageTimes timesOf(const PolicyProblem &problem, size_t stage,
                    const std::vector<int64_t> &choices) {
   const StageSums sums = sumsOf(problem, stage, choices);
-  StageTimes times{sums.lagNs, sums.extraNs};
-  const std::vector<int64_t> &layers = problem.stages[stage];
-  for (size_t l = 0; l < layers.size(); ++l)
-    times.weightGradNs += problem
-                              .kinds[static_cast<size_t>(layers[l])]
-                                    [static_cast<size_t>(choices[l])]
-                              .weightGradNs;
-  return times;
+  return {sums.lagNs, sums.extraNs, sums.weightGradNs};
 }
 
 PolicyOutcome evaluate(const PolicyProblem &problem, const Choices &choices) {
@@ -330,15 +352,17 @@ PolicyProblem withoutLag(PolicyProblem problem) {
 bool hasWeightGrads(const PolicyProblem &problem) {
   for (const std::vector<LayerOption> &options : problem.kinds)
     for (const LayerOption &option : options)
-      if (option.weightGradNs > 0)
+      if (option.weightGradNs > 0 || option.weightGrad.earlyNs > 0)
         return true;
   return false;
 }
 
 PolicyProblem withoutWeightGrads(PolicyProblem problem) {
   for (std::vector<LayerOption> &options : problem.kinds)
-    for (LayerOption &option : options)
+    for (LayerOption &option : options) {
       option.extraNs -= std::exchange(option.weightGradNs, 0);
+      option.weightGrad = {};
+    }
   return problem;
 }
 

@@ -23,6 +23,20 @@ namespace moe::optimize {
 /// Longer than anything takes.
 inline constexpr int64_t kUnlimitedNs = int64_t{1} << 60;
 
+/// A layer's copies back from the host in a program of its stage, which comes
+/// to its layers from the last one down.
+struct CopiesBack {
+  /// What the link takes to copy back, while the layer above it on the stage
+  /// has its turn, what the layer needs.
+  int64_t earlyNs = 0;
+  /// How long the link is free for those of the layer below while this one has
+  /// its turn; below 0: by that much its own copies take longer.
+  int64_t linkFreeNs = kUnlimitedNs;
+  /// How late its early copies may be when its turn begins.
+  int64_t mayWaitNs = kUnlimitedNs;
+  bool operator==(const CopiesBack &) const = default;
+};
+
 /// One way to treat what a layer keeps for a microbatch.
 struct LayerOption {
   /// Time that a microbatch takes longer on the layer, but for what its copies
@@ -55,19 +69,19 @@ struct LayerOption {
   int64_t pendingBytes = 0;
   /// As peakBytes, of the forward alone. At most peakBytes.
   int64_t forwardPeakBytes = 0;
-  /// What the link takes to copy back, while the layer above it on the stage
-  /// runs backward, what the layer needs.
-  int64_t earlyCopyNs = 0;
-  /// How long the link is free for that of the layer below while this one runs
-  /// backward; below 0: by that much its own copies take longer.
-  int64_t linkFreeNs = kUnlimitedNs;
-  /// How late that copies back may be when its backward begins.
-  int64_t mayWaitNs = kUnlimitedNs;
+  /// In the backward, or in its half for gradients of inputs, and in gradients
+  /// of weights, where these are a program of their own.
+  CopiesBack backward = {}, weightGrad = {};
   /// Of extraNs, in gradients of weights, where these are a program of their
   /// own.
   int64_t weightGradNs = 0;
   bool operator==(const LayerOption &) const = default;
 };
+
+/// Makes waits that come whatever lies above part of extraNs, where bounds
+/// count with them: the link is free for a layer's early copies for as long at
+/// most as the layer above leaves it of all `options`, which may lie there.
+void countCertainWaits(const std::vector<std::vector<LayerOption> *> &options);
 
 /// As if the layer's copies back waited for the link for as long as among
 /// layers like it, wherever it lies.
@@ -139,10 +153,11 @@ StageTimes timesOf(const PolicyProblem &problem, size_t stage,
 /// behind layer l it is
 ///   lag(l) = max(tailNs of l, lag(l - 1) + queueNs of l), lag(-1) = 0,
 /// late, of which a stage's forward takes that of its last layer longer. On the
-/// way back, from the last layer down, it comes to layer l late by
-///   late(l) = max(0, min(late(l + 1), mayWaitNs of l + 1) + earlyCopyNs of l
+/// way back, in each program, from the last layer down, it comes to layer l
+/// late by
+///   late(l) = max(0, min(late(l + 1), mayWaitNs of l + 1) + earlyNs of l
 ///                    - linkFreeNs of l + 1), 0 for the last,
-/// and what that exceeds mayWaitNs of l by, the backward takes longer. The rest
+/// and what that exceeds mayWaitNs of l by, the program takes longer. The rest
 /// of extraNs is the sum over all layers.
 ///
 /// While layer l of the running stage runs, the layers below it hold their

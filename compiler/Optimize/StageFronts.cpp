@@ -87,30 +87,33 @@ private:
 } // namespace
 
 /// Drops every node that another one is no worse than in time, kept bytes,
-/// peak, what its last layer has ahead and copies early, how late that may be,
-/// its lag, bytes on the host, and pending bytes. Bytes on the host and times
-/// on the way back count in parts. O(n log n) for each six of the latter that
-/// occur together.
+/// peak, what its last layer has ahead, how copies back come to it, its lag,
+/// bytes on the host, and pending bytes. Bytes on the host and times on the way
+/// back count in parts. O(n log n) for each eight of the latter that occur
+/// together.
 void StageFront::dropDominated(std::vector<Node> &nodes, const Parts &parts,
                                bool followsPending) {
   auto keyOf = [](const Node &node) {
     const StageSums &sums = node.sums;
     return std::tuple(sums.extraNs, sums.kept, sums.peak, sums.ahead,
-                      sums.earlyNs, -sums.mayWaitNs, sums.lagNs, sums.host,
-                      sums.pending, node.name());
+                      sums.backward.earlyNs, -sums.backward.mayWaitNs,
+                      sums.weightGrad.earlyNs, -sums.weightGrad.mayWaitNs,
+                      sums.lagNs, sums.host, sums.pending, node.name());
   };
   std::sort(nodes.begin(), nodes.end(), [&](const Node &a, const Node &b) {
     // Mostly that decides, and there are many to sort.
     return a.sums.extraNs != b.sums.extraNs ? a.sums.extraNs < b.sums.extraNs
                                             : keyOf(a) < keyOf(b);
   });
-  Seen<std::array<int64_t, 6>> seen;
+  Seen<std::array<int64_t, 8>> seen;
   std::erase_if(nodes, [&](const Node &node) {
     const StageSums &sums = node.sums;
     return seen.isDominated({sums.host / parts.hostBytes, sums.ahead,
-                             sums.earlyNs / parts.ns,
-                             -(sums.mayWaitNs / parts.ns), sums.lagNs,
-                             followsPending ? sums.pending : 0},
+                             sums.backward.earlyNs / parts.ns,
+                             -(sums.backward.mayWaitNs / parts.ns),
+                             sums.weightGrad.earlyNs / parts.ns,
+                             -(sums.weightGrad.mayWaitNs / parts.ns),
+                             sums.lagNs, followsPending ? sums.pending : 0},
                             sums.kept, sums.peak);
   });
 }

@@ -19,6 +19,26 @@
 
 namespace moe::optimize {
 
+/// How copies back come to the layers of a program so far.
+struct Waiting {
+  int64_t earlyNs = 0; ///< CopiesBack::earlyNs of the last layer
+  /// How late copies back may come to it without a wait for them.
+  int64_t mayWaitNs = kUnlimitedNs;
+
+  /// With one more layer, which is in time: what those below it wait for. Late
+  /// by more than is left then, they wait for that as well.
+  int64_t add(const CopiesBack &copies) {
+    const int64_t lateNs = earlyNs - copies.linkFreeNs;
+    const int64_t waitNs = std::max<int64_t>(0, lateNs - mayWaitNs);
+    mayWaitNs = std::clamp<int64_t>(mayWaitNs - lateNs, 0, copies.mayWaitNs);
+    earlyNs = copies.earlyNs;
+    return waitNs;
+  }
+  bool isNoWorseThan(const Waiting &other) const {
+    return earlyNs <= other.earlyNs && mayWaitNs >= other.mayWaitNs;
+  }
+};
+
 /// A stage by itself, under choices for all its layers or for the first few.
 struct StageSums {
   int64_t kept = 0; ///< of all layers
@@ -30,9 +50,8 @@ struct StageSums {
   int64_t pending = 0; ///< of all layers
   /// How much later than the forward its copies to the host end.
   int64_t lagNs = 0;
-  int64_t earlyNs = 0; ///< earlyCopyNs of the last layer
-  /// How late copies back may come to the last layer without a wait for them.
-  int64_t mayWaitNs = kUnlimitedNs;
+  int64_t weightGradNs = 0; ///< of extraNs
+  Waiting backward = {}, weightGrad = {};
 
   /// If there are no more layers.
   int64_t takenNs() const { return extraNs + lagNs; }
@@ -47,12 +66,11 @@ struct StageSums {
     kept += option.keptBytes;
     ahead = option.aheadBytes;
     pending += option.pendingBytes;
-    // With this layer in time, what those below wait for; late by more than is
-    // left then, they wait for that as well.
-    const int64_t lateNs = earlyNs - option.linkFreeNs;
-    extraNs += option.extraNs + std::max<int64_t>(0, lateNs - mayWaitNs);
-    mayWaitNs = std::clamp<int64_t>(mayWaitNs - lateNs, 0, option.mayWaitNs);
-    earlyNs = option.earlyCopyNs;
+    const int64_t gradNs =
+        option.weightGradNs + weightGrad.add(option.weightGrad);
+    weightGradNs += gradNs;
+    extraNs += option.extraNs - option.weightGradNs + gradNs +
+               backward.add(option.backward);
     host += option.hostBytes;
     lagNs = std::max(option.tailNs, lagNs + option.queueNs);
   }

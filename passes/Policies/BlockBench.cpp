@@ -8,7 +8,6 @@
 #include "compiler/Schedule/Interleave.h"
 #include "passes/Offload/InsertOffload.h"
 #include "passes/Partition/PartitionStages.h"
-#include "passes/Policies/LinkWaits.h"
 #include "passes/Policies/Targets.h"
 #include "passes/Recompute/ReplayRewriter.h"
 #include "passes/Releases/PlaceReleases.h"
@@ -250,13 +249,10 @@ std::vector<size_t> BlockBench::blocksOfOps(pipe::StageOp stage,
 void BlockBench::setLinkWaits(plan::Stage &built, BlocksOfOps blocksOf,
                               BlockFigures &figures) {
   for (auto [program, blocks] : llvm::zip(built.programs, blocksOf)) {
-    if (program.phase == plan::Phase::weight_grad) {
-      figures.unhinderedNs += schedule::durationNs(program);
-    } else if (program.phase != plan::Phase::forward) {
-      const LinkWaits waits = findLinkWaits(program, blocks);
-      figures.unhinderedNs += waits.unhinderedNs;
-      figures.mayWaitNs = waits.mayWaitNs;
-    }
+    if (program.phase == plan::Phase::weight_grad)
+      figures.weightGradWaits = findLinkWaits(program, blocks);
+    else if (program.phase != plan::Phase::forward)
+      figures.backwardWaits = findLinkWaits(program, blocks);
   }
 }
 

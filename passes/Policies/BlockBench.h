@@ -4,6 +4,7 @@
 #include "compiler/Export/IR/StagePrograms.h"
 #include "compiler/Optimize/LayerOptions.h"
 #include "dialects/MoE/IR/MoE.h"
+#include "passes/Policies/LinkWaits.h"
 
 #include "mlir/IR/BuiltinOps.h"
 #include "mlir/IR/OwningOpRef.h"
@@ -25,10 +26,10 @@ mlir::FailureOr<plan::Stage> buildBlockStage(llvm::ArrayRef<BlockOp> blocks,
 struct BlockFigures {
   int64_t forwardNs = 0;
   int64_t backwardNs = 0; ///< both halves together where it is split
-  /// The same without waits for copies back; see LinkWaits.
-  int64_t unhinderedNs = 0;
-  int64_t mayWaitNs = 0;                     ///< LinkWaits::mayWaitNs
   int64_t inputGradNs = 0, weightGradNs = 0; ///< of a split one
+  /// Of the backward, or of its half for gradients of inputs, and of gradients
+  /// of weights.
+  LinkWaits backwardWaits, weightGradWaits;
   int64_t keptBytes = 0;
   /// The most that lives while each of the blocks runs, forward or backward,
   /// besides what those above it have pending.

@@ -279,6 +279,18 @@ FailureOr<ModelOptions> moe::findModelOptions(ModuleOp module,
     options.kinds.back().figures.sameOptionsAs = options.blocks[*top];
     options.blocks[*top] = static_cast<int64_t>(options.kinds.size()) - 1;
   }
+  // Above a layer of which copies come early lies another one: that below the
+  // head has none.
+  std::vector<std::vector<optimize::LayerOption> *> all;
+  for (BlockOptions &kind : options.kinds)
+    if (kind.figures.isLayer)
+      for (auto *places : {&kind.figures.options, &kind.figures.lastOptions})
+        all.push_back(places);
+  optimize::countCertainWaits(all);
+  // Plans carry the rate alone.
+  cost::Link local = cost::localLink(timing.machine);
+  local.latencyNs = 0;
+  options.localTransferNs = cost::transferNs(local, options.boundaryBytes);
   if (options.blocks.empty())
     return module.emitError() << "the module holds no moe.block; run "
                                  "moe-expand-layers first";

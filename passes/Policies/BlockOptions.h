@@ -1,10 +1,12 @@
 //===- BlockOptions.h - how each kind of block can be treated ---*- C++ -*-===//
 #pragma once
 
+#include "compiler/Cost/StageCosts.h"
 #include "compiler/Export/IR/StagePrograms.h"
 #include "compiler/Optimize/Partition.h"
 #include "compiler/Schedule/WorkBound.h"
 
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -47,6 +49,7 @@ struct BlockOptions {
   /// exchanges leave.
   BlockTimes last;
   BlockWorks works;
+  cost::TrainableElements trainable;
   /// Held from a split backward to the gradients of weights, everything kept.
   int64_t weightGradBytes = 0;
 };
@@ -57,11 +60,14 @@ struct ModelOptions {
   std::vector<int64_t> blocks;    ///< in model order, their kinds
   std::vector<std::string> names; ///< "embedding", "layers.0", ...
   int64_t boundaryBytes = 0;      ///< of what blocks hand on
+  int64_t localTransferNs = 0;    ///< of that, from a rank to itself
   double hostBytesPerNs = 0;      ///< of a copy to the host, by itself
   /// Of the shorter of a forward and a backward, what both take less when they
   /// run interleaved: of up to four blocks in a row of the kind with the most.
   /// The backward counts as its halves where others are split.
   double overlapShare = 0;
+  /// Nothing: what ranks do behind their last programs takes no time.
+  std::optional<cost::EndOfStep> endOfStep;
 };
 
 /// What may be done about kept values.

@@ -38,12 +38,6 @@ private:
   std::string staying;
 };
 
-/// What a block's copies back take of the link: those that come back early, and
-/// late.
-struct KindBench::LinkUse {
-  int64_t earlyNs = 0, lateNs = 0;
-};
-
 /// Where a stage turns, of what lies below its head: what leaves the device is
 /// behind the head when backward needs it.
 static StageHabits withoutTurn(StageHabits habits) {
@@ -80,7 +74,7 @@ FailureOr<optimize::LayerOptions> KindBench::find(Techniques techniques) {
   problem.evaluate = [&](const optimize::LayerTreatment &treatment) {
     FailureOr<Measured> made = measure(treatment);
     failedOnce |= failed(made);
-    return failed(made) ? optimize::LayerFigures{} : relative(*made, treatment);
+    return failed(made) ? optimize::LayerFigures{} : relative(*made);
   };
   optimize::LayerOptions found = optimize::findOptions(problem);
   for (auto [treatment, figures] : llvm::zip(found.treatments, found.figures))
@@ -109,7 +103,7 @@ KindBench::measureAgain(optimize::LayerOptions found, const KindBench &other) {
     if (failed(made))
       return failure();
     const int64_t aheadBytes = figures.inside.aheadBytes;
-    figures.inside = relative(*made, treatment).inside;
+    figures.inside = relative(*made).inside;
     if (failed(refine(treatment, figures, aheadBytes)))
       return failure();
   }
@@ -125,6 +119,7 @@ BlockOptions KindBench::tell(const plan::Stage &whole,
   options.figures.forwardNs = base.inside.forwardNs;
   options.figures.backwardNs = base.inside.backwardNs;
   options.figures.persistentBytes = cost::persistentBytes(whole);
+  options.trainable = cost::trainableElements(whole);
   options.weightGradBytes = split.weightGradBytes;
   for (auto [treatment, figures] : llvm::zip(found.treatments, found.figures)) {
     options.figures.options.push_back(figures.inside);
@@ -192,13 +187,18 @@ KindBench::measure(const optimize::LayerTreatment &treatment) {
   measured.inside.peakBytes = {both->peakBytes.front()};
   measured.inside.forwardPeakBytes = {both->forwardPeakBytes.front()};
   measured.inside.aheadBytes = both->aheadBytes;
-  measured.inside.mayWaitNs = both->mayWaitNs;
+  for (auto waits :
+       {&BlockFigures::backwardWaits, &BlockFigures::weightGradWaits}) {
+    LinkWaits &inside = measured.inside.*waits;
+    inside = (*both).*waits;
+    inside.unhinderedNs = std::max<int64_t>(
+        0, inside.unhinderedNs - (behind.*waits).unhinderedNs);
+  }
   if (!other)
     measured.latePeakBytes =
         lateOf(both->peakBytes.back(), single->keptBytes, both->aheadBytes);
   for (auto time : {&BlockFigures::forwardNs, &BlockFigures::backwardNs,
-                    &BlockFigures::unhinderedNs, &BlockFigures::inputGradNs,
-                    &BlockFigures::weightGradNs})
+                    &BlockFigures::inputGradNs, &BlockFigures::weightGradNs})
     measured.inside.*time = std::max<int64_t>(0, (*both).*time - behind.*time);
   return measured;
 }
@@ -248,22 +248,16 @@ static int64_t longer(const BlockFigures &figures, const BlockFigures &base) {
   return std::max<int64_t>(0, figures.backwardNs - base.backwardNs);
 }
 
-KindBench::LinkUse
-KindBench::linkUseOf(const optimize::LayerTreatment &treatment) const {
-  LinkUse use;
-  for (auto [how, each] : llvm::zip(treatment, alone.kept()))
-    if (!each.isNeeded())
-      continue;
-    else if (how == optimize::Treatment::offload)
-      use.earlyNs += each.copyNs;
-    else if (how == optimize::Treatment::offload_late)
-      use.lateNs += each.copyNs;
-  return use;
+/// Of a block whose copies back all begin with its turn, or next to: what a
+/// program takes, with its waits for them, leaves the link free.
+static optimize::CopiesBack besideOwnCopies(int64_t ns,
+                                            const LinkWaits &waits) {
+  optimize::CopiesBack copies;
+  copies.linkFreeNs = ns - waits.earlyNs - waits.lateNs;
+  return copies;
 }
 
-optimize::LayerFigures
-KindBench::relative(const Measured &measured,
-                    const optimize::LayerTreatment &treatment) const {
+optimize::LayerFigures KindBench::relative(const Measured &measured) const {
   const BlockFigures &figures = measured.alone;
   const int64_t peak =
       std::max(figures.keptBytes, measured.inside.peakBytes.front());
@@ -282,33 +276,40 @@ KindBench::relative(const Measured &measured,
        std::max(figures.keptBytes, figures.peakBytes.front()),
        figures.hostBytes, 0, measured.latePeakBytes, tail, queue(base.alone),
        figures.pendingBytes.front(), figures.forwardPeakBytes.front()}};
-  const LinkUse use = linkUseOf(treatment);
-  // Weight gradients of their own leave the link to nobody: the layer below has
-  // had its turn by then.
-  auto turnNs = [](const BlockFigures &all) {
-    return all.backwardNs - all.weightGradNs;
+  auto longerNs = [](int64_t ns, int64_t withoutNs) {
+    return std::max<int64_t>(0, ns - withoutNs);
   };
-  // The last layer of a stage begins with all that it needs on the host, and
-  // so does next to the one below the head: there it was measured so.
-  if (!isBelowHead) {
-    made.inside.extraNs = std::max<int64_t>(0, measured.inside.unhinderedNs -
-                                                   base.inside.unhinderedNs);
-    made.inside.earlyCopyNs = use.earlyNs;
-    made.inside.linkFreeNs = base.inside.backwardNs + made.inside.extraNs -
-                             measured.inside.weightGradNs - use.lateNs;
-    made.inside.mayWaitNs = measured.inside.mayWaitNs;
-  } else {
-    made.inside.linkFreeNs = turnNs(measured.inside) - use.lateNs - use.earlyNs;
+  made.last.weightGradNs =
+      std::min(made.last.extraNs,
+               longerNs(figures.weightGradNs, base.alone.weightGradNs));
+  made.last.backward = besideOwnCopies(
+      figures.backwardNs - figures.weightGradNs, figures.backwardWaits);
+  made.last.weightGrad =
+      besideOwnCopies(figures.weightGradNs, figures.weightGradWaits);
+  const BlockFigures &inside = measured.inside;
+  if (isBelowHead) {
+    // The last layer of a stage begins with all that it needs on the host, and
+    // so does next to the one below the head: there it was measured so.
+    made.inside.weightGradNs =
+        std::min(made.inside.extraNs,
+                 longerNs(inside.weightGradNs, base.inside.weightGradNs));
+    made.inside.backward = besideOwnCopies(
+        inside.backwardNs - inside.weightGradNs, inside.backwardWaits);
+    made.inside.weightGrad =
+        besideOwnCopies(inside.weightGradNs, inside.weightGradWaits);
+    return made;
   }
-  auto weightGradNs = [](const BlockFigures &all, const BlockFigures &without,
-                         int64_t extraNs) {
-    return std::clamp<int64_t>(all.weightGradNs - without.weightGradNs, 0,
-                               extraNs);
+  auto unhindered = [&](LinkWaits BlockFigures::*program, int64_t &extraNs) {
+    const LinkWaits &waits = inside.*program;
+    extraNs = longerNs(waits.unhinderedNs, (base.inside.*program).unhinderedNs);
+    return optimize::CopiesBack{
+        waits.earlyNs, waits.unhinderedNs - waits.lateNs, waits.mayWaitNs};
   };
-  made.inside.weightGradNs =
-      weightGradNs(measured.inside, base.inside, made.inside.extraNs);
-  made.last.weightGradNs = weightGradNs(figures, base.alone, made.last.extraNs);
-  made.last.linkFreeNs = turnNs(figures) - use.lateNs - use.earlyNs;
+  made.inside.backward =
+      unhindered(&BlockFigures::backwardWaits, made.inside.extraNs);
+  made.inside.weightGrad =
+      unhindered(&BlockFigures::weightGradWaits, made.inside.weightGradNs);
+  made.inside.extraNs += made.inside.weightGradNs;
   return made;
 }
 

@@ -52,7 +52,6 @@ public:
 
 private:
   class ByPart;
-  struct LinkUse;
   struct Measured {
     BlockFigures alone;
     BlockFigures inside; ///< of neighbours only what differs there
@@ -70,10 +69,7 @@ private:
   mlir::LogicalResult refine(const optimize::LayerTreatment &treatment,
                              optimize::LayerFigures &figures,
                              int64_t aheadBytes);
-  optimize::LayerFigures
-  relative(const Measured &measured,
-           const optimize::LayerTreatment &treatment) const;
-  LinkUse linkUseOf(const optimize::LayerTreatment &treatment) const;
+  optimize::LayerFigures relative(const Measured &measured) const;
   optimize::LayerOptionsProblem makeProblem(Techniques techniques) const;
 
   BlockBench alone;

@@ -65,6 +65,85 @@ TEST(OrderCosts, EvenPipelinesIdleForOneMicrobatchARank) {
     }
 }
 
+cost::Machine someMachine() {
+  cost::Machine machine;
+  machine.hbmBytesPerSecond = 30e9;
+  machine.hbmEfficiency = 1;
+  machine.nvlinkDomain = 4;
+  machine.nvlinkBytesPerSecond = 4e9;
+  machine.nvlinkEfficiency = 1;
+  machine.networkBytesPerSecond = 1e9;
+  machine.networkEfficiency = 1;
+  return machine;
+}
+
+// Ranks sum and update what their stages have; of two copies of the model what
+// is on both, which another rank has too.
+TEST(OrderCosts, StepsEndWithSumsAndUpdates) {
+  const cost::Machine machine = someMachine();
+  ModelOptions model = digits();
+  model.kinds[0].trainable = {1000, 0};
+  model.kinds[1].trainable = {10, 100};
+  model.kinds[2].trainable = {0, 0};
+  using Ends = std::vector<int64_t>;
+  const OrderCosts none(model, orderOf("1f1b", 2, 4), 0);
+  EXPECT_EQ(none.endOfStepNs({2, 2}), (Ends{0, 0}));
+  const cost::EndOfStep end{&machine, 2, 2, DType::bf16};
+  model.endOfStep = end;
+  const OrderCosts costs(model, orderOf("1f1b", 2, 4), 0);
+  EXPECT_EQ(costs.endOfStepNs({2, 2}),
+            (Ends{end.ns({1010, 100}), end.ns({10, 100})}));
+  EXPECT_EQ(costs.endOfStepNs({3, 1}),
+            (Ends{end.ns({1020, 200}), end.ns({0, 0})}));
+  // Of a V, the first rank has the first stage and the last.
+  const OrderCosts turning(model, orderOf("zb-v", 2, 4), 0);
+  EXPECT_EQ(turning.endOfStepNs({1, 1, 1, 1}),
+            (Ends{end.ns({1000, 0}), end.ns({20, 200})}));
+  // Each rank of two copies has a stage of each. The eight devices are more
+  // than a domain has: 1220 elements of 4 bytes, over the network.
+  const OrderCosts twice(model, orderOf("dualpipe", 2, 4), 0);
+  const int64_t ns = end.ns({1020, 200}) + machine.networkLatencyNs + 1220 * 4;
+  EXPECT_EQ(twice.endOfStepNs({2, 2}), (Ends{ns, ns}));
+}
+
+// Where no message waits for another one, a step takes what its order does and
+// then its end; else it takes longer.
+TEST(OrderCosts, StepsTakeTheirOrderAndTheirEnd) {
+  optimize::Random draw(6);
+  const cost::Machine machine = someMachine();
+  int longer = 0;
+  for (const char *schedule : {"gpipe", "1f1b", "interleaved", "zb-h1", "zb-v",
+                               "dualpipe", "dualpipe-v"})
+    for (int round = 0; round < 20; ++round) {
+      ModelOptions model = drawModel(draw, 14);
+      for (BlockOptions &kind : model.kinds)
+        kind.trainable = {300, 70};
+      model.endOfStep = {&machine, 2, 2, DType::bf16};
+      const int64_t transferNs = round % 2 == 0 ? 0 : 8 * draw(1, 100);
+      const OrderCosts costs(model, orderOf(schedule, 4, 8), transferNs);
+      ASSERT_TRUE(costs.transfers);
+      const int64_t places = costs.order.problem.stagesPerReplica();
+      const std::vector<int64_t> counts(static_cast<size_t>(places),
+                                        16 / places);
+      const std::vector<schedule::StageCosts> stages = costs.stageCosts(counts);
+      Result<schedule::Evaluation> order = schedule::evaluate(
+          costs.order, costs.stepCosts(counts, stages), costs.knownTransfers());
+      Result<int64_t> step = costs.stepNs(counts, stages);
+      ASSERT_TRUE(order && step);
+      const int64_t behind = costs.endOfStepNs(counts).front();
+      EXPECT_EQ(costs.endOfStepNs(counts), std::vector<int64_t>(4, behind));
+      EXPECT_GT(behind, 0);
+      if (transferNs == 0)
+        EXPECT_EQ(*step, order->makespanNs + behind)
+            << schedule << ", round " << round;
+      else
+        EXPECT_GE(*step, order->makespanNs + behind)
+            << schedule << ", round " << round;
+      longer += *step > order->makespanNs + behind + transferNs;
+    }
+  EXPECT_GT(longer, 20);
+}
+
 // The stages of one copy of the model are those of the other.
 TEST(OrderCosts, PairsSaveAShareOfTheirLayers) {
   optimize::Random draw(4);
@@ -204,16 +283,23 @@ TEST_P(StepChains, SayWhatOtherStepsTakeAtLeast) {
       EXPECT_LE(before, ns);
       EXPECT_EQ(times->leastNs(counts, longer), ns);
       close += before > ns - ns / 10;
-      // The same by its definition.
+      // The same by its definition; links that are shared are no quicker.
       std::vector<schedule::StageCosts> stages = costs.stageCosts(counts);
       for (size_t s = 0; s < stages.size(); ++s) {
         stages[s].forwardNs += longer[s].forwardNs;
         stages[s].weightGradNs += longer[s].weightGradNs;
         stages[s].inputGradNs += longer[s].backwardNs - longer[s].weightGradNs;
       }
+      Result<schedule::Evaluation> order = schedule::evaluate(
+          costs.order, costs.stepCosts(counts, stages), costs.knownTransfers());
       Result<int64_t> step = costs.stepNs(counts, stages);
-      ASSERT_TRUE(step) << step.error().message;
-      EXPECT_EQ(ns, *step);
+      ASSERT_TRUE(order && step);
+      EXPECT_EQ(ns, order->makespanNs);
+      EXPECT_LE(ns, *step);
+      EXPECT_EQ(times->stepNs(counts, longer, *step + 1), *step);
+      const int64_t inBetween = times->stepNs(counts, longer, ns);
+      EXPECT_LE(ns, inBetween);
+      EXPECT_LE(inBetween, *step);
       ASSERT_FALSE(HasFailure()) << "model " << model << ", round " << round;
     }
     chains += times->chainCount();

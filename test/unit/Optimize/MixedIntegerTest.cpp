@@ -58,7 +58,8 @@ public:
     }
     for (size_t s = 0; s < columns.size(); ++s) {
       addLags(s);
-      addWaits(s);
+      addWaits(s, &LayerOption::backward);
+      addWaits(s, &LayerOption::weightGrad);
     }
     for (const Moment &moment : problem.moments)
       for (size_t row = 0;
@@ -114,17 +115,17 @@ private:
     }
   }
 
-  /// How late copies back come to each layer, from the last one down, and how
-  /// long it waits for them.
-  void addWaits(size_t stage) {
+  /// How late copies back come to each layer of a program, from the last one
+  /// down, and how long it waits for them.
+  void addWaits(size_t stage, CopiesBack LayerOption::*of) {
     int late = -1, wait = -1; // of the layer above
     for (size_t l = columns[stage].size() - 1; l-- > 0;) {
       const int lateHere = program.addContinuous(0);
       const int waitHere = program.addContinuous(1);
       Entries link = {{lateHere, 1}}, own = {{waitHere, 1}, {lateHere, -1}};
-      addTimes(link, stage, l, &LayerOption::earlyCopyNs, -1);
-      addTimes(link, stage, l + 1, &LayerOption::linkFreeNs, 1);
-      addTimes(own, stage, l, &LayerOption::mayWaitNs, 1);
+      addTimes(link, stage, l, of, &CopiesBack::earlyNs, -1);
+      addTimes(link, stage, l + 1, of, &CopiesBack::linkFreeNs, 1);
+      addTimes(own, stage, l, of, &CopiesBack::mayWaitNs, 1);
       if (late != -1) {
         link.emplace_back(late, -1);
         link.emplace_back(wait, 1);
@@ -136,13 +137,14 @@ private:
     }
   }
   void addTimes(Entries &row, size_t stage, size_t layer,
-                int64_t LayerOption::*time, int64_t factor) const {
+                CopiesBack LayerOption::*of, int64_t CopiesBack::*time,
+                int64_t factor) const {
     constexpr int64_t most = 1'000'000; // longer than all of a stage
     const std::vector<LayerOption> &options =
         optionsOf(problem.stages[stage][layer]);
     for (size_t o = 0; o < options.size(); ++o)
       row.emplace_back(columns[stage][layer][o],
-                       factor * std::min(most, options[o].*time));
+                       factor * std::min(most, options[o].*of.*time));
   }
 
   /// While the layer `row` of the running stage runs; late: what the one below
@@ -416,7 +418,7 @@ std::vector<LayerOption> randomOptions(Random &random, int64_t count,
     kept = std::max<int64_t>(10, kept * random(50, 90) / 100);
     options.push_back({options.back().extraNs + random(1, workNs / 10), kept,
                        kept + random(50, 300)});
-    addLag(options.back(), random, workNs / 10);
+    addLags(options.back(), random, workNs / 10);
   }
   return options;
 }

@@ -37,8 +37,9 @@ void forEachChoice(const PolicyProblem &problem, Visit visit) {
 
 /// Up to two stages of up to six layers in all, with up to four options: the
 /// first keeps most and takes no time, as in plans, but what others cost is
-/// anything.
-PolicyProblem randomProblem(Random &random, bool isAligned) {
+/// anything. `isSplit`: weight gradients are programs of their own.
+PolicyProblem randomProblem(Random &random, bool isAligned,
+                            bool isSplit = false) {
   PolicyProblem problem;
   int64_t unit = isAligned ? 256 : 1;
   for (int64_t kind = random(1, 3); kind > 0; --kind) {
@@ -52,7 +53,7 @@ PolicyProblem randomProblem(Random &random, bool isAligned) {
       option.aheadBytes = random(0, 1) * unit * random(0, 500);
       option.pendingBytes = random(0, 1) * unit * random(0, 200);
       if (!options.empty())
-        addLag(option, random, 500);
+        (isSplit ? addLags : addLag)(option, random, 500);
       options.push_back(option);
     }
   }
@@ -113,7 +114,8 @@ class AgainstBruteForce : public testing::TestWithParam<int> {};
 TEST_P(AgainstBruteForce, FrontsAndBounds) {
   Random random(static_cast<uint64_t>(GetParam()));
   for (int trial = 0; trial < 50; ++trial) {
-    PolicyProblem problem = randomProblem(random, trial % 2 == 0);
+    PolicyProblem problem =
+        randomProblem(random, trial % 2 == 0, GetParam() % 2 == 1);
     ASSERT_TRUE(problem.check().ok());
     std::vector<PolicyOutcome> all;
     forEachChoice(problem, [&](const Choices &choices) {
@@ -172,7 +174,8 @@ TEST_P(AgainstBruteForce, FrontsWithinTheHost) {
   Random random(static_cast<uint64_t>(1000 + GetParam()));
   int64_t judged = 0, limited = 0;
   for (int trial = 0; trial < 50; ++trial) {
-    PolicyProblem problem = randomProblem(random, trial % 2 == 0);
+    PolicyProblem problem =
+        randomProblem(random, trial % 2 == 0, GetParam() % 2 == 1);
     limitHost(problem, random);
     ASSERT_TRUE(problem.check().ok()) << problem.check().error().message;
     // By the definition, of what the host admits: peak and least time.
@@ -235,6 +238,88 @@ TEST_P(AgainstBruteForce, FrontsWithinTheHost) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Seeds, AgainstBruteForce, testing::Range(0, 12));
+
+// Whatever is chosen takes as long as before, where last layers have no early
+// copies, as in plans; options say more of it.
+TEST(CountCertainWaits, AreThoseThatComeWhateverLiesAbove) {
+  Random random(12);
+  int grown = 0;
+  for (int trial = 0; trial < 1000; ++trial) {
+    // Options of last layers, and of others.
+    std::vector<std::vector<LayerOption>> kinds(3);
+    for (std::vector<LayerOption> &options : kinds)
+      for (int64_t i = random(1, 4); i > 0; --i) {
+        LayerOption &option = options.emplace_back();
+        option.extraNs = random(0, 20);
+        option.peakBytes = random(0, 10);
+        addLags(option, random, 30);
+        for (auto program :
+             {&LayerOption::backward, &LayerOption::weightGrad}) {
+          CopiesBack &copies = option.*program;
+          copies.linkFreeNs = random(-10, 10);
+          copies.mayWaitNs = random(0, 4) ? random(0, 10) : kUnlimitedNs;
+          if (&options == &kinds.front())
+            copies.earlyNs = 0;
+        }
+      }
+    PolicyProblem problem;
+    std::vector<int64_t> &stage = problem.stages.emplace_back();
+    for (int64_t layers = random(1, 7); layers > 1; --layers)
+      stage.push_back(random(1, 2));
+    stage.push_back(0);
+    problem.moments = {{{1}, 0}};
+    problem.kinds = kinds;
+    countCertainWaits({&kinds[0], &kinds[1], &kinds[2]});
+    PolicyProblem counted = problem;
+    counted.kinds = kinds;
+    ASSERT_TRUE(problem.check().ok() && counted.check().ok());
+    for (size_t kind = 0; kind < kinds.size(); ++kind)
+      for (size_t i = 0; i < kinds[kind].size(); ++i) {
+        const LayerOption &before = problem.kinds[kind][i];
+        const LayerOption &after = kinds[kind][i];
+        EXPECT_GE(after.extraNs, before.extraNs);
+        EXPECT_GE(after.backward.earlyNs, 0);
+        EXPECT_GE(after.weightGrad.earlyNs, 0);
+        EXPECT_EQ(after.extraNs - before.extraNs,
+                  before.backward.earlyNs - after.backward.earlyNs +
+                      before.weightGrad.earlyNs - after.weightGrad.earlyNs);
+        EXPECT_EQ(after.weightGradNs - before.weightGradNs,
+                  before.weightGrad.earlyNs - after.weightGrad.earlyNs);
+        grown += after.extraNs > before.extraNs;
+      }
+    forEachChoice(problem, [&](const Choices &choices) {
+      EXPECT_EQ(evaluate(problem, choices).extraNs,
+                evaluate(counted, choices).extraNs);
+      EXPECT_EQ(timesOf(problem, 0, choices[0]).weightGradNs,
+                timesOf(counted, 0, choices[0]).weightGradNs);
+    });
+    ASSERT_FALSE(HasFailure()) << "trial " << trial;
+  }
+  EXPECT_GT(grown, 200);
+}
+
+// By hand: of 30, the link is free for 8 at most, and 5 may be late. Where
+// somebody leaves it all the time nothing is certain.
+TEST(CountCertainWaits, CountWhatTheLinkIsNeverFreeFor) {
+  LayerOption copies{7, 10, 150}, last{0, 10, 150};
+  copies.backward = {30, 8, 5};
+  copies.weightGrad = {30, -3, 5};
+  copies.weightGradNs = 2;
+  last.backward = {0, 6, 0};
+  last.weightGrad = {0, -9, 0};
+  std::vector<LayerOption> inside = {copies}, lasts = {last};
+  countCertainWaits({&inside, &lasts});
+  EXPECT_EQ(inside[0].extraNs, 7 + 17 + 25);
+  EXPECT_EQ(inside[0].weightGradNs, 2 + 25);
+  EXPECT_EQ(inside[0].backward, (CopiesBack{13, 8, 5}));
+  EXPECT_EQ(inside[0].weightGrad, (CopiesBack{5, -3, 5}));
+  EXPECT_EQ(lasts[0], last);
+  inside = {copies};
+  lasts[0].backward.linkFreeNs = kUnlimitedNs;
+  lasts[0].weightGrad.linkFreeNs = kUnlimitedNs;
+  countCertainWaits({&inside, &lasts});
+  EXPECT_EQ(inside[0], copies);
+}
 
 // What the fast front loses is part of a step that takes far longer than what
 // choices add: layers of 10 us at least, extra time of up to 1 us each.

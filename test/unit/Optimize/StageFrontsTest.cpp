@@ -70,46 +70,83 @@ TEST(StageSums, CountWhatTheLinkHasNotCopied) {
 // and layers wait for it once; what may wait makes up for that.
 TEST(StageSums, CountWaitsForCopiesBack) {
   LayerOption copies{5, 10, 150};
-  copies.earlyCopyNs = 30;
-  copies.linkFreeNs = 25;
-  copies.mayWaitNs = 8;
+  copies.backward = {30, 25, 8};
   StageSums sums;
   sums.add(copies, 0);
   EXPECT_EQ(sums.extraNs, 5);
   sums.add(copies, 0); // the lower one's come 5 late
   EXPECT_EQ(sums.extraNs, 10);
-  EXPECT_EQ(sums.mayWaitNs, 3);
+  EXPECT_EQ(sums.backward.mayWaitNs, 3);
   sums.add(copies, 0); // with another 5 they come 2 too late
   EXPECT_EQ(sums.extraNs, 17);
-  EXPECT_EQ(sums.mayWaitNs, 0);
+  EXPECT_EQ(sums.backward.mayWaitNs, 0);
   LayerOption keeps{0, 100, 150};
-  keeps.linkFreeNs = 40;
-  keeps.mayWaitNs = 40;
+  keeps.backward.linkFreeNs = 40;
+  keeps.backward.mayWaitNs = 40;
   sums.add(keeps, 0); // which leaves 10 more than they take
   EXPECT_EQ(sums.extraNs, 17);
-  EXPECT_EQ(sums.mayWaitNs, 10);
+  EXPECT_EQ(sums.backward.mayWaitNs, 10);
 }
 
-// The definition, from the last layer down, of 1000 random stages.
+// By hand: weight gradients wait for copies back of their own, which is part of
+// what they take, and the backward does not care.
+TEST(StageSums, CountWaitsOfWeightGradientsApart) {
+  LayerOption copies{5, 10, 150};
+  copies.weightGradNs = 2;
+  copies.weightGrad = {30, 25, 4};
+  StageSums sums;
+  sums.add(copies, 0);
+  EXPECT_EQ(sums.extraNs, 5);
+  EXPECT_EQ(sums.weightGradNs, 2);
+  sums.add(copies, 0); // 5 late, 1 too late
+  EXPECT_EQ(sums.extraNs, 11);
+  EXPECT_EQ(sums.weightGradNs, 5);
+  EXPECT_EQ(sums.weightGrad.mayWaitNs, 0);
+  EXPECT_EQ(sums.weightGrad.earlyNs, 30);
+  EXPECT_EQ(sums.backward.mayWaitNs, kUnlimitedNs);
+  copies.backward = {30, 25, 4};
+  sums.add(copies, 0); // 5 too late; above, nothing of the backward was late
+  EXPECT_EQ(sums.extraNs, 21);
+  EXPECT_EQ(sums.weightGradNs, 12);
+  EXPECT_EQ(sums.backward.mayWaitNs, 4);
+}
+
+/// The definition in Policies.h, from the last layer down.
+int64_t waitNsOf(const std::vector<LayerOption> &layers,
+                 CopiesBack LayerOption::*program) {
+  int64_t waitNs = 0, lateNs = 0;
+  for (size_t l = layers.size() - 1; l-- > 0;) {
+    const CopiesBack &here = layers[l].*program,
+                     &above = layers[l + 1].*program;
+    lateNs = std::max<int64_t>(0, std::min(lateNs, above.mayWaitNs) +
+                                      here.earlyNs - above.linkFreeNs);
+    waitNs += std::max<int64_t>(0, lateNs - here.mayWaitNs);
+  }
+  return waitNs;
+}
+
+// The definition, in both programs, of 1000 random stages.
 TEST(StageSums, WaitsAreThoseOfTheDefinition) {
   Random random(8);
+  int both = 0;
   for (int trial = 0; trial < 1000; ++trial) {
     std::vector<LayerOption> layers(static_cast<size_t>(random(1, 7)));
     StageSums sums;
+    int64_t extraNs = 0, weightGradNs = 0;
     for (LayerOption &layer : layers) {
-      addLag(layer, random, 20);
+      layer.extraNs = random(0, 20);
+      addLags(layer, random, 20);
       sums.add(layer, 0);
+      extraNs += layer.extraNs;
+      weightGradNs += layer.weightGradNs;
     }
-    int64_t waitNs = 0, lateNs = 0;
-    for (size_t l = layers.size() - 1; l-- > 0;) {
-      const LayerOption &above = layers[l + 1];
-      lateNs =
-          std::max<int64_t>(0, std::min(lateNs, above.mayWaitNs) +
-                                   layers[l].earlyCopyNs - above.linkFreeNs);
-      waitNs += std::max<int64_t>(0, lateNs - layers[l].mayWaitNs);
-    }
-    EXPECT_EQ(sums.extraNs, waitNs);
+    const int64_t backward = waitNsOf(layers, &LayerOption::backward);
+    const int64_t weightGrad = waitNsOf(layers, &LayerOption::weightGrad);
+    EXPECT_EQ(sums.extraNs, extraNs + backward + weightGrad);
+    EXPECT_EQ(sums.weightGradNs, weightGradNs + weightGrad);
+    both += backward > 0 && weightGrad > 0;
   }
+  EXPECT_GT(both, 100);
 }
 
 // All choices of 200 random stages: a front that was not thinned has, for each
@@ -127,7 +164,7 @@ TEST(StageFronts, HaveSomethingNoWorseThanAnyChoice) {
       option.aheadBytes = random(0, 10);
       option.latePeakBytes = random(0, 40);
       option.pendingBytes = random(0, 5);
-      addLag(option, random, 10);
+      addLags(option, random, 10);
       options.push_back(option);
     }
     problem.stages = {std::vector<int64_t>(4, 0)};
@@ -150,11 +187,12 @@ TEST(StageFronts, HaveSomethingNoWorseThanAnyChoice) {
       bool isCovered = false;
       for (size_t point = 0; point < front.size() && !isCovered; ++point) {
         const StageSums &other = front.sums(point);
-        isCovered =
-            other.extraNs <= sums.extraNs && other.kept <= sums.kept &&
-            other.peak <= sums.peak && other.ahead <= sums.ahead &&
-            other.lagNs <= sums.lagNs && other.earlyNs <= sums.earlyNs &&
-            other.mayWaitNs >= sums.mayWaitNs && other.pending <= sums.pending;
+        isCovered = other.extraNs <= sums.extraNs && other.kept <= sums.kept &&
+                    other.peak <= sums.peak && other.ahead <= sums.ahead &&
+                    other.lagNs <= sums.lagNs &&
+                    other.pending <= sums.pending &&
+                    other.backward.isNoWorseThan(sums.backward) &&
+                    other.weightGrad.isNoWorseThan(sums.weightGrad);
       }
       EXPECT_TRUE(isCovered) << "trial " << trial << ", choice " << number;
       isCovered = false;

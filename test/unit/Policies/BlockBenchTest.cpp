@@ -157,11 +157,13 @@ TEST_F(BlockBenches, WithoutLeadNothingIsAhead) {
 TEST_F(BlockBenches, LateIsWithoutLead) {
   BlockBench two = bench(2), none = bench(2, {.leadLayers = 0}), one = bench(1);
   auto isSame = [](const BlockFigures &a, const BlockFigures &b) {
-    return std::tuple(a.forwardNs, a.backwardNs, a.unhinderedNs, a.mayWaitNs,
-                      a.keptBytes, a.hostBytes, a.aheadBytes) ==
-               std::tuple(b.forwardNs, b.backwardNs, b.unhinderedNs,
-                          b.mayWaitNs, b.keptBytes, b.hostBytes,
-                          b.aheadBytes) &&
+    const LinkWaits &x = a.backwardWaits, &y = b.backwardWaits;
+    return std::tuple(a.forwardNs, a.backwardNs, x.unhinderedNs, x.mayWaitNs,
+                      x.earlyNs, x.lateNs, a.keptBytes, a.hostBytes,
+                      a.aheadBytes) ==
+               std::tuple(b.forwardNs, b.backwardNs, y.unhinderedNs,
+                          y.mayWaitNs, y.earlyNs, y.lateNs, b.keptBytes,
+                          b.hostBytes, b.aheadBytes) &&
            a.peakBytes == b.peakBytes;
   };
   for (const BlockBench::Kept &each : two.kept()) {
@@ -180,21 +182,24 @@ TEST_F(BlockBenches, LateIsWithoutLead) {
 TEST_F(BlockBenches, WaitsForTheLinkAreToldApart) {
   BlockBench two = bench(2);
   const BlockFigures all = kept(two);
-  EXPECT_EQ(all.unhinderedNs, all.backwardNs);
-  EXPECT_GT(all.mayWaitNs, 0); // what is late for a block below
+  EXPECT_EQ(all.backwardWaits.unhinderedNs, all.backwardNs);
+  EXPECT_GT(all.backwardWaits.mayWaitNs, 0); // what is late for a block below
   int64_t waiting = 0;
   for (const BlockBench::Kept &each : two.kept()) {
     if (each.opPart.empty() || each.part == two.output().part)
       continue;
     SCOPED_TRACE(each.part);
     const BlockFigures early = treated(two, each.part, Treatment::offload);
-    EXPECT_EQ(early.unhinderedNs, all.unhinderedNs);
+    EXPECT_EQ(early.backwardWaits.unhinderedNs, all.backwardWaits.unhinderedNs);
     EXPECT_LE(early.backwardNs, all.backwardNs + 2 * each.copyNs);
-    EXPECT_LE(early.mayWaitNs, all.mayWaitNs);
+    EXPECT_LE(early.backwardWaits.mayWaitNs, all.backwardWaits.mayWaitNs);
     const BlockFigures late = treated(two, each.part, Treatment::offload_late);
-    EXPECT_GE(late.unhinderedNs, early.unhinderedNs);
-    EXPECT_LE(late.unhinderedNs, all.unhinderedNs + 2 * each.copyNs);
-    waiting += late.unhinderedNs > early.unhinderedNs;
+    EXPECT_GE(late.backwardWaits.unhinderedNs,
+              early.backwardWaits.unhinderedNs);
+    EXPECT_LE(late.backwardWaits.unhinderedNs,
+              all.backwardWaits.unhinderedNs + 2 * each.copyNs);
+    waiting +=
+        late.backwardWaits.unhinderedNs > early.backwardWaits.unhinderedNs;
   }
   EXPECT_GT(waiting, 0);
 }

@@ -52,7 +52,7 @@ TEST_F(KindBenches, WhatMayComeLateIsWeighed) {
       if (options.treatments[j] == early) {
         const LayerFigures &a = options.figures[i], &b = options.figures[j];
         EXPECT_LE(a.inside.aheadBytes, b.inside.aheadBytes);
-        EXPECT_LE(a.inside.earlyCopyNs, b.inside.earlyCopyNs);
+        EXPECT_LE(a.inside.backward.earlyNs, b.inside.backward.earlyNs);
         EXPECT_EQ(a.inside.hostBytes, b.inside.hostBytes);
         EXPECT_EQ(a.last.extraNs, b.last.extraNs);
         ++both;
@@ -72,8 +72,8 @@ TEST_F(KindBenches, NothingIsLateWithoutLeadOrOffload) {
   KindBench again(middle(), *symbols, timing, {});
   for (const LayerFigures &each : found(again, {.recompute = true}).figures) {
     EXPECT_EQ(each.inside.hostBytes, 0);
-    EXPECT_EQ(each.inside.earlyCopyNs, 0);
-    EXPECT_GT(each.inside.linkFreeNs, 0);
+    EXPECT_EQ(each.inside.backward.earlyNs, 0);
+    EXPECT_GT(each.inside.backward.linkFreeNs, 0);
   }
 }
 

@@ -14,7 +14,7 @@ using namespace moe;
 
 namespace {
 
-/// The backward of two blocks, block 1 first, by hand. What an op makes is the
+/// A program of two blocks, block 1 first, by hand. What an op makes is the
 /// value of its index.
 struct TwoBlocks {
   plan::Program program;
@@ -23,6 +23,11 @@ struct TwoBlocks {
   plan::ValueIndex add(size_t block, int64_t ns,
                        std::vector<plan::ValueIndex> reads = {}) {
     return issue(block, plan::Stream::compute, ns, std::move(reads));
+  }
+  plan::ValueIndex exchange(size_t block, int64_t ns,
+                            std::vector<plan::ValueIndex> reads = {}) {
+    return issue(block, plan::Stream::expert_communication, ns,
+                 std::move(reads));
   }
   /// Begins when the op of the compute stream before it has ended.
   plan::ValueIndex copy(size_t block, int64_t ns) {
@@ -110,6 +115,55 @@ TEST(LinkWaits, WhatIsDeferredWaitsForItsCopies) {
   const plan::ValueIndex own = one.copy(0, 50);
   one.add(0, 20, {own});
   EXPECT_EQ(findLinkWaits(one.program, one.blocks).unhinderedNs, 20);
+}
+
+// What the lower block's copies take counts by where they are issued; the upper
+// block's are left out.
+TEST(LinkWaits, TellWhatCopiesTake) {
+  TwoBlocks two;
+  const plan::ValueIndex first = two.copy(0, 40), upper = two.copy(1, 70);
+  two.add(1, 60, {upper});
+  const plan::ValueIndex second = two.copy(0, 7);
+  two.add(1, 40);
+  const plan::ValueIndex late = two.copy(0, 25);
+  two.add(0, 20, {first, second});
+  const plan::ValueIndex later = two.copy(0, 3);
+  two.add(0, 10, {late, later});
+  const LinkWaits waits = findLinkWaits(two.program, two.blocks);
+  EXPECT_EQ(waits.earlyNs, 47);
+  EXPECT_EQ(waits.lateNs, 28);
+  // 25 and 3 behind each other, beside the lower block's 20.
+  EXPECT_EQ(waits.unhinderedNs, 138);
+  TwoBlocks one;
+  const plan::ValueIndex own = one.copy(0, 50);
+  one.add(0, 20, {own});
+  const LinkWaits alone = findLinkWaits(one.program, one.blocks);
+  EXPECT_EQ(alone.earlyNs, 0);
+  EXPECT_EQ(alone.lateNs, 50);
+}
+
+// Rows that are exchanged again early, for weight gradients, come before the
+// upper block begins to compute: between others they come beside it, and take
+// no time. What they need from the host is early.
+TEST(LinkWaits, WhatIsExchangedAgainEarlyTakesNoTime) {
+  for (const bool isWeightGrad : {true, false}) {
+    TwoBlocks two;
+    two.program.phase =
+        isWeightGrad ? plan::Phase::weight_grad : plan::Phase::backward;
+    const plan::ValueIndex handle = two.copy(0, 6);
+    const plan::ValueIndex own = two.exchange(1, 30);
+    const plan::ValueIndex rows = two.exchange(0, 80, {handle});
+    two.add(1, 50, {own});
+    two.add(0, 20, {rows});
+    const plan::Program before = two.program;
+    const LinkWaits waits = findLinkWaits(two.program, two.blocks);
+    EXPECT_EQ(two.program, before);
+    EXPECT_EQ(waits.earlyNs, 6);
+    EXPECT_EQ(waits.lateNs, 0);
+    // With them, 30 and 80, which end behind the upper block.
+    EXPECT_EQ(waits.unhinderedNs, isWeightGrad ? 100 : 130);
+    EXPECT_EQ(waits.mayWaitNs, 0);
+  }
 }
 
 // Copies that end just as late as they may do not make the backward longer;
