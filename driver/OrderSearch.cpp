@@ -1,8 +1,9 @@
-//===- OrderSearch.cpp - the order of steps that suits a budget -----------===//
+//===- OrderSearch.cpp - orders of steps that suit budgets ----------------===//
 
 #include "driver/OrderSearch.h"
 
 #include "compiler/Schedule/Generators.h"
+#include "driver/BudgetStep.h"
 
 #include <algorithm>
 #include <array>
@@ -49,10 +50,16 @@ constexpr optimize::Effort kEffort = optimize::Effort::brief;
 constexpr std::array<int64_t, 5> kPending = {0, 1, 2, 4, schedule::kAnyPending};
 /// Of those in a row, that are no better for the same stages.
 constexpr int kMostMisses = 2;
-/// For the choices of how many orders others are made, and where steps have few
-/// or many actions.
-constexpr int kMostRounds = 12, kMostRoundsOfFew = 40, kMostRoundsOfMany = 3;
-constexpr int64_t kFewActions = 1024, kManyActions = 8192;
+/// For the choices of how many orders others are made, and where steps have
+/// many actions.
+constexpr int kMostRounds = 8, kMostRoundsOfMany = 3;
+constexpr int64_t kManyActions = 8192;
+/// And for those of the best, as plans have them.
+constexpr int kMostRefined = 2;
+/// Beside that for any budget, those that are made for one.
+constexpr int kMostSearches = 2, kMostSearchesOfMany = 1;
+/// More than any machine has.
+constexpr int64_t kAnyBudget = int64_t{1} << 50;
 
 constexpr std::array kFields = {
     &schedule::StageCosts::forwardNs, &schedule::StageCosts::inputGradNs,
@@ -77,23 +84,25 @@ Stages halfway(Stages stages, const Stages &others) {
   return stages;
 }
 
-/// Best first: orders are made for the choices for the best order that none
-/// have been made for.
-class OrderSearch {
-public:
-  OrderSearch(const Inputs &inputs, Compiler &compiler,
-              const PlanBudget &budget, const OrderedTrial &first,
-              bool isOneOfMany)
-      : inputs(inputs), compiler(compiler), budget(budget), first(first),
-        isOneOfMany(isOneOfMany) {}
+bool hasManyActions(const schedule::Schedule &order) {
+  return 3 * order.problem.stages() * order.problem.microbatches > kManyActions;
+}
 
-  /// Errors: nothing can be chosen for the first order.
+} // namespace
+
+/// For one budget, best first: orders are made for the choices for the best
+/// order that none have been made for.
+class OrderSearch::Run {
+public:
+  Run(OrderSearch &search, const PlanBudget &budget)
+      : search(search), budget(budget) {}
+
   Result<std::vector<PromisedOrder>> run() {
-    Result<Chosen> chosen = chosenBy(*first.chooser, budget, kEffort);
+    Result<Chosen> chosen = chosenBy(*search.start.chooser, budget, kEffort);
     if (!chosen)
       return chosen.error();
-    note(first, *chosen);
-    const Stages &given = first.trial.costs.stages;
+    note(search.start, *chosen);
+    const Stages &given = search.start.trial.costs.stages;
     const Stages even = evened(given);
     for (const Stages &stages : {given, even, halfway(given, even)})
       tryPending(stages, 0, kPending.size());
@@ -105,11 +114,19 @@ public:
       if (next->isDone)
         break;
       next->isDone = true;
-      const auto at = static_cast<size_t>(
-          std::find(kPending.begin(), kPending.end(), next->mostPending) -
-          kPending.begin());
-      tryPending(Stages(next->stages), at > 0 ? at - 1 : at,
-                 std::min(at + 2, kPending.size()));
+      tryAround(Stages(next->stages), next->ordered->trial.mostPending);
+    }
+    // What the plan's stages cost, and not only what was compared.
+    for (int round = 0; round < kMostRefined && mostRounds() > 0; ++round) {
+      const OrderedTrial &first = best.front().ordered;
+      Result<Chosen> fast =
+          chosenBy(*first.chooser, budget, optimize::Effort::fast);
+      if (!fast)
+        break;
+      const schedule::Schedule *before = &first.chooser->steps();
+      tryAround(stagesOf(*fast), first.trial.mostPending);
+      if (before == &best.front().ordered.chooser->steps())
+        break;
     }
     return std::move(best);
   }
@@ -122,38 +139,46 @@ private:
     // What needs least was among the first, or next to it.
     if (budget.wholeBytes == 0)
       return 0;
-    const schedule::ScheduleProblem &steps = first.chooser->steps().problem;
-    const int64_t actions = 3 * steps.stages() * steps.microbatches;
-    if (actions > kManyActions)
-      return kMostRoundsOfMany;
-    return actions > kFewActions || isOneOfMany ? kMostRounds
-                                                : kMostRoundsOfFew;
+    return hasManyActions(search.start.chooser->steps()) ? kMostRoundsOfMany
+                                                         : kMostRounds;
   }
 
   struct Known {
-    schedule::Schedule steps;
-    int64_t mostPending = 0;
-    Stages stages; ///< what its choices cost, of all copies of the model
+    const OrderedTrial *ordered;
+    Stages stages; ///< what its choices cost
     Value value;
     bool isDone = false; ///< orders were made for its choices
   };
 
-  Value note(const OrderedTrial &ordered, const Chosen &chosen) {
-    const schedule::Schedule &steps = ordered.chooser->steps();
+  /// Of all copies of the model.
+  Stages stagesOf(const Chosen &chosen) const {
     Stages stages;
-    for (int64_t copy = 0; copy < steps.problem.replicas(); ++copy)
+    const schedule::ScheduleProblem &steps =
+        search.start.chooser->steps().problem;
+    for (int64_t copy = 0; copy < steps.replicas(); ++copy)
       stages.insert(stages.end(), chosen.stages.begin(), chosen.stages.end());
+    return stages;
+  }
+
+  Value note(const OrderedTrial &ordered, const Chosen &chosen) {
     const Value value(chosen.excessBytes, chosen.stepNs);
-    orders.push_back(
-        {steps, ordered.trial.mostPending, std::move(stages), value});
+    orders.push_back({&ordered, stagesOf(chosen), value});
     addOrder(best, ordered, chosen);
     return value;
   }
 
   bool isKnown(const schedule::Schedule &steps) const {
     return std::any_of(orders.begin(), orders.end(), [&](const Known &known) {
-      return known.steps == steps;
+      return known.ordered->chooser->steps() == steps;
     });
+  }
+
+  /// With as many weight gradients waiting, and the next fewer and more.
+  void tryAround(const Stages &stages, int64_t mostPending) {
+    const auto at = static_cast<size_t>(
+        std::find(kPending.begin(), kPending.end(), mostPending) -
+        kPending.begin());
+    tryPending(stages, at > 0 ? at - 1 : at, std::min(at + 2, kPending.size()));
   }
 
   /// Orders for such stages, with so many weight gradients waiting as a part of
@@ -174,16 +199,7 @@ private:
 
   /// None: there is no such order, or it is known.
   std::optional<Value> tryOrder(const Stages &stages, int64_t mostPending) {
-    // Choices for different orders often cost the same.
-    const std::pair asked(stages, mostPending);
-    if (std::find(made.begin(), made.end(), asked) != made.end())
-      return std::nullopt;
-    made.push_back(asked);
-    Trial trial = first.trial;
-    trial.costs.stages = stages;
-    trial.mostPending = mostPending;
-    Result<OrderedTrial> ordered =
-        orderBy(inputs, compiler, std::move(trial), first.chooser.get());
+    const OrderedTrial *ordered = search.orderFor(stages, mostPending);
     if (!ordered || isKnown(ordered->chooser->steps()))
       return std::nullopt;
     Result<Chosen> chosen = chosenBy(*ordered->chooser, budget, kEffort);
@@ -192,25 +208,88 @@ private:
     return note(*ordered, *chosen);
   }
 
-  const Inputs &inputs;
-  Compiler &compiler;
+  OrderSearch &search;
   const PlanBudget &budget;
-  const OrderedTrial &first;
-  const bool isOneOfMany;
   std::vector<Known> orders;
-  /// What orders were made for.
-  std::vector<std::pair<Stages, int64_t>> made;
   std::vector<PromisedOrder> best; ///< best first
 };
 
-} // namespace
+OrderSearch::OrderSearch(const Inputs &inputs, Compiler &compiler,
+                         OrderedTrial first)
+    : inputs(inputs), compiler(compiler), start(std::move(first)) {}
+
+const OrderedTrial *OrderSearch::orderFor(const Stages &stages,
+                                          int64_t mostPending) {
+  // Choices for different orders, and within different budgets, often cost the
+  // same.
+  for (const Made &each : made)
+    if (each.mostPending == mostPending && each.stages == stages)
+      return each.ordered ? &*each.ordered : nullptr;
+  Made &added = made.emplace_back(Made{stages, mostPending, std::nullopt});
+  Trial trial = start.trial;
+  trial.costs.stages = stages;
+  trial.mostPending = mostPending;
+  Result<OrderedTrial> ordered =
+      orderBy(inputs, compiler, std::move(trial), start.chooser.get());
+  if (!ordered)
+    return nullptr;
+  added.ordered = std::move(*ordered);
+  return &*added.ordered;
+}
 
 Result<std::vector<PromisedOrder>>
-findOrders(const Inputs &inputs, Compiler &compiler, const PlanBudget &budget,
-           const OrderedTrial &first, bool isOneOfMany) {
-  if (!first.goesByCosts())
-    return std::vector<PromisedOrder>{{first, 0, 0}};
-  return OrderSearch(inputs, compiler, budget, first, isOneOfMany).run();
+OrderSearch::findFor(const PlanBudget &budget) {
+  if (!start.goesByCosts())
+    return std::vector<PromisedOrder>{{start, 0, 0}};
+  auto known = found.find(budget.wholeBytes);
+  if (known == found.end()) {
+    Result<std::vector<PromisedOrder>> orders = Run(*this, budget).run();
+    if (!orders)
+      return orders.error();
+    known = found.emplace(budget.wholeBytes, std::move(*orders)).first;
+  }
+  return known->second;
+}
+
+Result<std::vector<PromisedOrder>>
+OrderSearch::findWithin(const PlanBudget &budget) {
+  if (!start.goesByCosts())
+    return findFor(budget);
+  std::vector<PromisedOrder> best;
+  std::vector<const schedule::Schedule *> weighed;
+  auto add = [&](int64_t bytes) -> Result<bool> {
+    PlanBudget searched = budget;
+    searched.wholeBytes = bytes;
+    Result<std::vector<PromisedOrder>> orders = findFor(searched);
+    if (!orders)
+      return orders.error();
+    for (const PromisedOrder &each : *orders) {
+      const schedule::Schedule &steps = each.ordered.chooser->steps();
+      if (std::any_of(
+              weighed.begin(), weighed.end(),
+              [&](const schedule::Schedule *other) { return *other == steps; }))
+        continue;
+      weighed.push_back(&steps);
+      Result<Chosen> chosen = chosenBy(*each.ordered.chooser, budget, kEffort);
+      if (chosen)
+        addOrder(best, each.ordered, *chosen);
+    }
+    return orders->front().fits();
+  };
+  Result<bool> fits = add(kAnyBudget);
+  BudgetStep step = BudgetStep::within(budget.wholeBytes)
+                        .roundedDown(BudgetStep::kOfFourBits);
+  const int most = hasManyActions(start.chooser->steps()) ? kMostSearchesOfMany
+                                                          : kMostSearches;
+  for (int searches = 0;
+       searches < most && fits && *fits && step.bytes() > budget.reserveBytes;
+       ++searches) {
+    fits = add(step.bytes());
+    step.index = std::max<int64_t>(0, step.index - BudgetStep::kOfFourBits);
+  }
+  if (!fits)
+    return fits.error();
+  return best;
 }
 
 } // namespace moe::driver

@@ -2,35 +2,25 @@
 
 #include "driver/TrialPlanner.h"
 
-#include "compiler/Cost/StageCosts.h"
-
+#include <algorithm>
 #include <utility>
 
 namespace moe::driver {
 
 /// For schedules that go by costs: orders of steps that drafts are made for, of
-/// those that were found; and with those that are made for what the plan costs.
+/// those that were found.
 static constexpr int kMostOrders = 3;
-/// Of a step, what another order has to promise.
+/// Of a step, what another order, or a smaller budget, has to promise.
 static constexpr int64_t kWorthAnOrder = 4096;
 /// Of a promise, what more it has to have taken for another order that differs
 /// by little to be tried.
 static constexpr int64_t kBadLuck = 64;
+/// Budgets that are tried one below the other.
+static constexpr int kMostBudgets = 8;
 
-/// Whether drafts are to be made for an order as well.
-static bool isWorthIt(const PromisedOrder &order, const OrderedPlan &known) {
-  return order.excessBytes == 0 &&
-         order.stepNs <
-             known.made.accountNs - known.made.accountNs / kWorthAnOrder;
-}
-
-/// What the stages of a plan cost its schedule.
-static schedule::Costs costsOf(const plan::Plan &plan, int64_t transferNs) {
-  schedule::Costs costs;
-  costs.transferNs = transferNs;
-  for (const plan::Stage &stage : plan.stages)
-    costs.stages.push_back(cost::stageCosts(stage));
-  return costs;
+/// Whether a promise is worth drafts beside what is known.
+static bool isWorthIt(int64_t promisedNs, int64_t knownNs) {
+  return promisedNs < knownNs - knownNs / kWorthAnOrder;
 }
 
 PlanBudget budgetOf(const Inputs &inputs) {
@@ -55,11 +45,14 @@ Result<Prepared> TrialPlanner::prepare(OrderedTrial first,
                                        bool isOneOfMany) const {
   if (budget.wholeBytes <= budget.reserveBytes)
     return Prepared{first, {{first, 0, 0}}};
+  auto search = std::make_shared<OrderSearch>(inputs, compiler, first);
   Result<std::vector<PromisedOrder>> orders =
-      findOrders(inputs, compiler, budget, first, isOneOfMany);
+      isOneOfMany ? search->findFor(budget)
+                  : search->findWithin(partOf(firstStep().bytes()));
   if (!orders)
     return orders.error();
-  return Prepared{std::move(first), std::move(*orders)};
+  return Prepared{std::move(first), std::move(*orders),
+                  isOneOfMany ? nullptr : std::move(search)};
 }
 
 Result<std::optional<PlanAnswer>>
@@ -67,79 +60,125 @@ TrialPlanner::fitting(const Prepared &prepared) const {
   if (budget.wholeBytes <= budget.reserveBytes)
     return std::optional<PlanAnswer>();
   if (!prepared.first.goesByCosts()) {
-    Result<std::optional<ChosenPlan>> only = choose(prepared.first, writes);
+    Result<std::optional<ChosenPlan>> only =
+        choose(prepared.first, budget, writes);
     if (!only)
       return only.error();
     return *only ? std::optional(std::move((*only)->answer)) : std::nullopt;
   }
-  Result<std::optional<PlanAnswer>> fitting = chooseAmong(prepared.orders);
-  if (!fitting || *fitting)
-    return fitting;
-  // What suits less may have room for what fits.
-  PlanBudget smaller = budget;
-  smaller.wholeBytes -= budget.wholeBytes / kSmaller;
-  Result<std::vector<PromisedOrder>> orders =
-      findOrders(inputs, compiler, smaller, prepared.first);
-  if (!orders)
-    return orders.error();
-  return chooseAmong(std::move(*orders));
-}
-
-Result<std::optional<PlanAnswer>>
-TrialPlanner::chooseAmong(std::vector<PromisedOrder> orders) const {
   std::optional<OrderedPlan> best;
-  for (int round = 0; round < kMostOrders && !orders.empty(); ++round) {
-    const PromisedOrder next = std::move(orders.front());
-    orders.erase(orders.begin());
-    if (best && !isWorthIt(next, *best))
-      break;
-    Result<std::optional<ChosenPlan>> fitting = choose(next.ordered, false);
-    if (!fitting)
-      return fitting.error();
-    if (!*fitting && !best)
-      break; // a smaller budget leads to orders that hold less
-    if (!*fitting)
-      continue;
-    // What drafts say of one holds for those that are like it, unless it was
-    // bad luck.
-    if ((*fitting)->accountNs <= next.stepNs + next.stepNs / kBadLuck)
-      std::erase_if(orders, [&](const PromisedOrder &order) {
-        return order.ordered.trial.mostPending ==
-               next.ordered.trial.mostPending;
-      });
-    if (!best || isBetter((*fitting)->answer.plan, best->made.answer.plan))
-      best = {std::move(**fitting), next.ordered};
+  MOE_RETURN_IF_ERROR(prepared.search
+                          ? descend(prepared, best)
+                          : chooseAmong(prepared.orders, budget, best));
+  if (!best) {
+    // What suits less may have room for what fits.
+    OrderSearch search(inputs, compiler, prepared.first);
+    for (int64_t less : {int64_t{0}, budget.wholeBytes / kSmaller}) {
+      Result<std::vector<PromisedOrder>> orders =
+          search.findFor(partOf(budget.wholeBytes - less));
+      if (!orders)
+        return orders.error();
+      MOE_RETURN_IF_ERROR(chooseAmong(std::move(*orders), budget, best));
+      if (best)
+        break;
+    }
   }
   if (!best)
     return std::optional<PlanAnswer>();
-  reorder(*best);
   if (writes)
-    if (Result<std::optional<ChosenPlan>> written = choose(best->ordered, true);
+    if (Result<std::optional<ChosenPlan>> written =
+            choose(best->ordered, best->used, true);
         !written)
       return written.error();
   tellOrder(best->ordered, best->made.answer.plan);
   return std::optional(std::move(best->made.answer));
 }
 
-void TrialPlanner::reorder(OrderedPlan &best) const {
-  for (int round = 1; round < kMostOrders; ++round) {
-    Trial next = best.ordered.trial;
-    next.costs = costsOf(best.made.answer.plan, next.costs.transferNs);
-    Result<OrderedTrial> other =
-        orderBy(inputs, compiler, std::move(next), best.ordered.chooser.get());
-    if (!other || other->chooser->steps() == best.ordered.chooser->steps())
+BudgetStep TrialPlanner::firstStep() const {
+  return BudgetStep::within(budget.wholeBytes)
+      .roundedDown(BudgetStep::kOfEightBits);
+}
+
+PlanBudget TrialPlanner::partOf(int64_t wholeBytes) const {
+  PlanBudget used = budget;
+  used.givenBytes = budget.toldBytes();
+  used.wholeBytes = wholeBytes;
+  return used;
+}
+
+Status TrialPlanner::descend(const Prepared &prepared,
+                             std::optional<OrderedPlan> &best) const {
+  std::vector<PromisedOrder> orders = prepared.orders;
+  BudgetStep step = firstStep();
+  // Effort::exact goes down by itself, with each order.
+  const int most = prepared.first.chooser->effort() == optimize::Effort::exact
+                       ? 1
+                       : kMostBudgets;
+  for (int budgets = 0; budgets < most; ++budgets) {
+    const PlanBudget used = partOf(step.bytes());
+    if (budgets > 0) {
+      if (!isPromising(orders, used, *best))
+        break;
+      Result<std::vector<PromisedOrder>> found =
+          prepared.search->findWithin(used);
+      if (!found)
+        return found.error();
+      orders = std::move(*found);
+    }
+    MOE_RETURN_IF_ERROR(chooseAmong(orders, used, best));
+    step.index -= BudgetStep::kOfEightBits;
+    if (!best || step.index < 0 || step.bytes() <= budget.reserveBytes)
       break;
-    Result<Chosen> promised =
-        chosenBy(*other->chooser, budget, optimize::Effort::fast);
-    if (!promised ||
-        promised->stepNs >= best.made.answer.plan.prediction.stepNs)
-      break;
-    Result<std::optional<ChosenPlan>> again = choose(*other, false);
-    if (!again || !*again ||
-        !isBetter((*again)->answer.plan, best.made.answer.plan))
-      break;
-    best = {std::move(**again), std::move(*other)};
   }
+  return {};
+}
+
+bool TrialPlanner::isPromising(const std::vector<PromisedOrder> &orders,
+                               const PlanBudget &used,
+                               const OrderedPlan &best) const {
+  const int64_t knownNs = best.stepNs();
+  // With less memory none promises more than it does with more.
+  for (const PromisedOrder &each : orders) {
+    if (!each.fits() || !isWorthIt(each.stepNs, knownNs))
+      break;
+    Result<Chosen> chosen =
+        chosenBy(*each.ordered.chooser, used, optimize::Effort::brief);
+    if (chosen && chosen->fits() && isWorthIt(chosen->stepNs, knownNs))
+      return true;
+  }
+  return false;
+}
+
+Status TrialPlanner::chooseAmong(std::vector<PromisedOrder> orders,
+                                 const PlanBudget &used,
+                                 std::optional<OrderedPlan> &best) const {
+  std::optional<int64_t> ownNs; // of the quickest of these
+  for (int round = 0; round < kMostOrders && !orders.empty(); ++round) {
+    const PromisedOrder next = std::move(orders.front());
+    orders.erase(orders.begin());
+    if (ownNs && (!next.fits() || !isWorthIt(next.stepNs, *ownNs)))
+      break;
+    Result<std::optional<ChosenPlan>> fitting =
+        choose(next.ordered, used, false);
+    if (!fitting)
+      return fitting.error();
+    if (!*fitting && !ownNs)
+      break; // a smaller budget leads to orders that hold less
+    if (!*fitting)
+      continue;
+    // What drafts say of one holds for those that are like it, unless it was
+    // bad luck.
+    const int64_t stepNs = (*fitting)->stepNs();
+    if (stepNs <= next.stepNs + next.stepNs / kBadLuck)
+      std::erase_if(orders, [&](const PromisedOrder &order) {
+        return order.ordered.trial.mostPending ==
+               next.ordered.trial.mostPending;
+      });
+    ownNs = std::min(ownNs.value_or(stepNs), stepNs);
+    if (!best || isBetter((*fitting)->answer.plan, best->made.answer.plan))
+      best = {std::move(**fitting), next.ordered, used};
+  }
+  return {};
 }
 
 Result<PlanAnswer> TrialPlanner::least(const OrderedTrial &first) const {
@@ -164,19 +203,20 @@ Result<OrderedTrial> TrialPlanner::leastOrder(const OrderedTrial &first) const {
   PlanBudget none = budget;
   none.wholeBytes = 0;
   Result<std::vector<PromisedOrder>> orders =
-      findOrders(inputs, compiler, none, first);
+      OrderSearch(inputs, compiler, first).findFor(none);
   if (!orders)
     return orders.error();
   return std::move(orders->front().ordered);
 }
 
 Result<std::optional<ChosenPlan>>
-TrialPlanner::choose(const OrderedTrial &ordered, bool writesFiles) const {
-  // Of an order that was made for the budget, nothing is known of smaller ones.
+TrialPlanner::choose(const OrderedTrial &ordered, const PlanBudget &used,
+                     bool writesFiles) const {
+  // For an order that goes by costs, smaller ones are tried with others.
   const bool triesSmaller =
       ordered.chooser->effort() == optimize::Effort::exact ||
       !ordered.goesByCosts();
-  return choosePlan(ordered.chooser, budget, triesSmaller, writesFiles,
+  return choosePlan(ordered.chooser, used, triesSmaller, writesFiles,
                     draftsOf(ordered), onProgress);
 }
 

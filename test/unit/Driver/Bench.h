@@ -39,6 +39,7 @@ struct Bench {
         orderBy(*inputs, *compiler, {request.schedule});
     EXPECT_TRUE(ordered) << ordered.error().message;
     first = std::move(*ordered);
+    search.emplace(*inputs, *compiler, first);
   }
 
   PlanBudget budget(double gibibytes) const {
@@ -47,8 +48,7 @@ struct Bench {
   }
 
   OrderedTrial found(const PlanBudget &budget) {
-    Result<std::vector<PromisedOrder>> orders =
-        findOrders(*inputs, *compiler, budget, first);
+    Result<std::vector<PromisedOrder>> orders = search->findWithin(budget);
     EXPECT_TRUE(orders) << orders.error().message;
     return orders->front().ordered;
   }
@@ -66,6 +66,7 @@ struct Bench {
   std::optional<Inputs> inputs;
   std::optional<Compiler> compiler;
   OrderedTrial first;
+  std::optional<OrderSearch> search;
 };
 
 } // namespace moe::driver

@@ -43,4 +43,19 @@ TEST(BudgetStep, HasEighthsOfAGibibyte) {
     EXPECT_EQ(BudgetStep::within(eighths << 27).bytes(), eighths << 27);
 }
 
+// Of sixteen and of 256 in each power of two.
+TEST(BudgetStep, IsRoundedDownToFewerBits) {
+  for (int64_t mebibytes = 1 << 10; mebibytes < 1 << 18; mebibytes += 777) {
+    const BudgetStep step = BudgetStep::within(mebibytes << 20);
+    for (auto [every, bits] : {std::pair(BudgetStep::kOfEightBits, 8),
+                               std::pair(BudgetStep::kOfFourBits, 4)}) {
+      const int64_t bytes = step.roundedDown(every).bytes();
+      EXPECT_LE(bytes, step.bytes());
+      EXPECT_GT(bytes + (bytes >> (bits - 1)), step.bytes());
+      const int shift = std::bit_width(static_cast<uint64_t>(bytes)) - bits;
+      EXPECT_EQ(bytes >> shift << shift, bytes) << mebibytes;
+    }
+  }
+}
+
 } // namespace
