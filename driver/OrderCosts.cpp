@@ -205,6 +205,14 @@ public:
     return least;
   }
 
+  int64_t
+  leastStepNs(const std::vector<int64_t> &counts,
+              const std::vector<optimize::StageTimes> &longer) const override {
+    const std::vector<int64_t> behind = model.endOfStepNs(counts);
+    return leastNs(counts, longer) +
+           *std::min_element(behind.begin(), behind.end());
+  }
+
   size_t chainCount() const override { return chains.size(); }
 
   int64_t transfersNs(size_t chain) const override {

@@ -87,6 +87,12 @@ public:
   virtual int64_t leastNs(const std::vector<int64_t> &counts,
                           const std::vector<StageTimes> &longer) const = 0;
 
+  /// The same for stepNs(); never less.
+  virtual int64_t leastStepNs(const std::vector<int64_t> &counts,
+                              const std::vector<StageTimes> &longer) const {
+    return leastNs(counts, longer);
+  }
+
   virtual size_t chainCount() const = 0;
   /// What a chain comes to besides the programs of stages.
   virtual int64_t transfersNs(size_t chain) const = 0;

@@ -103,7 +103,7 @@ public:
     if (least > worth)
       return least;
     least.objective =
-        problem.steps->leastNs(counts, longerOf(problem, costs, counts));
+        problem.steps->leastStepNs(counts, longerOf(problem, costs, counts));
     if (least >= worth)
       return least;
     if (runsLeft <= 0)

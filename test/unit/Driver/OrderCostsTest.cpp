@@ -297,6 +297,7 @@ TEST_P(StepChains, SayWhatOtherStepsTakeAtLeast) {
       EXPECT_EQ(ns, order->makespanNs);
       EXPECT_LE(ns, *step);
       EXPECT_EQ(times->stepNs(counts, longer, *step + 1), *step);
+      EXPECT_LE(times->leastStepNs(counts, longer), *step);
       const int64_t inBetween = times->stepNs(counts, longer, ns);
       EXPECT_LE(ns, inBetween);
       EXPECT_LE(inBetween, *step);
