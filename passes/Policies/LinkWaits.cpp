@@ -77,12 +77,6 @@ LinkWaits moe::findLinkWaits(plan::Program &program,
     plan::Op &op = program.ops[i];
     if (!isCopy(op)) {
       next = i;
-      // What is exchanged again early runs beside the block above. Here it
-      // comes before that begins, and before its own: which exchanges nothing
-      // else.
-      if (i < others && blocks[i] == 0 && !isAlone &&
-          program.phase == plan::Phase::weight_grad)
-        op.timeNs = 0;
     } else if (isAlone || readerOf(program, i, blocks) != 0) {
       // What waits behind the exchange may bring copies of its own.
       if (isAlone)
