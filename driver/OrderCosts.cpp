@@ -98,31 +98,24 @@ OrderCosts::stepNs(const std::vector<int64_t> &counts,
 
 Result<int64_t> OrderCosts::stepNs(const std::vector<int64_t> &counts,
                                    const schedule::Costs &costs) const {
-  if (!linked) {
-    Result<schedule::Evaluation> step = schedule::evaluate(order, costs);
-    return step ? leastStepNs(counts, *step) : Result<int64_t>(step.error());
-  }
-  MOE_RETURN_IF_ERROR(costs.check(order.problem));
-  Result<std::vector<int64_t>> ends = linked->endsNs(costs);
-  if (!ends)
-    return ends.error();
-  return withEndOfStepNs(counts, *ends);
-}
-
-int64_t OrderCosts::leastStepNs(const std::vector<int64_t> &counts,
-                                const schedule::Evaluation &evaluation) const {
   std::vector<int64_t> ends;
-  for (const schedule::RankEvaluation &rank : evaluation.ranks)
-    ends.push_back(rank.times.empty() ? 0 : rank.times.back().endNs);
-  return withEndOfStepNs(counts, ends);
-}
-
-int64_t OrderCosts::withEndOfStepNs(const std::vector<int64_t> &counts,
-                                    const std::vector<int64_t> &endsNs) const {
+  if (linked) {
+    MOE_RETURN_IF_ERROR(costs.check(order.problem));
+    Result<std::vector<int64_t>> found = linked->endsNs(costs);
+    if (!found)
+      return found.error();
+    ends = std::move(*found);
+  } else {
+    Result<schedule::Evaluation> step = schedule::evaluate(order, costs);
+    if (!step)
+      return step.error();
+    for (const schedule::RankEvaluation &rank : step->ranks)
+      ends.push_back(rank.times.empty() ? 0 : rank.times.back().endNs);
+  }
   const std::vector<int64_t> behind = endOfStepNs(counts);
   int64_t last = 0;
   for (size_t rank = 0; rank < behind.size(); ++rank)
-    last = std::max(last, endsNs[rank] + behind[rank]);
+    last = std::max(last, ends[rank] + behind[rank]);
   return last;
 }
 
@@ -176,23 +169,20 @@ public:
 
   int64_t ns(const std::vector<int64_t> &counts,
              const std::vector<optimize::StageTimes> &longer) override {
-    const Result<schedule::Evaluation> step = evaluate(costsOf(counts, longer));
-    return step ? step->makespanNs : std::numeric_limits<int64_t>::max();
+    const schedule::Costs costs = costsOf(counts, longer);
+    const Result<schedule::Evaluation> step =
+        schedule::evaluate(model.order, costs, model.knownTransfers());
+    if (!step)
+      return std::numeric_limits<int64_t>::max();
+    remember(schedule::criticalPath(model.order, costs, *step,
+                                    model.knownTransfers()));
+    return step->makespanNs;
   }
 
   int64_t stepNs(const std::vector<int64_t> &counts,
-                 const std::vector<optimize::StageTimes> &longer,
-                 int64_t belowNs) override {
-    const schedule::Costs costs = costsOf(counts, longer);
-    const Result<schedule::Evaluation> step = evaluate(costs);
-    if (!step)
-      return std::numeric_limits<int64_t>::max();
-    // Links that are shared make it no shorter, and take longer to know of.
-    const int64_t leastNs = model.leastStepNs(counts, *step);
-    if (leastNs >= belowNs)
-      return leastNs;
-    const Result<int64_t> whole = model.stepNs(counts, costs);
-    return whole ? *whole : std::numeric_limits<int64_t>::max();
+                 const std::vector<optimize::StageTimes> &longer) override {
+    const Result<int64_t> step = model.stepNs(counts, costsOf(counts, longer));
+    return step ? *step : std::numeric_limits<int64_t>::max();
   }
 
   int64_t
@@ -203,14 +193,6 @@ public:
     for (const schedule::ActionChain &chain : chains)
       least = std::max(least, chain.ns(costs));
     return least;
-  }
-
-  int64_t
-  leastStepNs(const std::vector<int64_t> &counts,
-              const std::vector<optimize::StageTimes> &longer) const override {
-    const std::vector<int64_t> behind = model.endOfStepNs(counts);
-    return leastNs(counts, longer) +
-           *std::min_element(behind.begin(), behind.end());
   }
 
   size_t chainCount() const override { return chains.size(); }
@@ -263,16 +245,6 @@ private:
     /// Those in which the stage goes forward or backward.
     std::vector<std::vector<schedule::ActionChain::Pairs>> pairs;
   };
-
-  /// Keeps in mind the longest chain.
-  Result<schedule::Evaluation> evaluate(const schedule::Costs &costs) {
-    Result<schedule::Evaluation> step =
-        schedule::evaluate(model.order, costs, model.knownTransfers());
-    if (step)
-      remember(schedule::criticalPath(model.order, costs, *step,
-                                      model.knownTransfers()));
-    return step;
-  }
 
   void remember(schedule::ActionChain chain) {
     if (std::find(chains.begin(), chains.end(), chain) != chains.end())

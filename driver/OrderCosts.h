@@ -64,10 +64,6 @@ struct OrderCosts {
   /// How long it takes at least, as schedule::evaluate has it, and bounds.
   Result<int64_t> evaluatedNs(const schedule::Costs &costs) const;
 
-  /// How long it takes at least, if links are not shared: `evaluation` is of
-  /// this order.
-  int64_t leastStepNs(const std::vector<int64_t> &counts,
-                      const schedule::Evaluation &evaluation) const;
   /// What each rank does behind its last action.
   std::vector<int64_t> endOfStepNs(const std::vector<int64_t> &counts) const;
 
@@ -86,9 +82,6 @@ struct OrderCosts {
   }
 
 private:
-  /// When the last rank is done, if each ends its actions then.
-  int64_t withEndOfStepNs(const std::vector<int64_t> &counts,
-                          const std::vector<int64_t> &endsNs) const;
   static std::optional<schedule::Transfers>
   transfersOf(const schedule::Schedule &order);
 };

@@ -76,22 +76,14 @@ public:
   /// Keeps in mind what made the step as long as it is: a chain of programs.
   virtual int64_t ns(const std::vector<int64_t> &counts,
                      const std::vector<StageTimes> &longer) = 0;
-  /// With what ns() leaves out: never less. Where that is no less than
-  /// `belowNs`, something in between may be the answer.
+  /// With what ns() leaves out: never less. Takes longer to find.
   virtual int64_t stepNs(const std::vector<int64_t> &counts,
-                         const std::vector<StageTimes> &longer,
-                         int64_t /*belowNs*/) {
+                         const std::vector<StageTimes> &longer) {
     return ns(counts, longer);
   }
   /// What the step takes at least, by the chains of steps before. Far quicker.
   virtual int64_t leastNs(const std::vector<int64_t> &counts,
                           const std::vector<StageTimes> &longer) const = 0;
-
-  /// The same for stepNs(); never less.
-  virtual int64_t leastStepNs(const std::vector<int64_t> &counts,
-                              const std::vector<StageTimes> &longer) const {
-    return leastNs(counts, longer);
-  }
 
   virtual size_t chainCount() const = 0;
   /// What a chain comes to besides the programs of stages.

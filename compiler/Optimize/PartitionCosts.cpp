@@ -360,11 +360,11 @@ std::vector<StageTimes> longerOf(const PartitionProblem &problem,
 }
 
 CutValue stepOf(const PartitionProblem &problem, RankCosts &costs,
-                const std::vector<int64_t> &counts, int64_t belowNs) {
+                const std::vector<int64_t> &counts) {
   CutValue value = valueOf(problem, costs, counts);
   if (problem.steps)
-    value.objective = problem.steps->stepNs(
-        counts, longerOf(problem, costs, counts), belowNs);
+    value.objective =
+        problem.steps->stepNs(counts, longerOf(problem, costs, counts));
   return value;
 }
 

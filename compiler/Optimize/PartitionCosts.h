@@ -136,11 +136,9 @@ std::vector<StageTimes> longerOf(const PartitionProblem &problem,
                                  const std::vector<int64_t> &counts);
 
 /// With how long the step takes, where PartitionProblem::steps tells, instead
-/// of the objective; where that is no less than `belowNs`, something in between
-/// may be the answer.
+/// of the objective.
 CutValue stepOf(const PartitionProblem &problem, RankCosts &costs,
-                const std::vector<int64_t> &counts,
-                int64_t belowNs = std::numeric_limits<int64_t>::max());
+                const std::vector<int64_t> &counts);
 
 /// Whether a stage may consist of the blocks from `begin` to before `end`.
 bool mayHold(const PartitionProblem &problem, int64_t stage, int64_t begin,

@@ -103,21 +103,15 @@ public:
     if (least > worth)
       return least;
     least.objective =
-        problem.steps->leastStepNs(counts, longerOf(problem, costs, counts));
+        problem.steps->leastNs(counts, longerOf(problem, costs, counts));
     if (least >= worth)
       return least;
     if (runsLeft <= 0)
       return kWorst;
     runsLeft -= problem.stages() * problem.microbatches;
-    // Between cuts that exceed memory by different bytes time does not matter.
-    const bool isAsLarge = least.mostExcess == worth.mostExcess &&
-                           least.allExcess == worth.allExcess;
-    const int64_t belowNs =
-        isAsLarge ? worth.objective : std::numeric_limits<int64_t>::max();
-    const CutValue value = stepOf(problem, costs, counts, belowNs);
-    if (value.objective < belowNs)
-      values[counts] = value;
-    return value;
+    least.objective =
+        problem.steps->ns(counts, longerOf(problem, costs, counts));
+    return values[counts] = least;
   }
 
 private:
