@@ -57,6 +57,21 @@ Status Costs::check(const ScheduleProblem &problem) const {
   return {};
 }
 
+int64_t Costs::actionNs(const Action &action) const {
+  const StageCosts &stage = stages[static_cast<size_t>(action.stage)];
+  switch (action.phase) {
+  case Phase::forward:
+    return stage.forwardNs;
+  case Phase::backward:
+    return stage.inputGradNs + stage.weightGradNs;
+  case Phase::backward_input:
+    return stage.inputGradNs;
+  case Phase::weight_grad:
+    return stage.weightGradNs;
+  }
+  return 0;
+}
+
 int64_t Costs::pairNs(int64_t forwardStage, int64_t backwardStage,
                       bool isWhole) const {
   const std::pair stagesOfPair(forwardStage, backwardStage);
@@ -214,21 +229,6 @@ private:
     return awaited == kNotYet ? kNotYet : std::max(input, awaited);
   }
 
-  int64_t durationNs(const Action &action) const {
-    const StageCosts &stage = costs.stages[static_cast<size_t>(action.stage)];
-    switch (action.phase) {
-    case Phase::forward:
-      return stage.forwardNs;
-    case Phase::backward:
-      return stage.inputGradNs + stage.weightGradNs;
-    case Phase::backward_input:
-      return stage.inputGradNs;
-    case Phase::weight_grad:
-      return stage.weightGradNs;
-    }
-    return 0;
-  }
-
   void finish(const Action &action, int64_t endNs) {
     if (action.phase == Phase::weight_grad)
       return;
@@ -247,7 +247,7 @@ private:
     int64_t beginNs = readyNs(rank, index, blocker);
     if (beginNs == kNotYet)
       return blocker;
-    int64_t lengthNs = durationNs(action);
+    int64_t lengthNs = costs.actionNs(action);
     if (action.overlapsNext) {
       int64_t secondNs = readyNs(rank, index + 1, blocker);
       if (secondNs == kNotYet)

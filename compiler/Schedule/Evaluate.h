@@ -61,6 +61,8 @@ struct Costs {
   /// Bytes that the actions of each rank may hold at once; empty: no limit.
   std::vector<int64_t> limitBytes;
 
+  /// An action by itself.
+  int64_t actionNs(const Action &action) const;
   /// A forward and a backward (or backward_input) that run interleaved.
   int64_t pairNs(int64_t forwardStage, int64_t backwardStage,
                  bool isWhole) const;

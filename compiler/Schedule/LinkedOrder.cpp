@@ -182,22 +182,9 @@ private:
   }
 
   int64_t durationNs(const Piece &piece) const {
-    const StageCosts &stage =
-        costs.stages[static_cast<size_t>(piece.first.stage)];
-    if (piece.isPair)
-      return costs.pairNs(piece.first.stage, piece.second.stage,
-                          piece.second.phase == Phase::backward);
-    switch (piece.first.phase) {
-    case Phase::forward:
-      return stage.forwardNs;
-    case Phase::backward:
-      return stage.inputGradNs + stage.weightGradNs;
-    case Phase::backward_input:
-      return stage.inputGradNs;
-    case Phase::weight_grad:
-      return stage.weightGradNs;
-    }
-    return 0;
+    return piece.isPair ? costs.pairNs(piece.first.stage, piece.second.stage,
+                                       piece.second.phase == Phase::backward)
+                        : costs.actionNs(piece.first);
   }
 
   void beginNext(size_t rank, int64_t ns) {
