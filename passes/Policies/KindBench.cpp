@@ -248,13 +248,25 @@ static int64_t longer(const BlockFigures &figures, const BlockFigures &base) {
   return std::max<int64_t>(0, figures.backwardNs - base.backwardNs);
 }
 
-/// Of a block whose copies back all begin with its turn, or next to: what a
-/// program takes, with its waits for them, leaves the link free.
-static optimize::CopiesBack besideOwnCopies(int64_t ns,
-                                            const LinkWaits &waits) {
-  optimize::CopiesBack copies;
-  copies.linkFreeNs = ns - waits.earlyNs - waits.lateNs;
-  return copies;
+static int64_t longerNs(int64_t ns, int64_t withoutNs) {
+  return std::max<int64_t>(0, ns - withoutNs);
+}
+
+/// Tells of a block whose copies back all begin with its turn, or next to: its
+/// waits for them are part of its times, and what these copies leave of a
+/// program, the link is free.
+static void setOwnCopies(optimize::LayerOption &option,
+                         const BlockFigures &figures,
+                         const BlockFigures &base) {
+  auto freeNs = [](int64_t ns, const LinkWaits &waits) {
+    return ns - waits.earlyNs - waits.lateNs;
+  };
+  option.weightGradNs = std::min(
+      option.extraNs, longerNs(figures.weightGradNs, base.weightGradNs));
+  option.backward.linkFreeNs =
+      freeNs(figures.backwardNs - figures.weightGradNs, figures.backwardWaits);
+  option.weightGrad.linkFreeNs =
+      freeNs(figures.weightGradNs, figures.weightGradWaits);
 }
 
 optimize::LayerFigures KindBench::relative(const Measured &measured) const {
@@ -276,27 +288,12 @@ optimize::LayerFigures KindBench::relative(const Measured &measured) const {
        std::max(figures.keptBytes, figures.peakBytes.front()),
        figures.hostBytes, 0, measured.latePeakBytes, tail, queue(base.alone),
        figures.pendingBytes.front(), figures.forwardPeakBytes.front()}};
-  auto longerNs = [](int64_t ns, int64_t withoutNs) {
-    return std::max<int64_t>(0, ns - withoutNs);
-  };
-  made.last.weightGradNs =
-      std::min(made.last.extraNs,
-               longerNs(figures.weightGradNs, base.alone.weightGradNs));
-  made.last.backward = besideOwnCopies(
-      figures.backwardNs - figures.weightGradNs, figures.backwardWaits);
-  made.last.weightGrad =
-      besideOwnCopies(figures.weightGradNs, figures.weightGradWaits);
+  setOwnCopies(made.last, figures, base.alone);
   const BlockFigures &inside = measured.inside;
   if (isBelowHead) {
     // The last layer of a stage begins with all that it needs on the host, and
     // so does next to the one below the head: there it was measured so.
-    made.inside.weightGradNs =
-        std::min(made.inside.extraNs,
-                 longerNs(inside.weightGradNs, base.inside.weightGradNs));
-    made.inside.backward = besideOwnCopies(
-        inside.backwardNs - inside.weightGradNs, inside.backwardWaits);
-    made.inside.weightGrad =
-        besideOwnCopies(inside.weightGradNs, inside.weightGradWaits);
+    setOwnCopies(made.inside, inside, base.inside);
     return made;
   }
   auto unhindered = [&](LinkWaits BlockFigures::*program, int64_t &extraNs) {
